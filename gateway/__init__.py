@@ -1,0 +1,1 @@
+"""An API aggregation gateway: one YAML file in, merged dashboards out."""

@@ -1,0 +1,153 @@
+"""The seam of the gateway: a Call is `async (Request) -> Response`, a Layer is a Call around a Call.
+
+The idea is Finagle's Service/Filter and tower's Service/Layer: whatever happens to an upstream call
+(caching, retrying, limiting ...) is one small function around the next one, and `stack` puts them
+together in reading order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Call", "Clock", "Deadline", "Layer", "Request", "Response", "Sleep", "stack"]
+
+Clock = Callable[[], float]
+"""Seconds on a clock that never goes back (`time.monotonic`)."""
+
+Sleep = Callable[[float], Awaitable[None]]
+"""Wait for that many seconds (`asyncio.sleep`)."""
+
+
+class Deadline:
+    """The moment, in seconds of the monotonic clock, at which the whole request must be answered."""
+
+    __slots__ = ("at",)
+
+    def __init__(self, at: float) -> None:
+        self.at = at
+
+    def remaining(self, now: float) -> float:
+        """Return the seconds left at `now`, negative once it has passed."""
+        return self.at - now
+
+    def __repr__(self) -> str:
+        return f"Deadline(at={self.at!r})"
+
+
+class Request:
+    """One call of one section to one upstream.
+
+    Attributes:
+        target: origin-form of the request (RFC 9112 section 3.2.1) below the upstream's base URL:
+            percent-encoded path and query, ASCII.
+        deadline: when the caller's whole request must be answered.
+        section: the section it is for; names it in events.
+        method: HTTP method; safe and idempotent unless a layer is told otherwise.
+        headers: forwarded header fields beside the upstream's own constant ones, lower-case names.
+        cache: the freshness policy of the section where it is not the upstream's own.
+        attempt: 1 for the first try, counted up by retry and hedge.
+        tags: names of the dashboard and section, for purging what is cached.
+        body: request body, empty for GET.
+    """
+
+    __slots__ = ("attempt", "body", "cache", "deadline", "headers", "method", "section", "tags",
+                 "target")
+
+    def __init__(
+        self,
+        target: str,
+        deadline: Deadline,
+        section: str = "",
+        *,
+        method: str = "GET",
+        headers: Sequence[tuple[bytes, bytes]] = (),
+        cache: Any = None,
+        attempt: int = 1,
+        tags: tuple[str, ...] = (),
+        body: bytes = b"",
+    ) -> None:
+        self.target = target
+        self.deadline = deadline
+        self.section = section
+        self.method = method
+        self.headers = headers
+        self.cache = cache
+        self.attempt = attempt
+        self.tags = tags
+        self.body = body
+
+    def again(self, attempt: int) -> Request:
+        """Return the same request as another attempt."""
+        return Request(
+            self.target, self.deadline, self.section, method=self.method, headers=self.headers,
+            cache=self.cache, attempt=attempt, tags=self.tags, body=self.body,
+        )
+
+    def __repr__(self) -> str:
+        return f"Request({self.method} {self.target} for {self.section!r})"
+
+
+class Response:
+    """A good answer of an upstream.
+
+    Attributes:
+        value: the decoded JSON payload; shared between callers, so never changed by anyone.
+        status: the HTTP status, a success.
+        headers: header fields of the answer, lower-case names.
+        body: the payload's bytes as they passed the checks.
+        as_of: POSIX seconds at which the upstream said this, `None` where it was asked just now
+            and nothing is kept.
+        stale: it is older than its policy likes and is served all the same.
+        fresh_until: POSIX seconds up to which it may be served without asking again.
+        reason: why a stale answer is served where an error was the cause.
+        cache: what the cache did, for `Cache-Status` (RFC 9211): `hit`, `miss`, `stale`, ...;
+            empty where no cache is configured.
+    """
+
+    __slots__ = ("as_of", "body", "cache", "fresh_until", "headers", "reason", "stale", "status",
+                 "value")
+
+    def __init__(
+        self,
+        value: Any,
+        *,
+        status: int = 200,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+        body: bytes = b"",
+        as_of: float | None = None,
+        stale: bool = False,
+        fresh_until: float | None = None,
+        reason: Exception | None = None,
+        cache: str = "",
+    ) -> None:
+        self.value = value
+        self.status = status
+        self.headers = headers
+        self.body = body
+        self.as_of = as_of
+        self.stale = stale
+        self.fresh_until = fresh_until
+        self.reason = reason
+        self.cache = cache
+
+    def __repr__(self) -> str:
+        return f"Response({self.status}, {len(self.body)} bytes)"
+
+
+Call = Callable[[Request], Awaitable[Response]]
+"""Ask an upstream; raises `gateway.errors.CallError` and nothing else on purpose."""
+
+Layer = Callable[[Call], Call]
+"""A Call around a Call."""
+
+
+def stack(call: Call, *layers: Layer | None) -> Call:
+    """Put `layers` around `call`, outermost first; a layer that is off is `None` and costs nothing."""
+    for layer in reversed(layers):
+        if layer is not None:
+            call = layer(call)
+    return call

@@ -1,0 +1,197 @@
+"""The error tree: everything that can go wrong, by whose decision it was.
+
+::
+
+    GatewayError
+    ├── ConfigError                 the configuration cannot be used; carries every finding
+    └── CallError                   a section's call came to nothing
+        ├── Rejected                we refused; nothing more was sent
+        │   ├── DeadlineExceeded    deadline_exceeded
+        │   ├── BreakerOpen         breaker_open
+        │   └── LimiterFull         limiter_full
+        ├── Failed                  they failed
+        │   ├── UpstreamTimeout     upstream_timeout
+        │   ├── UpstreamUnreachable upstream_unreachable
+        │   ├── UpstreamStatus      upstream_status
+        │   └── UpstreamPayload     upstream_payload
+        └── DependencyFailed        dependency_failed: an input it refers to is not there
+
+Only `Failed` moves a breaker and only `Failed` is retried. What a caller of the gateway gets to see
+of these (status codes, problem documents) is decided in `gateway.web`, not here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = [
+    "BreakerOpen",
+    "CallError",
+    "ConfigError",
+    "DeadlineExceeded",
+    "DependencyFailed",
+    "ErrorCode",
+    "Failed",
+    "Finding",
+    "GatewayError",
+    "LimiterFull",
+    "Rejected",
+    "UpstreamPayload",
+    "UpstreamStatus",
+    "UpstreamTimeout",
+    "UpstreamUnreachable",
+]
+
+
+class ErrorCode(StrEnum):
+    """The closed set of reasons a section can give for not being `ok`; part of the public face."""
+
+    UPSTREAM_TIMEOUT = "upstream_timeout"
+    UPSTREAM_UNREACHABLE = "upstream_unreachable"
+    UPSTREAM_STATUS = "upstream_status"
+    UPSTREAM_PAYLOAD = "upstream_payload"
+    DEADLINE_EXCEEDED = "deadline_exceeded"
+    BREAKER_OPEN = "breaker_open"
+    LIMITER_FULL = "limiter_full"
+    DEPENDENCY_FAILED = "dependency_failed"
+
+
+class GatewayError(Exception):
+    """Base of every error the gateway raises on purpose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One mistake in a configuration.
+
+    Attributes:
+        message: what is wrong, in one line, with a suggestion where there is one.
+        location: keys and indexes that lead to the offending node from the document's root.
+        at_key: the mistake is the key itself (an unknown key), not its value.
+        offset: characters from the start of a scalar's text to the mistake inside it.
+        line: line in the file, 1-based; 0 until the loader has placed the finding.
+        column: column in the file, 1-based; 0 until the loader has placed the finding.
+    """
+
+    message: str
+    location: tuple[str | int, ...] = ()
+    at_key: bool = False
+    offset: int = 0
+    line: int = 0
+    column: int = 0
+
+
+class ConfigError(GatewayError):
+    """The configuration cannot be used.
+
+    Attributes:
+        findings: every mistake found, in the order of the file.
+        file: the name of the file that was read, for `file:line:col: message` lines.
+    """
+
+    def __init__(self, findings: Sequence[Finding], file: str = "<config>") -> None:
+        self.findings = tuple(findings)
+        self.file = file
+        super().__init__("\n".join(self.lines()))
+
+    def lines(self) -> list[str]:
+        """Return one `file:line:col: message` line for each finding."""
+        return [f"{self.file}:{f.line}:{f.column}: {f.message}" for f in self.findings]
+
+
+class CallError(GatewayError):
+    """A section's call came to nothing.
+
+    Attributes:
+        code: the public reason.
+        retryable: whether the same request may well succeed a moment later.
+        upstream: name of the upstream, `None` where no upstream is to blame.
+        status: the upstream's HTTP status where it answered one.
+        detail: one sentence for a human; never holds payload, credentials or addresses.
+        retry_after: seconds that the upstream (or we) asked callers to wait.
+    """
+
+    code: ClassVar[ErrorCode]
+    retryable: bool = False
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        upstream: str | None = None,
+        status: int | None = None,
+        retryable: bool | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.upstream = upstream
+        self.status = status
+        self.retry_after = retry_after
+        if retryable is not None:
+            self.retryable = retryable
+
+
+class Rejected(CallError):
+    """We refused: no request was sent, or no further one."""
+
+    retryable = True
+
+
+class DeadlineExceeded(Rejected):
+    """The time for the whole request is spent."""
+
+    code = ErrorCode.DEADLINE_EXCEEDED
+
+
+class BreakerOpen(Rejected):
+    """The upstream has failed too often of late; it is left alone for a while."""
+
+    code = ErrorCode.BREAKER_OPEN
+
+
+class LimiterFull(Rejected):
+    """A bound on concurrency or on the number of elements was reached."""
+
+    code = ErrorCode.LIMITER_FULL
+
+
+class Failed(CallError):
+    """They failed: the upstream was called and gave no good answer."""
+
+
+class UpstreamTimeout(Failed):
+    """No (complete) answer within the time for one attempt."""
+
+    code = ErrorCode.UPSTREAM_TIMEOUT
+    retryable = True
+
+
+class UpstreamUnreachable(Failed):
+    """No connection, or the connection broke before a complete answer."""
+
+    code = ErrorCode.UPSTREAM_UNREACHABLE
+    retryable = True
+
+
+class UpstreamStatus(Failed):
+    """The upstream answered with a status that is no success; `status` tells which."""
+
+    code = ErrorCode.UPSTREAM_STATUS
+
+
+class UpstreamPayload(Failed):
+    """The upstream's answer is not what it must be: not JSON, too large, too deep, off its schema."""
+
+    code = ErrorCode.UPSTREAM_PAYLOAD
+
+
+class DependencyFailed(CallError):
+    """An input that the section refers to is not there."""
+
+    code = ErrorCode.DEPENDENCY_FAILED

@@ -1,0 +1,81 @@
+"""Durations and sizes as people write them: `2s`, `500ms`, `10m`, `1d`; `64KiB`, `2MB`."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, ByteSize, Field, ValidationInfo, WithJsonSchema
+
+__all__ = ["WRITTEN", "Duration", "Positive", "Size", "format_duration", "parse_duration"]
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*", re.ASCII)
+
+WRITTEN = "written"
+"""Validation context for values that a person wrote in a file: bare numbers are refused there."""
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds of `2s`, `500ms`, `10m`, `1h` or `1d`.
+
+    Raises:
+        ValueError: when the text is no duration with a unit.
+    """
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise ValueError("write a duration with its unit, such as 500ms, 2s, 10m, 1h or 1d")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def _seconds(value: Any, info: ValidationInfo) -> Any:
+    if isinstance(value, str):
+        return parse_duration(value)
+    # In code a number means seconds. In a file whether `5` meant seconds or milliseconds is a
+    # guess, and a guess about time is an outage.
+    if isinstance(value, (int, float)) and (value == 0 or info.context != WRITTEN):
+        return value
+    raise ValueError("write a duration with its unit, such as 500ms, 2s, 10m, 1h or 1d")
+
+
+def format_duration(seconds: float) -> str:
+    """Return `seconds` for a human: `250 ms`, `3 s`, `1.5 s`, `10 min`."""
+    if seconds < 1:
+        return f"{seconds * 1000:.3g} ms"
+    if seconds < 120:  # noqa: PLR2004 - up to two minutes seconds read best
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.4g} min"
+
+
+_SCHEMA = {
+    "anyOf": [
+        {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*(ms|s|m|h|d)\s*$"},
+        {"type": "number", "const": 0},
+    ],
+    "examples": ["500ms", "2s", "10m", "1d"],
+}
+
+Duration = Annotated[
+    float, BeforeValidator(_seconds), Field(ge=0, le=366 * 86400), WithJsonSchema(_SCHEMA)
+]
+"""Seconds; written with a unit."""
+
+Positive = Annotated[
+    float, BeforeValidator(_seconds), Field(gt=0, le=366 * 86400), WithJsonSchema(_SCHEMA)
+]
+"""Seconds, more than none; written with a unit."""
+
+Size = Annotated[
+    ByteSize,
+    Field(gt=0),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "exclusiveMinimum": 0},
+                {"type": "string", "pattern": r"^\s*\d*\.?\d+\s*(?:[A-Za-z]+)?\s*$"},
+            ],
+            "examples": ["64KiB", "2MB"],
+        }
+    ),
+]
+"""Bytes; written as a number or with a unit."""
