@@ -1,0 +1,254 @@
+"""The configuration as pydantic models: what may stand in `gateway.yaml`.
+
+Shapes and single values are checked here; what needs the whole document (references, cycles, paths)
+is checked by `gateway.plan`, and everything gets its place in the file by `gateway.config.loader`.
+The docstrings of attributes are the descriptions of the JSON Schema that editors show.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from gateway.layers.breaker import BreakerPolicy
+from gateway.layers.cache import CachePolicy
+from gateway.layers.cooldown import CoolDownPolicy
+from gateway.layers.hedge import HedgePolicy
+from gateway.layers.retry import RetryPolicy
+from gateway.units import Duration, Positive, Size
+
+__all__ = [
+    "Config",
+    "DashboardConfig",
+    "ForEachConfig",
+    "RaceConfig",
+    "SectionConfig",
+    "TlsConfig",
+    "UpstreamConfig",
+]
+
+NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
+
+Name = Annotated[str, Field(pattern=NAME, max_length=64)]
+
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+# Fields that belong to one connection or to the framing of one message (RFC 9110 7.6.1), and those
+# that the gateway itself decides on.
+_OURS = frozenset(
+    {"connection", "content-length", "host", "keep-alive", "te", "trailer", "transfer-encoding",
+     "upgrade", "accept-encoding", "proxy-connection"}
+)  # fmt: skip
+
+
+class Model(BaseModel):
+    """Base of the configuration: frozen, closed to unknown keys."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=False
+    )
+
+
+def _base_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("write an absolute http or https URL, such as https://api.example.com")
+    if parts.query or parts.fragment or "?" in value or "#" in value:
+        raise ValueError("a base URL has no query and no fragment; these belong to the sections")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("no credentials in a base URL; put them into `headers` by ${VARIABLE}")
+    if any(c.isspace() or ord(c) < 0x21 or c in "\\{}" for c in value):  # noqa: PLR2004 - controls
+        raise ValueError("a URL has no spaces, braces, backslashes or control characters")
+    try:
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"the port is no number up to 65535 ({error})") from None
+    if port == 0:
+        raise ValueError("0 is no port to call")
+    return value.rstrip("/")
+
+
+def _header_name(value: str) -> str:
+    if not _HEADER.fullmatch(value):
+        raise ValueError(f"{value!r} is no header name")
+    if value.lower() in _OURS:
+        raise ValueError(f"{value} is for the gateway to set")
+    return value
+
+
+def _header_value(value: str) -> str:
+    if any(c in "\r\n\0" for c in value) or not value.isascii():
+        raise ValueError("a header value is one line of ASCII")
+    return value
+
+
+HeaderName = Annotated[str, AfterValidator(_header_name)]
+HeaderValue = Annotated[str, AfterValidator(_header_value)]
+BaseUrl = Annotated[
+    str,
+    AfterValidator(_base_url),
+    Field(json_schema_extra={"format": "uri", "examples": ["https://api.example.com"]}),
+]
+
+
+class TlsConfig(Model):
+    """How the certificate of an https upstream is checked."""
+
+    ca_file: str | None = None
+    """PEM file with the CA certificates to trust instead of the public ones."""
+    verify: bool = True
+    """Check the certificate and its host name; `false` is for test benches only."""
+
+
+class UpstreamConfig(Model):
+    """A service that the gateway calls, and how it is protected and protected from."""
+
+    base_url: BaseUrl
+    """Absolute http(s) URL that every path of this upstream is appended to."""
+    timeout: Positive = 5.0
+    """Time for one attempt, from sending to the last byte."""
+    connect_timeout: Positive = 2.0
+    """Time for a new connection, TLS included."""
+    concurrency: Annotated[int, Field(ge=1, le=10_000)] | Literal["adaptive"] = 64
+    """Calls in flight from this process at once; `adaptive` finds the bound from latency."""
+    queue: Annotated[int, Field(ge=0, le=100_000)] = 256
+    """Calls that may wait for a free place; more are refused at once."""
+    queue_timeout: Positive = 1.0
+    """The longest a call waits for a free place."""
+    retry: RetryPolicy | None = None
+    """Repeat failed attempts; `{}` takes the defaults."""
+    hedge: HedgePolicy | None = None
+    """Start a second attempt beside a slow one; `{}` takes the defaults."""
+    breaker: BreakerPolicy | None = None
+    """Leave a failing upstream alone for a while; `{}` takes the defaults."""
+    cool_down: CoolDownPolicy | None = None
+    """Heed Retry-After of 429 and 503 answers for all calls; `{}` takes the defaults."""
+    cache: CachePolicy | None = None
+    """How long answers are kept; without it nothing is kept."""
+    headers: dict[HeaderName, HeaderValue] = {}
+    """Header fields sent with every call."""
+    forward_headers: list[HeaderName] = []
+    """Header fields of the client's request that are passed on; answers are kept apart by them."""
+    deadline_header: HeaderName | None = None
+    """Header field that tells the upstream how many milliseconds are left."""
+    transport: Literal["native", "httpx"] = "native"
+    """`native` is HTTP/1.1 and fast; `httpx` is the stock transport."""
+    connections: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Open connections at most; by default as many as `concurrency` allows."""
+    tls: TlsConfig = TlsConfig()
+    """How its certificate is checked."""
+    max_body: Size = Field(default=8 * 1024 * 1024, validate_default=True)  # type: ignore[assignment]
+    """Bytes of an answer at most, before and after decompression."""
+    max_depth: Annotated[int, Field(ge=1, le=512)] = 64
+    """Levels of nesting in an answer at most."""
+    answer: dict[str, Any] | None = None
+    """JSON Schema that every answer must meet."""
+
+
+class ForEachConfig(Model):
+    """Run a section once for each element of a list."""
+
+    in_: Annotated[str, Field(alias="in")]
+    """Reference to the list: an array parameter or a section's value, such as `{posts[*].id}`."""
+    as_: Annotated[Name, Field(alias="as")] = "item"
+    """Name of the current element in the section's references."""
+    key: str | None = None
+    """JMESPath of an element's key; the section becomes an object by key instead of a list."""
+    limit: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """Elements that are fetched at most; those beyond it are reported, not fetched."""
+    concurrency: Annotated[int, Field(ge=1, le=1_000)] = 8
+    """Elements in flight at once."""
+    batch: Annotated[int, Field(ge=1, le=1_000)] | None = None
+    """Fetch up to so many elements with one call that repeats the query pair (`?id=1&id=2`)."""
+    match: str = "id"
+    """With `batch`: JMESPath into each answered object of the value it was asked for by."""
+
+    @property
+    def element(self) -> str:
+        """Name of the current element."""
+        return self.as_
+
+
+class RaceConfig(Model):
+    """One runner of a race."""
+
+    get: str
+    """`upstream:/path?query` with references in braces."""
+    select: str | None = None
+    """JMESPath that brings this source's answer into the common shape."""
+
+
+class SectionConfig(Model):
+    """One named slot of a dashboard."""
+
+    get: str | None = None
+    """`upstream:/path?query` with references in braces."""
+    race: Annotated[list[str | RaceConfig], Field(min_length=2, max_length=8)] | None = None
+    """Several sources asked at once; the first good answer wins, the others are cancelled."""
+    for_each: str | ForEachConfig | None = None
+    """Fan out over a list: a reference, or a mapping with more to say."""
+    when: str | None = None
+    """JMESPath over parameters and sections; when it is not true the section is skipped."""
+    select: str | None = None
+    """JMESPath that shapes the value; references see the value before it."""
+    fallback: Any = None
+    """Value to serve when the section fails."""
+    required: bool = False
+    """Without this section there is no answer at all."""
+    hidden: bool = False
+    """Fetched for other sections to refer to, not part of the answer."""
+    cache: CachePolicy | None = None
+    """Freshness of this section where it differs from its upstream's."""
+    answer: dict[str, Any] | None = None
+    """JSON Schema that the upstream's answer must meet, and that types the section in OpenAPI."""
+    description: str | None = None
+    """What it is, for OpenAPI."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> SectionConfig:
+        if (self.get is None) == (self.race is None):
+            raise ValueError("a section needs one source: either `get` or `race`")
+        if self.race is not None and self.for_each is not None:
+            raise ValueError("`for_each` goes with `get`, not with `race`")
+        return self
+
+    @property
+    def has_fallback(self) -> bool:
+        """Whether a fallback was written, `null` included."""
+        return "fallback" in self.model_fields_set
+
+
+class DashboardConfig(Model):
+    """One aggregated endpoint."""
+
+    path: Annotated[str, Field(pattern=r"^/")]
+    """Path of the endpoint; `{parameter}` stands for one segment."""
+    parameters: dict[Name, dict[str, Any]] = {}
+    """JSON Schema of each parameter; those not in the path are query parameters."""
+    deadline: Positive = 5.0
+    """Time for the whole answer."""
+    sections: Annotated[dict[Name, SectionConfig], Field(min_length=1)]
+    """The slots of the answer, in their order."""
+    summary: str | None = None
+    """One line, for OpenAPI."""
+    description: str | None = None
+    """More lines, for OpenAPI."""
+    tags: list[str] = []
+    """Groups in OpenAPI; also names for purging what is cached."""
+    prefetch: Duration | None = None
+    """Keep the answer without parameters warm by asking for it this often."""
+
+
+class Config(Model):
+    """The whole document."""
+
+    upstreams: Annotated[
+        dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$", max_length=64)],
+             UpstreamConfig],
+        Field(min_length=1),
+    ]  # fmt: skip
+    """The services that are called, by name."""
+    dashboards: Annotated[dict[Name, DashboardConfig], Field(min_length=1)]
+    """The aggregated endpoints, by name."""
