@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 __all__ = [
     "Attempt",
     "BreakerChange",
+    "CoolDown",
     "Event",
     "Events",
     "Hedge",
+    "LimitChange",
     "Listener",
     "Rejection",
     "Retry",
@@ -87,6 +89,21 @@ class BreakerChange(Event):
     after: str
 
 
+@dataclass(frozen=True, slots=True)
+class CoolDown(Event):
+    """The upstream has asked to be left alone for `delay` seconds, and will be."""
+
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class LimitChange(Event):
+    """An adaptive limiter allows another number of calls at once."""
+
+    before: int
+    after: int
+
+
 Listener = "Callable[[Event], None]"
 
 
@@ -112,9 +129,9 @@ class Events:
         self._listeners.append(listener)
 
     def emit(self, event: Event) -> None:
-        """Tell every listener; one that raises is logged and harms neither call nor other listeners."""
+        """Tell every listener; one that raises is logged and harms neither call nor others."""
         for listener in self._listeners:
             try:
                 listener(event)
-            except Exception:
+            except Exception:  # noqa: BLE001 - whatever an observer does wrong, the call goes on
                 _log.exception("an event listener raised on %r", event)

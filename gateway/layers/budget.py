@@ -1,0 +1,74 @@
+"""Retry budget: how many extra calls an upstream is worth, whoever wants to make them.
+
+Retries multiply the load of an upstream exactly when it can bear it least; a share of the calls
+bounds the factor whatever the number of attempts (Finagle's RetryBudget; Google SRE book, "Handling
+Overload").
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from gateway.policy import Policy
+
+if TYPE_CHECKING:
+    from gateway.call import Clock
+
+__all__ = ["Budget", "BudgetPolicy"]
+
+_BURST = 10.0
+"""Extra calls that can be saved up while all is well."""
+
+
+class BudgetPolicy(Policy):
+    """How many extra calls there may be."""
+
+    ratio: float = Field(default=0.2, ge=0, le=1)
+    """Extra calls as a share of the calls."""
+
+    reserve: int = Field(default=3, ge=0)
+    """Extra calls that there may be in any second, however few the calls are."""
+
+
+class Budget:
+    """A token bucket: every call pays `ratio` in, every extra call takes one out.
+
+    The reserve is no gift on top: what it grants is charged too. Over time there are at most
+    max(ratio x calls, reserve x seconds) extra calls, and a burst.
+    """
+
+    __slots__ = ("_balance", "_clock", "_granted", "_ratio", "_reserve", "_second")
+
+    def __init__(self, policy: BudgetPolicy, clock: Clock) -> None:
+        self._ratio = policy.ratio
+        self._reserve = policy.reserve
+        self._clock = clock
+        self._balance = 0.0
+        self._second = float("-inf")
+        self._granted = 0
+
+    def deposit(self) -> None:
+        """Count a call."""
+        if self._balance < _BURST:
+            self._balance += self._ratio
+
+    def withdraw(self) -> bool:
+        """Return whether there may be one more extra call now, and count it."""
+        if self._balance >= 1:
+            self._balance -= 1
+            return True
+        now = self._clock()
+        if now - self._second >= 1:
+            self._second = now
+            self._granted = 0
+        if self._granted >= self._reserve:
+            return False
+        self._granted += 1
+        self._balance = max(self._balance - 1, -float(self._reserve))
+        return True
+
+    def refund(self) -> None:
+        """Give back what was withdrawn for an extra call that was not made after all."""
+        self._balance += 1

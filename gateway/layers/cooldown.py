@@ -1,0 +1,68 @@
+"""Cool-down: an upstream that says when to come back is not called before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from gateway.errors import BreakerOpen, ErrorCode, UpstreamStatus
+from gateway.events import CoolDown, Rejection
+from gateway.policy import Policy
+from gateway.units import Positive
+
+if TYPE_CHECKING:
+    from gateway.call import Call, Clock, Layer, Request, Response
+    from gateway.events import Events
+
+__all__ = ["CoolDownPolicy", "cooldown"]
+
+_STATUSES = frozenset({429, 503})
+"""Where Retry-After speaks of the upstream as a whole (RFC 6585 section 4, RFC 9110 15.6.4)."""
+
+
+class CoolDownPolicy(Policy):
+    """How far an upstream's Retry-After is obeyed."""
+
+    max: Positive = Field(default="30s", validate_default=True)
+    """The longest time that an upstream is left alone, whatever it asks for."""
+
+
+def cooldown(policy: CoolDownPolicy, *, upstream: str, events: Events, clock: Clock) -> Layer:
+    """Return a layer that calls nothing until the moment that a 429 or 503 has named.
+
+    Refused calls raise `BreakerOpen`: to a caller it is the same thing, the upstream is left alone
+    for a known time. The event's `why` is `cooldown`.
+    """
+    until = float("-inf")
+
+    def refuse(section: str, seconds: float) -> BreakerOpen:
+        if events:
+            events.emit(Rejection(upstream, section, ErrorCode.BREAKER_OPEN, "cooldown"))
+        return BreakerOpen(
+            "the upstream has asked to be left alone", upstream=upstream, retry_after=seconds
+        )
+
+    def heed(error: UpstreamStatus, section: str) -> None:
+        nonlocal until
+        if error.status not in _STATUSES or not error.retry_after:
+            return
+        seconds = min(error.retry_after, policy.max)
+        until = max(until, clock() + seconds)
+        if events:
+            events.emit(CoolDown(upstream, section, seconds))
+
+    def layer(call: Call) -> Call:
+        async def cooled(request: Request) -> Response:
+            seconds = until - clock()
+            if seconds > 0:
+                raise refuse(request.section, seconds)
+            try:
+                return await call(request)
+            except UpstreamStatus as error:
+                heed(error, request.section)
+                raise
+
+        return cooled
+
+    return layer
