@@ -54,8 +54,17 @@ class Request:
         body: request body, empty for GET.
     """
 
-    __slots__ = ("attempt", "body", "cache", "deadline", "headers", "method", "section", "tags",
-                 "target")
+    __slots__ = (
+        "attempt",
+        "body",
+        "cache",
+        "deadline",
+        "headers",
+        "method",
+        "section",
+        "tags",
+        "target",
+    )
 
     def __init__(
         self,
@@ -83,8 +92,15 @@ class Request:
     def again(self, attempt: int) -> Request:
         """Return the same request as another attempt."""
         return Request(
-            self.target, self.deadline, self.section, method=self.method, headers=self.headers,
-            cache=self.cache, attempt=attempt, tags=self.tags, body=self.body,
+            self.target,
+            self.deadline,
+            self.section,
+            method=self.method,
+            headers=self.headers,
+            cache=self.cache,
+            attempt=attempt,
+            tags=self.tags,
+            body=self.body,
         )
 
     def __repr__(self) -> str:
@@ -108,8 +124,17 @@ class Response:
             empty where no cache is configured.
     """
 
-    __slots__ = ("as_of", "body", "cache", "fresh_until", "headers", "reason", "stale", "status",
-                 "value")
+    __slots__ = (
+        "as_of",
+        "body",
+        "cache",
+        "fresh_until",
+        "headers",
+        "reason",
+        "stale",
+        "status",
+        "value",
+    )
 
     def __init__(
         self,

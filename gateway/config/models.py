@@ -11,10 +11,10 @@ import re
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
+from gateway.layers.cache import CachePolicy
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from gateway.layers.breaker import BreakerPolicy
-from gateway.layers.cache import CachePolicy
 from gateway.layers.cooldown import CoolDownPolicy
 from gateway.layers.hedge import HedgePolicy
 from gateway.layers.retry import RetryPolicy
@@ -141,7 +141,7 @@ class UpstreamConfig(Model):
     """How its certificate is checked."""
     max_body: Size = Field(default=8 * 1024 * 1024, validate_default=True)  # type: ignore[assignment]
     """Bytes of an answer at most, before and after decompression."""
-    max_depth: Annotated[int, Field(ge=1, le=512)] = 64
+    max_depth: Annotated[int, Field(ge=1, le=200)] = 64
     """Levels of nesting in an answer at most."""
     answer: dict[str, Any] | None = None
     """JSON Schema that every answer must meet."""
@@ -164,6 +164,8 @@ class ForEachConfig(Model):
     """Fetch up to so many elements with one call that repeats the query pair (`?id=1&id=2`)."""
     match: str = "id"
     """With `batch`: JMESPath into each answered object of the value it was asked for by."""
+    many: bool = False
+    """With `batch`: an element has a list of answered objects (none is an empty list)."""
 
     @property
     def element(self) -> str:
@@ -229,7 +231,7 @@ class DashboardConfig(Model):
     """JSON Schema of each parameter; those not in the path are query parameters."""
     deadline: Positive = 5.0
     """Time for the whole answer."""
-    sections: Annotated[dict[Name, SectionConfig], Field(min_length=1)]
+    sections: Annotated[dict[Name, SectionConfig], Field(min_length=1, max_length=100)]
     """The slots of the answer, in their order."""
     summary: str | None = None
     """One line, for OpenAPI."""

@@ -1,0 +1,246 @@
+"""The fan-out: walks a plan's graph with the most concurrency that it allows.
+
+Every section is a task that starts the moment its own inputs have landed; there are no waves. A
+section's error becomes an Outcome, so sections cannot kill their siblings; only a failed required
+section ends the walk early. Bugs and cancellation propagate, and whichever way the walk ends, every
+task it started has ended too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+from gateway import for_each, race
+from gateway.call import Request
+from gateway.errors import CallError, DeadlineExceeded
+from gateway.outcome import Outcome, State
+from gateway.reference import ABSENT
+from gateway.shaping import dependency_failed, is_true, search, shape
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gateway.call import Call, Clock, Deadline, Response
+    from gateway.plan import Plan, Section, Source
+    from gateway.reference import Scope
+
+__all__ = ["FanOut", "Walk"]
+
+# The layers of a call keep the deadline themselves, and may still answer with a kept value when it
+# strikes. The walk's own timer is the backstop behind them.
+_GRACE = 0.05
+_MAX_GRACE = 0.1
+
+
+class FanOut:
+    """A plan bound to the calls it makes; made once, run for every request."""
+
+    __slots__ = ("_clock", "calls", "plan")
+
+    def __init__(
+        self, plan: Plan, calls: Mapping[str, Call], *, clock: Clock = time.monotonic
+    ) -> None:
+        self.plan = plan
+        self.calls = calls
+        self._clock = clock
+
+    async def run(
+        self,
+        parameters: Mapping[str, Any],
+        deadline: Deadline,
+        headers: Mapping[str, Sequence[tuple[bytes, bytes]]] | None = None,
+    ) -> list[Outcome | None]:
+        """Return the outcome of every section, in the order of the plan.
+
+        One is `None` only where a required section failed before it landed.
+
+        Args:
+            parameters: values by name; `ABSENT` for an optional one that was left out.
+            deadline: when all has to be there; what is not is `deadline_exceeded`.
+            headers: for each upstream the header fields to forward.
+        """
+        walk = Walk(self.plan, self.calls, dict(parameters), deadline, headers or {}, self._clock)
+        for index in self.plan.roots:
+            walk.start(index)
+        remaining = deadline.remaining(self._clock())
+        grace = min(_MAX_GRACE, self.plan.deadline * _GRACE)
+        timer = walk.loop.call_later(remaining + grace, walk.expire)
+        try:
+            await walk.done
+        finally:
+            timer.cancel()
+            running = [task for task in walk.tasks if not task.done()]
+            if running:
+                for task in running:
+                    task.cancel()
+                await asyncio.wait(running)
+        return walk.outcomes
+
+
+class Walk:
+    """One request's way through a plan.
+
+    Attributes:
+        scope: what references see: parameters, and the values of sections that have landed.
+        outcomes: what has landed so far, by section.
+        elements: for `for_each` sections that others follow, their elements as they land.
+    """
+
+    __slots__ = ("_waiting", "calls", "clock", "deadline", "done", "elements", "headers", "left",
+                 "loop", "outcomes", "plan", "scope", "tasks")  # fmt: skip
+
+    def __init__(
+        self,
+        plan: Plan,
+        calls: Mapping[str, Call],
+        scope: Scope,
+        deadline: Deadline,
+        headers: Mapping[str, Sequence[tuple[bytes, bytes]]],
+        clock: Clock,
+    ) -> None:
+        self.plan = plan
+        self.calls = calls
+        self.scope = scope
+        self.deadline = deadline
+        self.headers = headers
+        self.clock = clock
+        self.loop = asyncio.get_running_loop()
+        self.done: asyncio.Future[None] = self.loop.create_future()
+        self.tasks: list[asyncio.Task[None]] = []
+        self.outcomes: list[Outcome | None] = [None] * len(plan.sections)
+        self.left = len(plan.sections)
+        self.elements: dict[int, for_each.Elements] = {}
+        self._waiting: list[int] | None = None
+
+    def start(self, index: int) -> None:
+        """Start a section; all that it waits for is there."""
+        self.tasks.append(self.loop.create_task(self._section(self.plan.sections[index])))
+
+    async def _section(self, section: Section) -> None:
+        began = self.clock()
+        try:
+            outcome = await self._outcome(section)
+        except CallError as error:
+            outcome = Outcome.failed(error)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as bug:  # noqa: BLE001 - handed to whoever awaits the walk
+            if not self.done.done():
+                self.done.set_exception(bug)
+            return
+        if outcome.state is State.FAILED and section.has_fallback:
+            outcome = Outcome(
+                State.FALLBACK, section.fallback, section.fallback, faults=outcome.faults
+            )
+        outcome.elapsed = self.clock() - began
+        self._land(section, outcome)
+
+    async def _outcome(self, section: Section) -> Outcome:
+        for need in section.needs:
+            landed = self.outcomes[need]
+            assert landed is not None  # noqa: S101 - it would not have been started
+            if not landed.usable:
+                if landed.state is State.SKIPPED:
+                    return Outcome(State.SKIPPED)
+                raise dependency_failed(self.plan.sections[need].name, landed)
+        if section.when is not None and not is_true(search(section.when, self._visible())):
+            return Outcome(State.SKIPPED)
+        if section.for_each is not None:
+            return await for_each.run(self, section, section.for_each)
+        if len(section.sources) > 1:
+            return await race.run(self, section)
+        response = await self.fetch(section, section.sources[0], self.scope)
+        return self.good(section, section.sources[0], response)
+
+    async def fetch(self, section: Section, source: Source, scope: Scope) -> Response:
+        """Make one call of a section."""
+        upstream = source.upstream
+        return await self.calls[upstream](
+            Request(
+                source.template.render(scope),
+                self.deadline,
+                section.name,
+                headers=self.headers.get(upstream, ()),
+                cache=section.cache,
+                tags=section.tags,
+            )
+        )
+
+    def good(self, section: Section, source: Source, response: Response) -> Outcome:
+        """Return the outcome that a good answer makes, shaped."""
+        value = response.value
+        if source.select is not None:
+            value = shape(source.select, value, source.upstream)
+        data = value if section.select is None else shape(section.select, value, source.upstream)
+        return Outcome(
+            State.STALE if response.stale else State.OK,
+            value,
+            data,
+            as_of=response.as_of,
+            fresh_until=response.fresh_until,
+            reason=response.reason,
+            cache=response.cache,
+        )
+
+    def opened(self, section: Section, elements: for_each.Elements) -> None:
+        """Tell that a section knows its elements, so that its followers can start."""
+        self.elements[section.index] = elements
+        for follower in self.plan.followers[section.index]:
+            self._release(follower)
+
+    def expire(self) -> None:
+        """End the walk: the deadline has struck."""
+        if self.done.done():
+            return
+        for section in self.plan.sections:
+            if self.outcomes[section.index] is None:
+                upstream = section.sources[0].upstream if len(section.sources) == 1 else None
+                error = DeadlineExceeded(
+                    "the time for the whole answer is spent", upstream=upstream
+                )
+                outcome = Outcome.failed(error)
+                if section.has_fallback:
+                    outcome = Outcome(
+                        State.FALLBACK, section.fallback, section.fallback, faults=outcome.faults
+                    )
+                outcome.elapsed = self.plan.deadline
+                self.outcomes[section.index] = outcome
+        self.done.set_result(None)
+
+    def _land(self, section: Section, outcome: Outcome) -> None:
+        if self.done.done():
+            return
+        index = section.index
+        self.outcomes[index] = outcome
+        self.left -= 1
+        if outcome.usable:
+            self.scope[section.name] = outcome.value
+        elif section.required and outcome.state is State.FAILED:
+            self.done.set_result(None)
+            return
+        if self.left == 0:
+            self.done.set_result(None)
+            return
+        for dependent in self.plan.dependents[index]:
+            self._release(dependent)
+        if index not in self.elements:  # it never got as far as to open its list
+            for follower in self.plan.followers[index]:
+                self._release(follower)
+
+    def _release(self, index: int) -> None:
+        """Count one input as there; start the section when it was the last."""
+        waiting = self._waiting
+        if waiting is None:
+            waiting = self._waiting = [
+                len(s.needs) + (s.for_each is not None and s.for_each.flows_from is not None)
+                for s in self.plan.sections
+            ]
+        waiting[index] -= 1
+        if waiting[index] == 0:
+            self.start(index)
+
+    def _visible(self) -> dict[str, Any]:
+        """Return the scope as JMESPath may see it: what is absent is null."""
+        return {name: None if value is ABSENT else value for name, value in self.scope.items()}

@@ -1,0 +1,134 @@
+"""The merge: outcomes to one document. Pure, no await.
+
+Sections keep the order of their declaration, and nothing in the document changes from one identical
+answer to the next: how long it took, what the cache did and how old things are is for header fields.
+So the same upstream answers always give the same bytes.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from gateway.errors import UpstreamPayload
+from gateway.outcome import Fault, Outcome, State
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.plan import Plan
+
+__all__ = ["Merged", "describe", "merge"]
+
+
+class Merged:
+    """One document and what its header fields are made of.
+
+    Attributes:
+        body: the document's bytes; empty when a required section failed.
+        complete: every section is there and none is a stand-in.
+        required: the fault of the first required section that failed.
+        errors: the faults of all sections as the document tells them.
+    """
+
+    __slots__ = ("body", "complete", "errors", "required")
+
+    def __init__(
+        self, body: bytes, errors: list[dict[str, Any]], *, complete: bool, required: Fault | None
+    ) -> None:
+        self.body = body
+        self.complete = complete
+        self.errors = errors
+        self.required = required
+
+
+def merge(plan: Plan, outcomes: Sequence[Outcome | None]) -> Merged:
+    """Put the outcomes of a plan's sections together.
+
+    Only when a required section failed may others be missing.
+    """
+    errors = _errors(plan, outcomes)
+    for section, outcome in zip(plan.sections, outcomes, strict=True):
+        if section.required and outcome is not None and outcome.state is State.FAILED:
+            return Merged(b"", errors, complete=False, required=outcome.faults[0])
+    landed = [outcome for outcome in outcomes if outcome is not None]
+    try:
+        body, complete = _document(plan, landed, errors)
+    except (TypeError, ValueError):
+        # Only a shaped value can hold what JSON cannot (an integer of more than 64 bits that an
+        # expression made of text, say). Finding out which costs, so it is done only now.
+        return merge(
+            plan,
+            [
+                _sound(outcome, section.sources[0].upstream)
+                for section, outcome in zip(plan.sections, landed, strict=True)
+            ],
+        )
+    return Merged(body, errors, complete=complete, required=None)
+
+
+def _document(
+    plan: Plan, outcomes: list[Outcome], errors: list[dict[str, Any]]
+) -> tuple[bytes, bool]:
+    data: dict[str, Any] = {}
+    sections: dict[str, Any] = {}
+    complete = not errors
+    for section, outcome in zip(plan.sections, outcomes, strict=True):
+        if section.hidden:
+            continue
+        name = section.name
+        data[name] = outcome.data
+        told: dict[str, Any] = {"state": outcome.state}
+        if outcome.as_of is not None:
+            told["as_of"] = _timestamp(outcome.as_of)
+        reason = getattr(outcome.reason, "code", None)
+        if reason is not None:
+            told["reason"] = reason
+        sections[name] = told
+    return orjson.dumps(
+        {"data": data, "errors": errors, "meta": {"complete": complete, "sections": sections}}
+    ), complete
+
+
+def _errors(plan: Plan, outcomes: Sequence[Outcome | None]) -> list[dict[str, Any]]:
+    return [
+        describe(section.name, fault)
+        for section, outcome in zip(plan.sections, outcomes, strict=True)
+        if outcome is not None and outcome.faults
+        for fault in outcome.faults
+    ]
+
+
+def describe(section: str, fault: Fault) -> dict[str, Any]:
+    """Return one entry of the document's `errors`."""
+    error = fault.error
+    entry: dict[str, Any] = {
+        "section": section,
+        "code": error.code,
+        "upstream": error.upstream,
+        "status": error.status,
+        "retryable": error.retryable,
+        "detail": error.detail,
+    }
+    if fault.element is not None:
+        entry["element"] = fault.element
+    return entry
+
+
+def _timestamp(posix: float) -> str:
+    """Return RFC 3339 in UTC, to the second."""
+    t = time.gmtime(posix)
+    return f"{t[0]:04}-{t[1]:02}-{t[2]:02}T{t[3]:02}:{t[4]:02}:{t[5]:02}Z"
+
+
+def _sound(outcome: Outcome, upstream: str) -> Outcome:
+    """Return the outcome, or a failed one where its value cannot be written as JSON."""
+    try:
+        orjson.dumps(outcome.data)
+    except (TypeError, ValueError) as error:
+        return Outcome.failed(
+            UpstreamPayload(f"the shaped value is no JSON: {error}", upstream=upstream)
+        )
+    return outcome
