@@ -1,0 +1,27 @@
+"""The way to upstreams; the only place in the gateway that speaks HTTP to them.
+
+`Http1Transport` is our own HTTP/1.1 client; `StockTransport` is httpx's, for HTTP/2 and proxies.
+Both are an `Exchange`. `Http1Transport` is also an `httpx.AsyncBaseTransport`.
+"""
+
+from gateway.transport.answer import RawAnswer
+from gateway.transport.bounds import Bounds
+from gateway.transport.exchange import Exchange
+from gateway.transport.failures import AnswerTooLarge, InflatedTooLarge
+from gateway.transport.http1 import Http1Transport
+from gateway.transport.origin import Origin
+from gateway.transport.stock import StockTransport, pool_is_patched
+from gateway.transport.tls import TlsOptions
+
+__all__ = [
+    "AnswerTooLarge",
+    "Bounds",
+    "Exchange",
+    "Http1Transport",
+    "InflatedTooLarge",
+    "Origin",
+    "RawAnswer",
+    "StockTransport",
+    "TlsOptions",
+    "pool_is_patched",
+]

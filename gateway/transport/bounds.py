@@ -1,0 +1,26 @@
+"""What an answer may cost: the bounds on everything that an upstream decides the size of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Bounds"]
+
+_MEBIBYTE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Upper bounds on one answer; an answer over any of them is refused and its connection closed.
+
+    Attributes:
+        max_body: bytes of content as they come over the wire, still encoded.
+        max_inflated: bytes of content after gzip or deflate is undone.
+        max_header_bytes: bytes of everything in front of the body, interim (1xx) answers included.
+        max_headers: number of header fields.
+    """
+
+    max_body: int = 8 * _MEBIBYTE
+    max_inflated: int = 16 * _MEBIBYTE
+    max_header_bytes: int = 64 * 1024
+    max_headers: int = 128

@@ -1,0 +1,222 @@
+"""The transport to upstreams: HTTP/1.1 over a pool for each origin."""
+
+from __future__ import annotations
+
+import ssl
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from gateway.transport.bounds import Bounds
+from gateway.transport.inflate import DESCRIBED, inflate
+from gateway.transport.origin import Origin, request_head
+from gateway.transport.pool import Pool
+from gateway.transport.streaming import AnswerStream
+from gateway.transport.tls import TlsOptions, tls_context
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.transport.answer import RawAnswer
+    from gateway.transport.connection import Connection
+
+__all__ = ["Http1Transport"]
+
+# RFC 9110 section 9.2.2.
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+_STALE = (httpx.NetworkError, httpx.RemoteProtocolError)
+
+
+class Http1Transport(httpx.AsyncBaseTransport):
+    """Speaks HTTP/1.1 to any number of origins.
+
+    Two ways in over the same connections: `exchange`, without any httpx object, and
+    `handle_async_request`, which makes `httpx.AsyncClient(transport=Http1Transport())` work.
+    It keeps no cookies, follows no redirects and reads no environment. It belongs to the event
+    loop that first uses it.
+
+    Args:
+        max_connections: for each origin; further calls wait in line.
+        max_idle: connections kept for later, for each origin; all of them where it is `None`.
+        idle_age: seconds that they are kept; choose less than the upstreams keep theirs.
+        connect_timeout: seconds for name, TCP and TLS together.
+        tls: whom to trust; certifi's list where it is `None`. A context is taken as it is.
+        bounds: what an answer may cost.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_connections: int = 100,
+        max_idle: int | None = None,
+        idle_age: float = 30.0,
+        connect_timeout: float = 5.0,
+        tls: TlsOptions | ssl.SSLContext | None = None,
+        bounds: Bounds | None = None,
+    ) -> None:
+        self._max_connections = max_connections
+        self._max_idle = max_connections if max_idle is None else max_idle
+        self._idle_age = idle_age
+        self._connect_timeout = connect_timeout
+        self._tls = tls
+        self._context = tls if isinstance(tls, ssl.SSLContext) else None
+        self._bounds = bounds or Bounds()
+        self._pools: dict[tuple[str, str, int, str], Pool] = {}
+        self._closed = False
+
+    @property
+    def pools(self) -> list[Pool]:
+        """The pools that there are, one for each origin that was called."""
+        return list(self._pools.values())
+
+    async def exchange(
+        self,
+        origin: Origin,
+        method: str,
+        target: bytes,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+        body: bytes = b"",
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109  # asyncio.timeout costs 4.5 us a call
+    ) -> RawAnswer:
+        """Send one request and return its answer, content inflated.
+
+        Nothing is added to the request but `host` and `content-length`; without `accept-encoding`
+        among the headers answers come as they are, which on a short way is the fastest.
+
+        Args:
+            origin: where to, with the header fields of every request.
+            method: of the request.
+            target: origin-form, percent-encoded.
+            headers: further fields.
+            body: the whole content.
+            timeout: seconds for everything together: waiting for a connection, connecting,
+                sending, and the answer.
+
+        Raises:
+            httpx.TransportError: see `gateway.transport.failures` for what means what.
+            httpx.DecodingError: content that cannot be inflated inside the bounds.
+        """
+        request = origin.request(method, target, headers, body)
+        pool = self._pools.get(origin.key) or self._open_pool(origin)
+        expires = inf if timeout is None else pool.loop.time() + timeout
+        connection = pool.take() or await pool.acquire(expires)
+        head_request = method == "HEAD"
+        try:
+            try:
+                answer = await connection.ask(request, head_request=head_request, expires=expires)
+            except _STALE:
+                if not connection.went_stale or method not in _IDEMPOTENT:
+                    raise
+                connection = await pool.connect(expires)
+                answer = await connection.ask(request, head_request=head_request, expires=expires)
+        finally:
+            pool.release(connection)
+        if answer.coding:
+            await self._inflate(answer, expires)
+        return answer
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one request for httpx; the answer's body streams, still in its content coding.
+
+        Honours the `timeout`, `target` and `sni_hostname` extensions. The request's body is
+        gathered first and sent with its length.
+        """
+        extensions = request.extensions
+        url = request.url
+        origin = Origin(
+            url.scheme,
+            url.raw_host.decode("ascii"),
+            url.port,
+            server_hostname=extensions.get("sni_hostname"),
+        )
+        message = await _message(request, extensions.get("target", url.raw_path))
+        pool = self._pools.get(origin.key) or self._open_pool(origin)
+        limits: dict[str, float | None] = extensions.get("timeout", {})
+        connection = pool.take() or await pool.acquire(
+            wait=limits.get("pool"), connect=limits.get("connect", inf)
+        )
+        asking: dict[str, Any] = {
+            "head_request": request.method == "HEAD",
+            "streaming": True,
+            "read": limits.get("read"),
+            "write": limits.get("write"),
+        }
+        try:
+            try:
+                answer = await connection.ask(message, **asking)
+            except _STALE:
+                if not connection.went_stale or request.method not in _IDEMPOTENT:
+                    raise
+                connection = await pool.connect(limit=limits.get("connect", inf))
+                answer = await connection.ask(message, **asking)
+        except BaseException:
+            pool.release(connection)
+            raise
+        return httpx.Response(
+            answer.status,
+            headers=answer.headers,
+            stream=self._stream(pool, connection, answer),
+            extensions={
+                "http_version": answer.http_version.encode(),
+                "reason_phrase": answer.reason,
+            },
+        )
+
+    async def aclose(self) -> None:
+        """Close every connection; calls in flight fail, and so do later ones."""
+        self._closed = True
+        for pool in self.pools:
+            await pool.aclose()
+
+    def _stream(self, pool: Pool, connection: Connection, answer: RawAnswer) -> AnswerStream:
+        return AnswerStream(pool, connection, answer.coding, self._bounds.max_inflated)
+
+    async def _inflate(self, answer: RawAnswer, expires: float) -> None:
+        answer.body = await inflate(answer.coding, answer.body, self._bounds.max_inflated, expires)
+        answer.coding = b""
+        answer.headers = [field for field in answer.headers if field[0] not in DESCRIBED]
+
+    def _open_pool(self, origin: Origin) -> Pool:
+        if self._closed:
+            raise httpx.ConnectError("the transport is closed")
+        context = None
+        if origin.scheme == "https":
+            if self._context is None:
+                options = self._tls if isinstance(self._tls, TlsOptions) else TlsOptions()
+                self._context = tls_context(options)
+            context = self._context
+        pool = self._pools[origin.key] = Pool(
+            origin,
+            context=context,
+            bounds=self._bounds,
+            max_connections=self._max_connections,
+            max_idle=self._max_idle,
+            idle_age=self._idle_age,
+            connect_timeout=self._connect_timeout,
+        )
+        return pool
+
+
+async def _message(request: httpx.Request, target: bytes) -> bytes:
+    """Return an httpx request as bytes, its fields as they are and in their order."""
+    stream = request.stream
+    if not isinstance(stream, httpx.AsyncByteStream):
+        raise TypeError("an async transport needs an async request body")
+    body = b"".join([piece async for piece in stream])
+    fields = []
+    length = None
+    for name, value in request.headers.raw:
+        match name.lower():
+            case b"transfer-encoding":
+                continue
+            case b"content-length":
+                length = value
+        fields.append((name, value))
+    if length is None:
+        if body or "transfer-encoding" in request.headers:
+            fields.append((b"Content-Length", b"%d" % len(body)))
+    elif length != b"%d" % len(body):
+        raise httpx.LocalProtocolError("content-length is not the length of the content")
+    return request_head(request.method, target, fields) + body

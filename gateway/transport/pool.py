@@ -1,0 +1,271 @@
+"""The connections to one origin: how many there are, who gets the next one, when they go."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import suppress
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from gateway.transport.connection import Connection
+from gateway.transport.failures import connect_failure
+
+if TYPE_CHECKING:
+    import ssl
+
+    from gateway.transport.bounds import Bounds
+    from gateway.transport.origin import Origin
+
+__all__ = ["Pool"]
+
+_EYEBALLS_DELAY = 0.25
+_TLS_GOODBYE = 1.0
+
+
+class Pool:
+    """Connections to one origin.
+
+    A *slot* is the right to have one connection. Whoever holds a connection holds its slot, from
+    `take` or `acquire` until `release`; `release` passes the connection or, where it is of no use
+    any more, the slot to the first in the queue. Every path out of an exchange ends there, so that
+    cancellation cannot lose a slot.
+
+    Args:
+        origin: where to connect to.
+        context: TLS of an `https` origin.
+        bounds: of each answer.
+        max_connections: slots.
+        max_idle: connections kept for later.
+        idle_age: seconds that a connection is kept; less than the other side keeps it.
+        connect_timeout: seconds for name, TCP and TLS together.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        *,
+        context: ssl.SSLContext | None,
+        bounds: Bounds,
+        max_connections: int,
+        max_idle: int,
+        idle_age: float,
+        connect_timeout: float,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._origin = origin
+        self._context = context
+        self._bounds = bounds
+        self._max_connections = max_connections
+        self._max_idle = max_idle
+        self._idle_age = idle_age
+        self._connect_timeout = connect_timeout
+        self._idle: list[Connection] = []
+        self._open: set[Connection] = set()
+        self._queue: deque[asyncio.Future[Connection | None]] = deque()
+        self._connecting: set[asyncio.Timeout] = set()
+        self._slots = 0
+        self._sweep: asyncio.TimerHandle | None = None
+        self._closed = False
+        self._drained: asyncio.Future[None] | None = None
+
+    @property
+    def slots(self) -> int:
+        """Slots taken: connections idle, in use and being made."""
+        return self._slots
+
+    @property
+    def idle(self) -> int:
+        """Connections that wait for use."""
+        return len(self._idle)
+
+    @property
+    def waiting(self) -> int:
+        """Calls in the queue."""
+        return len(self._queue)
+
+    def take(self) -> Connection | None:
+        """Return the connection that was used last, `None` where none is idle.
+
+        The latest is the one most likely to be alive, and the others can grow old and go.
+        """
+        return self._idle.pop() if self._idle else None
+
+    async def acquire(
+        self, deadline: float = inf, *, wait: float | None = None, connect: float | None = None
+    ) -> Connection:
+        """Return a connection: a new one, or the first that is given back once all slots are taken.
+
+        Args:
+            deadline: the loop's time by which it must be there.
+            wait: seconds to wait for a slot at most.
+            connect: seconds to wait for a connection to stand, instead of the pool's own limit.
+
+        Raises:
+            httpx.PoolTimeout: no slot in time.
+            httpx.ConnectTimeout: no connection in time.
+            httpx.ConnectError: no connection, or the pool is closed.
+        """
+        if self._closed:
+            raise _closed()
+        if self._slots < self._max_connections:
+            self._slots += 1
+        else:
+            connection = await self._wait(deadline, wait)
+            if connection is not None:
+                return connection
+        try:
+            return await self.connect(deadline, limit=connect)
+        except BaseException:
+            self._pass_on_slot()
+            raise
+
+    async def connect(self, deadline: float = inf, *, limit: float | None = None) -> Connection:
+        """Return a new connection on a slot that the caller holds."""
+        limit = self._connect_timeout if limit is None else limit
+        limit = min(limit, deadline - self.loop.time())
+        connection = Connection(self.loop, self._bounds, self)
+        try:
+            async with asyncio.timeout(limit) as scope:
+                self._connecting.add(scope)
+                try:
+                    await self.loop.create_connection(
+                        lambda: connection, self._origin.host, self._origin.port, **self._options()
+                    )
+                finally:
+                    self._connecting.discard(scope)
+        except (OSError, UnicodeError) as error:
+            connection.abort()
+            raise (_closed() if self._closed else connect_failure(error)) from error
+        except BaseException:
+            connection.abort()
+            raise
+        if self._closed:
+            connection.abort()
+            raise _closed()
+        return connection
+
+    def release(self, connection: Connection) -> None:
+        """Give back what `take`, `acquire` or `connect` gave."""
+        if connection.reusable and not self._closed:
+            if self._queue and self._hand(connection):
+                return
+            if len(self._idle) < self._max_idle:
+                connection.idle_since = self.loop.time()
+                self._idle.append(connection)
+                if self._sweep is None:
+                    self._sweep = self.loop.call_later(self._idle_age, self._close_aged)
+                return
+        connection.abort()
+        self._pass_on_slot()
+
+    async def aclose(self) -> None:
+        """Close every connection, fail every call in flight, wait until the sockets are gone."""
+        self._closed = True
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+        for waiter in self._queue:
+            if not waiter.done():
+                waiter.set_exception(_closed())
+        for scope in self._connecting:
+            scope.reschedule(self.loop.time())
+        self._slots -= len(self._idle)
+        self._idle.clear()
+        for connection in self._open:
+            connection.abort(httpx.ReadError("the transport was closed"))
+        if self._open:
+            self._drained = self.loop.create_future()
+            await self._drained
+
+    # Owner
+
+    def made(self, connection: Connection) -> None:
+        """Count a socket."""
+        self._open.add(connection)
+
+    def lost(self, connection: Connection) -> None:
+        """Forget a connection that ended; its slot is free where nobody holds it."""
+        if connection in self._idle:
+            self._idle.remove(connection)
+            self._pass_on_slot()
+        self._open.discard(connection)
+        if not self._open and self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+    # Inner parts
+
+    async def _wait(self, deadline: float, wait: float | None) -> Connection | None:
+        waiter: asyncio.Future[Connection | None] = self.loop.create_future()
+        limit = deadline if wait is None else min(deadline, self.loop.time() + wait)
+        alarm = None if limit == inf else self.loop.call_at(limit, _give_up, waiter)
+        self._queue.append(waiter)
+        try:
+            return await waiter
+        except BaseException:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                # Cancelled in the moment between being served and running.
+                connection = waiter.result()
+                if connection is None:
+                    self._pass_on_slot()
+                else:
+                    self.release(connection)
+            raise
+        finally:
+            if alarm is not None:
+                alarm.cancel()
+            with suppress(ValueError):
+                self._queue.remove(waiter)
+
+    def _hand(self, what: Connection | None) -> bool:
+        """Give a connection, or the right to make one, to the first that still waits."""
+        while self._queue:
+            waiter = self._queue.popleft()
+            if not waiter.done():
+                waiter.set_result(what)
+                return True
+        return False
+
+    def _pass_on_slot(self) -> None:
+        if self._closed or not self._hand(None):
+            self._slots -= 1
+
+    def _close_aged(self) -> None:
+        """Close what has been idle for too long; the longest idle are at the bottom."""
+        self._sweep = None
+        horizon = self.loop.time() - self._idle_age
+        aged = 0
+        for connection in self._idle:
+            if connection.idle_since > horizon:
+                break
+            aged += 1
+        for connection in self._idle[:aged]:
+            connection.abort()
+        del self._idle[:aged]
+        self._slots -= aged
+        if self._idle:
+            self._sweep = self.loop.call_at(
+                self._idle[0].idle_since + self._idle_age, self._close_aged
+            )
+
+    def _options(self) -> dict[str, Any]:
+        options: dict[str, Any] = {}
+        if self._context is not None:
+            options["ssl"] = self._context
+            options["server_hostname"] = self._origin.server_hostname
+            options["ssl_shutdown_timeout"] = _TLS_GOODBYE
+        if isinstance(self.loop, asyncio.BaseEventLoop):
+            # RFC 8305; uvloop tries one address after the other and does not know the argument.
+            options["happy_eyeballs_delay"] = _EYEBALLS_DELAY
+        return options
+
+
+def _give_up(waiter: asyncio.Future[Connection | None]) -> None:
+    if not waiter.done():
+        waiter.set_exception(httpx.PoolTimeout("no connection became free in time"))
+
+
+def _closed() -> httpx.ConnectError:
+    return httpx.ConnectError("the transport is closed")

@@ -1,0 +1,65 @@
+"""The body of an answer, as httpx takes it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import httpx
+
+from gateway.transport.inflate import Inflater
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from gateway.transport.connection import Connection
+    from gateway.transport.pool import Pool
+
+__all__ = ["AnswerStream"]
+
+
+class AnswerStream(httpx.AsyncByteStream):
+    """Streams a body as it comes, still in its content coding.
+
+    httpx inflates without a bound, so each piece is inflated here first to see what it would
+    become; it is passed on only inside the bound, in pieces that inflate to 256 KiB or less.
+    """
+
+    def __init__(self, pool: Pool, connection: Connection, coding: bytes, bound: int) -> None:
+        self._pool = pool
+        self._connection: Connection | None = connection
+        self._guard = Inflater(coding, bound) if coding else None
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield the body's pieces.
+
+        Raises what the exchange fails with, and `httpx.DecodingError` for content that cannot be
+        inflated inside the bound.
+        """
+        connection = self._connection
+        if connection is None:
+            raise httpx.StreamClosed
+        while True:
+            whole = connection.complete
+            for piece in connection.take():
+                if self._guard is None:
+                    yield piece
+                else:
+                    start = 0
+                    for used, _ in self._guard.slices(piece):
+                        yield piece[start : start + used]
+                        start += used
+                        await asyncio.sleep(0)
+                    if start < len(piece):
+                        yield piece[start:]
+            if whole:
+                break
+            await connection.more()
+        if self._guard is not None:
+            self._guard.finish()
+
+    async def aclose(self) -> None:
+        """Give the connection back; one with bytes still to come is closed."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._pool.release(connection)
