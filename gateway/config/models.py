@@ -96,10 +96,14 @@ BaseUrl = Annotated[
 class TlsConfig(Model):
     """How the certificate of an https upstream is checked."""
 
+    roots: Literal["certifi", "system", "none"] = "certifi"
+    """Whom to trust to begin with: the list of the certifi package, the system's, or nobody."""
     ca_file: str | None = None
-    """PEM file with the CA certificates to trust instead of the public ones."""
-    verify: bool = True
-    """Check the certificate and its host name; `false` is for test benches only."""
+    """PEM file with further CA certificates to trust."""
+    client_cert: str | None = None
+    """PEM file with the certificate that the gateway shows when asked."""
+    client_key: str | None = None
+    """PEM file with the key to it, where that is not in the same file."""
 
 
 class UpstreamConfig(Model):

@@ -1,0 +1,83 @@
+"""The innermost Call: one request over the wire, its answer judged by the ingress.
+
+This is where httpx's errors become the gateway's own, by one table.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import httpx
+
+from gateway.errors import (
+    CallError,
+    DependencyFailed,
+    UpstreamPayload,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+from gateway.transport import AnswerTooLarge, pool_is_patched
+
+if TYPE_CHECKING:
+    from gateway.call import Call, Request, Response
+    from gateway.ingress import Ingress
+    from gateway.transport import Exchange, Origin
+
+__all__ = ["http_call"]
+
+# First match wins. Details name no addresses: they reach the gateway's own clients.
+_TABLE: tuple[tuple[type[Exception], type[CallError], str], ...] = (
+    (httpx.ConnectTimeout, UpstreamTimeout, "no connection in time"),
+    (httpx.PoolTimeout, UpstreamTimeout, "no free connection in time"),
+    (httpx.TimeoutException, UpstreamTimeout, "no answer in time"),
+    (AnswerTooLarge, UpstreamPayload, "the answer is larger than is let in"),
+    (httpx.DecodingError, UpstreamPayload, "the answer's content encoding is not let in"),
+    (httpx.ConnectError, UpstreamUnreachable, "no connection"),
+    (httpx.LocalProtocolError, DependencyFailed, "a forwarded header field cannot be sent"),
+    (httpx.RemoteProtocolError, UpstreamUnreachable, "the answer broke off or is no HTTP"),
+    (httpx.TransportError, UpstreamUnreachable, "the connection broke"),
+)
+
+
+def http_call(
+    exchange: Exchange,
+    origin: Origin,
+    ingress: Ingress,
+    *,
+    upstream: str,
+    prefix: str = "",
+    mocked: Exchange,
+) -> Call:
+    """Return the Call that sends a request to `origin`.
+
+    Args:
+        exchange: the transport.
+        origin: whom to, with the constant header fields.
+        ingress: what judges the answers.
+        upstream: name of the upstream, for errors.
+        prefix: path of the base URL, put before every target.
+        mocked: the stock transport, taken while respx stands in for its connection pool, so that
+            `respx.mock` intercepts every upstream call whatever transport is configured.
+    """
+
+    async def send(request: Request) -> Response:
+        try:
+            answer = await (mocked if pool_is_patched() else exchange).exchange(
+                origin,
+                request.method,
+                (prefix + request.target).encode("ascii"),
+                request.headers,
+                request.body,
+            )
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            raise _translate(error, upstream) from error
+        return await ingress.admit(answer)
+
+    return send
+
+
+def _translate(error: Exception, upstream: str) -> CallError:
+    for theirs, ours, detail in _TABLE:
+        if isinstance(error, theirs):
+            return ours(detail, upstream=upstream)
+    raise error  # pragma: no cover - the table ends with the base class

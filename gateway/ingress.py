@@ -1,0 +1,170 @@
+"""Ingress: what an upstream answered becomes a value, or a typed failure.
+
+An upstream is not trusted: nothing gets past here but strict JSON (RFC 8259) in UTF-8 (no NaN, no
+lone surrogates, no numbers out of range), of bounded size and depth, of the right content type and,
+where one is configured, of the declared schema. Of duplicate keys the last one counts; since values
+are written anew in every answer, no duplicate reaches one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from gateway.call import Response
+from gateway.errors import UpstreamPayload, UpstreamStatus
+from gateway.retry_after import parse_retry_after
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.call import Clock
+    from gateway.json_schema import Validator
+    from gateway.transport import RawAnswer
+
+__all__ = ["Ingress"]
+
+_RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
+_NO_CONTENT = frozenset({204, 205})
+# Above this the checks leave the event loop. orjson itself keeps the interpreter lock while it
+# parses (about 2 ms a MiB), but the walks over the value that follow it do not.
+_LARGE = 256 * 1024
+
+
+class Ingress:
+    """Judges the answers of one upstream.
+
+    Args:
+        upstream: its name, for errors.
+        max_depth: levels of nesting that are let in.
+        schema: what every payload must meet.
+        now: POSIX seconds, to read a Retry-After date.
+    """
+
+    __slots__ = ("_max_depth", "_now", "_schema", "_upstream")
+
+    def __init__(
+        self,
+        upstream: str,
+        *,
+        max_depth: int,
+        schema: Validator | None = None,
+        now: Clock = time.time,
+    ) -> None:
+        self._upstream = upstream
+        self._max_depth = max_depth
+        self._schema = schema
+        self._now = now
+
+    async def admit(self, answer: RawAnswer) -> Response:
+        """Return the good answer that `answer` is.
+
+        Raises:
+            UpstreamStatus: its status is no success. Redirects are none: they are not followed.
+            UpstreamPayload: its payload is not let in.
+        """
+        status = answer.status
+        if not 200 <= status < 300:  # noqa: PLR2004 - RFC 9110 section 15.3
+            raise self._refused(status, answer.headers)
+        body = answer.body
+        if status in _NO_CONTENT:
+            value = None
+        else:
+            self._check_type(answer.headers)
+            if len(body) <= _LARGE:
+                value = self._decode(body)
+            else:
+                value = await asyncio.to_thread(self._decode, body)
+        return Response(value, status=status, headers=answer.headers, body=body)
+
+    def _refused(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> UpstreamStatus:
+        retryable = status in _RETRYABLE
+        retry_after = None
+        if retryable:
+            for name, value in headers:
+                if name == b"retry-after":
+                    retry_after = parse_retry_after(value, self._now())
+        return UpstreamStatus(
+            f"answered with status {status}",
+            upstream=self._upstream,
+            status=status,
+            retryable=retryable,
+            retry_after=retry_after,
+        )
+
+    def _check_type(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        content_type = b""
+        for name, value in headers:
+            if name == b"content-type":
+                content_type = value
+                break
+        if content_type == b"application/json":
+            return
+        media, _, parameters = content_type.partition(b";")
+        media = media.strip().lower()
+        if media and media != b"application/json" and not _is_json(media):
+            raise self._bad(f"content type {_printable(media)} is not JSON")
+        charset = _charset(parameters)
+        if charset not in {b"", b"utf-8", b"utf8", b"us-ascii"}:
+            raise self._bad(f"charset {_printable(charset)} is not UTF-8")
+
+    def _decode(self, body: bytes) -> Any:
+        if not body:
+            raise self._bad("the answer is empty")
+        try:
+            value = orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            raise self._bad(f"no strict JSON: {error.msg} at byte {error.pos}") from None
+        # Brackets count the nesting from above; only a payload with many of them is walked.
+        limit = self._max_depth
+        if body.count(b"[") + body.count(b"{") > limit and _deeper_than(value, limit):
+            raise self._bad(f"more than {limit} levels deep")
+        if self._schema is not None and not self._schema.is_valid(value):
+            error = next(iter(self._schema.iter_errors(value)))
+            where = "/".join(str(step) for step in error.instance_path)
+            raise self._bad(f"does not meet its schema at /{where}: {_short(error.message)}")
+        return value
+
+    def _bad(self, detail: str) -> UpstreamPayload:
+        return UpstreamPayload(detail, upstream=self._upstream)
+
+
+def _is_json(media: bytes) -> bool:
+    # RFC 6839 section 3.1: a structured syntax suffix.
+    return media.endswith(b"+json") or media == b"text/json"
+
+
+def _charset(parameters: bytes) -> bytes:
+    for parameter in parameters.split(b";"):
+        name, _, value = parameter.partition(b"=")
+        if name.strip().lower() == b"charset":
+            return value.strip().strip(b'"').lower()
+    return b""
+
+
+def _printable(text: bytes) -> str:
+    return ascii(text[:60].decode("latin-1"))[1:-1]
+
+
+def _short(message: str) -> str:
+    """Return a schema's complaint without the payload it may quote."""
+    return message if len(message) <= 120 else message[:117] + "..."  # noqa: PLR2004 - one line
+
+
+def _deeper_than(value: Any, limit: int) -> bool:
+    """Whether lists and objects nest more than `limit` levels; level by level, no recursion."""
+    level = [value] if type(value) in {list, dict} else []
+    depth = 0
+    while level:
+        depth += 1
+        if depth > limit:
+            return True
+        below: list[Any] = []
+        for container in level:
+            children = container.values() if type(container) is dict else container
+            below += [child for child in children if type(child) is list or type(child) is dict]
+        level = below
+    return False

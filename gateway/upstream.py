@@ -1,0 +1,195 @@
+"""The upstream stack, written once, top to bottom: the table of contents of the gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import random as randomness
+import time
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
+
+from gateway.call import stack
+from gateway.http_call import http_call
+from gateway.ingress import Ingress
+from gateway.json_schema import compile_schema
+from gateway.layers.attempts import observe
+from gateway.layers.breaker import breaker
+from gateway.layers.budget import Budget, BudgetPolicy
+from gateway.layers.cache import cache
+from gateway.layers.collapse import CollapsePolicy, Flights, collapse
+from gateway.layers.cooldown import cooldown
+from gateway.layers.deadline import DeadlinePolicy, announce, deadline
+from gateway.layers.hedge import hedge
+from gateway.layers.limiter import LimiterPolicy, limiter
+from gateway.layers.retry import retry
+from gateway.layers.timeout import TimeoutPolicy, timeout
+from gateway.transport import Bounds, Http1Transport, Origin, StockTransport, TlsOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.call import Call, Clock, Sleep
+    from gateway.config.models import UpstreamConfig
+    from gateway.events import Events
+    from gateway.layers.cache import Refreshes
+    from gateway.store import Store
+    from gateway.transport import Exchange
+
+__all__ = ["Shared", "Upstream", "open_upstream"]
+
+
+class Shared(NamedTuple):
+    """What all upstreams of one application share.
+
+    Attributes:
+        store: where answers are kept.
+        refreshes: refreshes beside the answer.
+        events: who is told what happens.
+        clock: monotonic seconds.
+        now: POSIX seconds.
+        sleep: waits between attempts.
+        random: uniform in [0, 1).
+    """
+
+    store: Store
+    refreshes: Refreshes
+    events: Events
+    clock: Clock = time.monotonic
+    now: Clock = time.time
+    sleep: Sleep = asyncio.sleep
+    random: Callable[[], float] = randomness.random
+
+
+class Upstream:
+    """A name and its stacked Call.
+
+    Attributes:
+        call: asks the upstream, through every layer that is configured.
+        direct: the same without any layer but the timeout, for `gateway probe`.
+        forward: header fields of the client's request that are passed on, in lower case.
+    """
+
+    __slots__ = ("_exchanges", "_flights", "call", "direct", "forward", "name")
+
+    def __init__(
+        self,
+        name: str,
+        call: Call,
+        direct: Call,
+        forward: tuple[bytes, ...],
+        flights: Flights,
+        exchanges: tuple[Exchange, ...],
+    ) -> None:
+        self.name = name
+        self.call = call
+        self.direct = direct
+        self.forward = forward
+        self._flights = flights
+        self._exchanges = exchanges
+
+    async def aclose(self) -> None:
+        """End what is under way and close every connection."""
+        await self._flights.aclose()
+        for exchange in self._exchanges:
+            await exchange.aclose()
+
+
+def open_upstream(
+    name: str, config: UpstreamConfig, shared: Shared, *, cached: bool = False
+) -> Upstream:
+    """Stack the Call of one upstream; connects to nothing yet.
+
+    Args:
+        name: name of the upstream.
+        config: its declaration.
+        shared: what all upstreams share.
+        cached: a section keeps answers of this upstream by a policy of its own.
+    """
+    events, clock, random = shared.events, shared.clock, shared.random
+    named = {"upstream": name, "events": events, "clock": clock}
+    budget = Budget(config.retry.budget if config.retry else BudgetPolicy(), clock)
+    flights = Flights()
+    deadlines = DeadlinePolicy(header=config.deadline_header)
+    permits = LimiterPolicy(
+        concurrency=config.concurrency, queue=config.queue, queue_timeout=config.queue_timeout
+    )
+    patience = timeout(TimeoutPolicy(after=config.timeout), upstream=name)
+    keeps = cached or config.cache is not None
+    wire, exchanges = _wire(name, config, shared)
+
+    call = stack(
+        wire,
+        # A hit costs nothing further down, and the cache sees the final failure of all below.
+        cache(config.cache, generation=_generation(config), store=shared.store,
+              refreshes=shared.refreshes, now=shared.now, random=random, **named)
+        if keeps else None,
+        # One flight for many callers; it outlives its first caller's cancellation.
+        collapse(CollapsePolicy(), flights=flights, **named) if keeps else None,
+        # Everything below spends what remains of the request's time.
+        deadline(deadlines, **named),
+        # Repeats, within a budget; it holds no permit while it waits.
+        retry(config.retry, budget=budget, sleep=shared.sleep, random=random, **named)
+        if config.retry else None,
+        # A second attempt beside a slow one, from the same budget.
+        hedge(config.hedge, budget=budget, **named) if config.hedge else None,
+        # Every attempt counts, so it opens at the pace at which the upstream fails.
+        breaker(config.breaker, random=random, **named) if config.breaker else None,
+        # What the upstream asked for by Retry-After holds for every call, not only for this one.
+        cooldown(config.cool_down, **named) if config.cool_down else None,
+        # Waiting for a permit is charged to the deadline, not to the upstream's timeout.
+        limiter(permits, **named),
+        # One attempt, from sending to the last byte.
+        patience,
+        # Attempts as they are: told to whoever listens.
+        observe(**named),
+        # What remains is told to the upstream, measured as late as can be.
+        announce(deadlines, **named),
+    )  # fmt: skip
+    forward = tuple(header.lower().encode("ascii") for header in config.forward_headers)
+    return Upstream(name, call, stack(wire, patience), forward, flights, exchanges)
+
+
+def _wire(
+    name: str, config: UpstreamConfig, shared: Shared
+) -> tuple[Call, tuple[Exchange, ...]]:
+    """Return the innermost Call and the transports that it uses."""
+    bounds = Bounds(max_body=config.max_body, max_inflated=config.max_body)
+    tls = TlsOptions(
+        roots=config.tls.roots,
+        ca_file=config.tls.ca_file,
+        client_cert=config.tls.client_cert,
+        client_key=config.tls.client_key,
+    )
+    connections = config.connections or (
+        LimiterPolicy().max if config.concurrency == "adaptive" else config.concurrency
+    )
+    stock = StockTransport(
+        max_connections=connections,
+        connect_timeout=config.connect_timeout,
+        bounds=bounds,
+        tls=tls,
+        http2=config.transport == "httpx" and _has_http2(),
+    )
+    native: Exchange = stock
+    if config.transport == "native":
+        native = Http1Transport(
+            max_connections=connections,
+            connect_timeout=config.connect_timeout,
+            bounds=bounds,
+            tls=tls,
+        )
+    parts = urlsplit(config.base_url)
+    headers = {b"accept": b"application/json", b"accept-encoding": b"gzip, deflate",
+               b"user-agent": b"aggregation-gateway"}  # fmt: skip
+    headers |= {k.lower().encode("ascii"): v.encode("ascii") for k, v in config.headers.items()}
+    origin = Origin.of(f"{parts.scheme}://{parts.netloc}", headers.items())
+    ingress = Ingress(
+        name,
+        max_depth=config.max_depth,
+        schema=compile_schema(config.answer) if config.answer is not None else None,
+        now=shared.now,
+    )
+    call = http_call(
+        native, origin, ingress, upstream=name, prefix=parts.path, mocked=stock
+    )
+    return call, tuple({id(e): e for e in (native, stock)}.values())
