@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import random as randomness
 import time
+from hashlib import blake2b
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
@@ -193,3 +195,13 @@ def _wire(
         native, origin, ingress, upstream=name, prefix=parts.path, mocked=stock
     )
     return call, tuple({id(e): e for e in (native, stock)}.values())
+
+
+def _generation(config: UpstreamConfig) -> bytes:
+    """Return what changes when the upstream's declaration does: answers of another are not ours."""
+    told = config.model_dump_json(include={"base_url", "headers", "answer", "max_depth"})
+    return blake2b(told.encode(), digest_size=8).digest()
+
+
+def _has_http2() -> bool:
+    return find_spec("h2") is not None

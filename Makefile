@@ -1,0 +1,64 @@
+# Everything needs only python3 (3.11 or newer) and make. The environment is .venv, made from
+# uv.lock; uv is taken from the PATH or installed into .venv.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+
+PYTHON ?= python3
+PORT ?= 8000
+UV_VERSION := 0.13.8
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.synced
+
+export UV_PROJECT_ENVIRONMENT := $(VENV)
+export UV_PYTHON_DOWNLOADS := never
+
+.PHONY: help setup run test check format bench profile schema clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): pyproject.toml uv.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 ..."; exit 1; }
+	@if [ ! -x $(BIN)/python ]; then \
+		echo "==> making $(VENV) with $$($(PYTHON) --version)"; $(PYTHON) -m venv $(VENV); fi
+	@if command -v uv >/dev/null 2>&1; then uv=uv; else \
+		uv=$(BIN)/uv; \
+		if [ ! -x $$uv ]; then \
+			echo "==> installing uv $(UV_VERSION) into $(VENV)"; \
+			$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); fi; fi; \
+	echo "==> installing what uv.lock names"; \
+	$$uv sync --locked --inexact --quiet --python $(BIN)/python
+	@touch $(STAMP)
+
+setup: $(STAMP) ## Make .venv from the lock file
+
+run: $(STAMP) ## Serve the demo on port 8000: gateway and mock upstreams, no network needed
+	@echo "==> starting the demo (Ctrl+C ends it)"
+	@exec $(BIN)/gateway demo --port $(PORT)
+
+test: $(STAMP) ## Run every test, with a real Redis-protocol server
+	@echo "==> running the tests"
+	@$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+
+check: $(STAMP) ## Lint, format and type checks
+	@echo "==> ruff"; $(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@echo "==> mypy"; $(BIN)/mypy
+	@echo "==> gateway check"; $(BIN)/gateway check config/gateway.yaml
+
+format: $(STAMP) ## Format the code
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+schema: $(STAMP) ## Write config/gateway.schema.json
+	@$(BIN)/gateway schema > config/gateway.schema.json
+
+bench: $(STAMP) ## Measure the gateway beside its peers; writes docs/benchmark.md
+	@$(BIN)/python bench/run.py $(ARGS)
+
+profile: $(STAMP) ## Show where the time of one dashboard goes
+	@$(BIN)/python bench/profile.py $(ARGS)
+
+clean: ## Remove the environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov dist bench/out

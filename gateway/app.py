@@ -1,0 +1,137 @@
+"""The composition root: from a configuration to an application. Nothing happens at import."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+
+from gateway.config.loader import Loaded, compile_config, load
+from gateway.config.models import Config
+from gateway.config.settings import Settings
+from gateway.events import Events
+from gateway.fanout import FanOut
+from gateway.layers.cache import Refreshes
+from gateway.store import open_store
+from gateway.upstream import Shared, Upstream, open_upstream
+from gateway.web.application import Application
+from gateway.web.dashboard import DashboardEndpoint
+from gateway.web.kept_answers import KeptAnswers
+from gateway.web.overload import InFlight
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+    from pathlib import Path
+
+    from gateway.events import Event
+    from gateway.plan import Plan
+    from gateway.store import Store
+
+__all__ = ["create_app"]
+
+_log = logging.getLogger("gateway")
+
+
+def create_app(
+    config: str | Path | Config | Loaded = "config/gateway.yaml",
+    settings: Settings | None = None,
+    *,
+    listeners: Iterable[Callable[[Event], None]] = (),
+) -> Application:
+    """Return the application that a configuration declares.
+
+    It is ready at once, also where nobody runs its lifespan (as `httpx.ASGITransport` does not);
+    the lifespan closes what it opened.
+
+    Args:
+        config: path of a file, or a configuration that was loaded already.
+        settings: of the process; from the environment (`GATEWAY_*`) unless given.
+        listeners: called with every event.
+
+    Raises:
+        ConfigError: with every mistake, when the configuration cannot be used.
+    """
+    settings = settings or Settings()
+    if isinstance(config, Config):
+        loaded = compile_config(config)
+    elif isinstance(config, Loaded):
+        loaded = config
+    else:
+        loaded = load(config)
+    events = Events(listeners)
+    store = open_store(settings, events)
+    refreshes = Refreshes()
+    shared = Shared(store, refreshes, events)
+    upstreams = open_upstreams(loaded, shared)
+    kept = KeptAnswers(settings.cache_memory // 4)
+    in_flight = InFlight(settings.max_in_flight)
+    calls = {name: upstream.call for name, upstream in upstreams.items()}
+    dashboards = [
+        DashboardEndpoint(
+            FanOut(plan, calls, clock=shared.clock),
+            forward=_forward(plan, upstreams),
+            in_flight=in_flight,
+            kept=kept,
+            clock=shared.clock,
+            now=shared.now,
+        )
+        for plan in loaded.plans
+    ]
+
+    @asynccontextmanager
+    async def lifespan(app: Application) -> AsyncIterator[None]:
+        app.state.draining = False
+        try:
+            yield
+        finally:
+            app.state.draining = True
+            await _close(refreshes, upstreams, store)
+
+    return Application(
+        dashboards,
+        title="Aggregation gateway",
+        version=_version(),
+        lifespan=lifespan,
+        docs_url="/docs" if settings.docs else None,
+        redoc_url=None,
+        openapi_url="/openapi.json" if settings.docs else None,
+        root_path=settings.root_path,
+    )
+
+
+def open_upstreams(loaded: Loaded, shared: Shared) -> dict[str, Upstream]:
+    """Stack the calls of every declared upstream."""
+    cached = {
+        source.upstream
+        for plan in loaded.plans
+        for section in plan.sections
+        if section.cache is not None
+        for source in section.sources
+    }
+    return {
+        name: open_upstream(name, upstream, shared, cached=name in cached)
+        for name, upstream in loaded.config.upstreams.items()
+    }
+
+
+def _forward(plan: Plan, upstreams: Mapping[str, Upstream]) -> dict[str, tuple[bytes, ...]]:
+    called = {source.upstream for section in plan.sections for source in section.sources}
+    return {name: upstreams[name].forward for name in sorted(called)}
+
+
+async def _close(refreshes: Refreshes, upstreams: Mapping[str, Upstream], store: Store) -> None:
+    """Close in the order in which the parts use each other; one that fails stops no other."""
+    for part in (refreshes, *upstreams.values(), store):
+        try:
+            await part.aclose()
+        except Exception:
+            _log.exception("could not close %s", type(part).__name__)
+
+
+def _version() -> str:
+    try:
+        return version("aggregation-gateway")
+    except PackageNotFoundError:  # run from a source tree that was never installed
+        return "0"

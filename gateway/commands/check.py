@@ -1,0 +1,57 @@
+"""`gateway check`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.commands.options import DEFAULT_CONFIG
+from gateway.config.loader import load
+from gateway.errors import ConfigError
+
+__all__ = ["check"]
+
+
+class Format(StrEnum):
+    """How findings are printed."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def check(
+    file: Annotated[Path, typer.Argument(help="The configuration to check.")] = DEFAULT_CONFIG,
+    form: Annotated[
+        Format, typer.Option("--format", help="text: a line for each mistake; json: for tools.")
+    ] = Format.TEXT,
+) -> None:
+    """Tell every mistake in a configuration at once, as file:line:col: message.
+
+    Reads the file as strictly as the server does and calls nothing. Ends with status 1 when there
+    are mistakes, so it fits into a pre-commit hook or a pipeline.
+    """
+    try:
+        loaded = load(file)
+    except ConfigError as error:
+        if form is Format.JSON:
+            findings = [
+                {"file": error.file, "line": f.line, "column": f.column, "message": f.message}
+                for f in error.findings
+            ]
+            sys.stdout.write(json.dumps({"ok": False, "findings": findings}, indent=2) + "\n")
+        else:
+            sys.stdout.write("\n".join(error.lines()) + "\n")
+        raise typer.Exit(1) from None
+    if form is Format.JSON:
+        sys.stdout.write(json.dumps({"ok": True, "findings": []}, indent=2) + "\n")
+        return
+    sections = sum(len(plan.sections) for plan in loaded.plans)
+    sys.stdout.write(
+        f"{loaded.file}: ok, {len(loaded.config.upstreams)} upstreams, "
+        f"{len(loaded.plans)} dashboards, {sections} sections\n"
+    )

@@ -1,0 +1,131 @@
+"""`gateway probe`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import typer
+from rich.table import Table
+
+from gateway.app import open_upstreams
+from gateway.call import Deadline, Request
+from gateway.commands.options import DEFAULT_CONFIG, ConfigFile, errors, output
+from gateway.config.loader import load
+from gateway.errors import CallError
+from gateway.events import Events
+from gateway.layers.cache import Refreshes
+from gateway.reference import ABSENT
+from gateway.store import MemoryStore
+from gateway.upstream import Shared
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gateway.config.loader import Loaded
+    from gateway.upstream import Upstream
+
+__all__ = ["probe"]
+
+
+class Found(NamedTuple):
+    """What one upstream answered."""
+
+    upstream: str
+    target: str
+    verdict: str
+    seconds: float
+    size: int | None
+    good: bool
+
+
+def probe(config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Call each upstream once, without retries or cache, and show status, time and bytes.
+
+    It takes the first call of a dashboard that can be made without another section's value:
+    parameters take their default, their first example or the smallest value that they allow.
+    Ends with status 1 when an upstream gives no good answer.
+    """
+    loaded = load(config)
+    with errors().status("calling each upstream once ..."):
+        found = asyncio.run(_probe(loaded))
+    table = Table("upstream", "called", "answer", "time", "bytes", box=None, pad_edge=False)
+    for row in found:
+        table.add_row(
+            row.upstream,
+            row.target,
+            f"[green]{row.verdict}[/green]" if row.good else f"[red]{row.verdict}[/red]",
+            f"{row.seconds * 1000:.0f} ms",
+            "-" if row.size is None else str(row.size),
+        )
+    output().print(table)
+    if not all(row.good for row in found):
+        raise typer.Exit(1)
+
+
+async def _probe(loaded: Loaded) -> list[Found]:
+    store = MemoryStore(1)
+    upstreams = open_upstreams(loaded, Shared(store, Refreshes(), Events()))
+    targets = dict(_targets(loaded))
+    try:
+        return await asyncio.gather(
+            *(_one(upstream, targets.get(name, "/")) for name, upstream in upstreams.items())
+        )
+    finally:
+        for upstream in upstreams.values():
+            await upstream.aclose()
+        await store.aclose()
+
+
+async def _one(upstream: Upstream, target: str) -> Found:
+    began = time.monotonic()
+    size: int | None = None
+    try:
+        response = await upstream.direct(Request(target, Deadline(began + 60), "probe"))
+        verdict, good, size = str(response.status), True, len(response.body)
+    except CallError as error:
+        # Any status but a server error shows that somebody is there and speaks HTTP.
+        good = error.status is not None and error.status < 500  # noqa: PLR2004
+        verdict = f"{error.status or error.code}: {error.detail}"
+    return Found(upstream.name, target, verdict, time.monotonic() - began, size, good)
+
+
+def _targets(loaded: Loaded) -> Iterator[tuple[str, str]]:
+    """Yield for each upstream a target that can be rendered from parameters alone.
+
+    Upstreams without one are left out; of several the first one declared counts.
+    """
+    seen: set[str] = set()
+    for plan in loaded.plans:
+        scope = {p.name: _example(dict(p.schema)) for p in plan.parameters}
+        for section in plan.sections:
+            for source in section.sources:
+                if source.upstream in seen:
+                    continue
+                here = dict(scope)
+                if section.for_each is not None:
+                    items = section.for_each.items.find(here)
+                    if not isinstance(items, list) or not items:
+                        continue
+                    here[section.for_each.element] = items[0]
+                try:
+                    target = source.template.render(here)
+                except CallError:
+                    continue  # it refers to another section
+                seen.add(source.upstream)
+                yield source.upstream, target
+
+
+def _example(schema: dict[str, object]) -> object:
+    """Return a value that a parameter may well have."""
+    for keyword in ("default", "const", "minimum"):
+        if keyword in schema:
+            return schema[keyword]
+    for keyword in ("examples", "enum"):
+        values = schema.get(keyword)
+        if isinstance(values, list) and values:
+            return values[0]
+    return {"integer": 1, "number": 1, "boolean": True, "string": "a"}.get(
+        str(schema.get("type")), ABSENT
+    )

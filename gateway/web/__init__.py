@@ -1,0 +1,1 @@
+"""The HTTP face: routes, parameters, header fields, problems, OpenAPI, health."""

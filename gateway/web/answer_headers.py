@@ -1,0 +1,138 @@
+"""The header fields of an answer: validators, freshness and timings.
+
+Everything that may change from one identical answer to the next is here and not in the body.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from gateway.outcome import State
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.outcome import Outcome
+    from gateway.plan import Plan
+
+__all__ = ["Freshness", "etag", "freshness", "matches", "server_timing"]
+
+
+class Freshness:
+    """How long an answer holds.
+
+    Attributes:
+        as_of: POSIX seconds of the oldest kept section, `None` where nothing is kept.
+        fresh_until: POSIX seconds up to which every section is fresh; `None` where a section is not
+            kept, is stale, or is missing.
+        complete: no section failed.
+        status: value of `Cache-Status` (RFC 9211) without its ttl.
+        hit: every section came from the cache.
+    """
+
+    __slots__ = ("as_of", "complete", "fresh_until", "hit", "status")
+
+    def __init__(
+        self,
+        *,
+        as_of: float | None,
+        fresh_until: float | None,
+        complete: bool,
+        status: str,
+        hit: bool,
+    ) -> None:
+        self.as_of = as_of
+        self.fresh_until = fresh_until
+        self.complete = complete
+        self.status = status
+        self.hit = hit
+
+    def fields(self, now: float, *, private: bool = False) -> list[tuple[bytes, bytes]]:
+        """Return `Cache-Control`, `Age` and `Cache-Status` as of `now`."""
+        fields: list[tuple[bytes, bytes]] = []
+        status = self.status
+        if not self.complete:
+            fields.append((b"cache-control", b"no-store"))
+        elif self.fresh_until is None or self.fresh_until <= now or self.as_of is None:
+            fields.append((b"cache-control", b"private, no-cache" if private else b"no-cache"))
+        else:
+            # RFC 9111 section 4.2: a cache compares max-age with Age, so it spans the whole life.
+            lifetime = int(self.fresh_until - now) + max(0, int(now - self.as_of))
+            scope = b"private" if private else b"public"
+            fields.append((b"cache-control", b"%b, max-age=%d" % (scope, lifetime)))
+        if self.as_of is not None:
+            fields.append((b"age", b"%d" % max(0, int(now - self.as_of))))
+        if self.hit and self.fresh_until is not None:
+            status = f"{status}; ttl={int(self.fresh_until - now)}"
+        if status:
+            fields.append((b"cache-status", status.encode("ascii")))
+        return fields
+
+
+def freshness(plan: Plan, outcomes: Sequence[Outcome], *, complete: bool) -> Freshness:
+    """Work out the freshness of an answer: that of its least fresh section."""
+    as_of: float | None = None
+    fresh_until: float | None = None
+    fresh = True
+    words = set()
+    for section, outcome in zip(plan.sections, outcomes, strict=True):
+        del section
+        if outcome.state is State.SKIPPED:
+            continue
+        words.add(outcome.cache)
+        if outcome.as_of is not None and (as_of is None or outcome.as_of < as_of):
+            as_of = outcome.as_of
+        if outcome.fresh_until is None or outcome.state is not State.OK:
+            fresh = False
+        elif fresh_until is None or outcome.fresh_until < fresh_until:
+            fresh_until = outcome.fresh_until
+    return Freshness(
+        as_of=as_of,
+        fresh_until=fresh_until if fresh else None,
+        complete=complete,
+        status=_cache_status(words),
+        hit=words == {"hit"},
+    )
+
+
+def _cache_status(words: set[str]) -> str:
+    """Return one member for the gateway; what went forward decides over what did not."""
+    words = words - {""}
+    if not words:
+        return ""
+    if words == {"hit"}:
+        return "gateway; hit"
+    for word, status in (
+        ("miss", "gateway; fwd=miss; stored"),
+        ("collapsed", "gateway; fwd=miss; collapsed"),
+        ("bypass", "gateway; fwd=bypass"),
+        ("stale", "gateway; hit; detail=stale"),
+    ):
+        if word in words:
+            return status
+    return "gateway; fwd=miss"
+
+
+def etag(body: bytes) -> bytes:
+    """Return a strong validator (RFC 9110 section 8.8.3) of the body's bytes."""
+    return b'"%b"' % blake2b(body, digest_size=12).hexdigest().encode("ascii")
+
+
+def matches(if_none_match: bytes, tag: bytes) -> bool:
+    """Whether `If-None-Match` names `tag`, by weak comparison (RFC 9110 section 13.1.2)."""
+    if if_none_match == tag:
+        return True
+    return if_none_match.strip() == b"*" or any(
+        candidate.strip().removeprefix(b"W/") == tag for candidate in if_none_match.split(b",")
+    )
+
+
+def server_timing(plan: Plan, outcomes: Sequence[Outcome]) -> bytes:
+    """Return `Server-Timing` with one metric for each section, in milliseconds."""
+    return ", ".join(
+        [
+            f"{section.name};dur={outcome.elapsed * 1000:.1f}"
+            for section, outcome in zip(plan.sections, outcomes, strict=True)
+        ]
+    ).encode("ascii")

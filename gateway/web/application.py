@@ -1,0 +1,109 @@
+"""The FastAPI application with its dashboards."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.web import health
+from gateway.web.openapi import document, operation
+from gateway.web.path_index import PathIndex
+from gateway.web.problems import on_bug, on_http_error, problem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from gateway.web.dashboard import DashboardEndpoint
+
+__all__ = ["Application"]
+
+
+class Application(FastAPI):
+    """A FastAPI application that serves dashboards before it routes anything else.
+
+    Middleware that is added to it runs for dashboards too.
+    """
+
+    def __init__(self, dashboards: Sequence[DashboardEndpoint], **settings: Any) -> None:
+        super().__init__(redirect_slashes=False, **settings)
+        self._index: PathIndex[DashboardEndpoint] = PathIndex(
+            (dashboard.plan.path, dashboard) for dashboard in dashboards
+        )
+        self._dashboards = dashboards
+        self.add_exception_handler(HTTPException, on_http_error)
+        self.add_exception_handler(Exception, on_bug)
+        self.include_router(health.router())
+        for dashboard in dashboards:
+            self.add_api_route(
+                dashboard.plan.path, _endpoint(dashboard), **operation(dashboard.plan)
+            )
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document; made once."""
+        if self.openapi_schema is None:
+            self.openapi_schema = document(
+                super().openapi(), [dashboard.plan for dashboard in self._dashboards]
+            )
+        return self.openapi_schema
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Put the dashboards in front of the framework's own stack, inside the user's middleware."""
+        added, self.user_middleware = self.user_middleware, []
+        try:
+            framework = super().build_middleware_stack()
+        finally:
+            self.user_middleware = added
+
+        async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "http":
+                try:
+                    found = self._index.find(_raw_path(scope))
+                except UnicodeDecodeError:
+                    refusal = problem(422, "the path is no UTF-8")
+                    await refusal(scope, receive, send)
+                    return
+                if found is not None:
+                    await found[0](scope, receive, send, found[1])
+                    return
+            await framework(scope, receive, send)
+
+        app: ASGIApp = dispatch
+        for middleware in reversed(added):
+            app = middleware.cls(app, *middleware.args, **middleware.kwargs)
+        return ServerErrorMiddleware(app, on_bug) if added else app
+
+
+def _raw_path(scope: Mapping[str, Any]) -> bytes:
+    raw: bytes | None = scope.get("raw_path")
+    if raw is None:  # optional in ASGI; without it an encoded slash cannot be told from a bare one
+        raw = scope["path"].encode("utf-8")
+        scope["raw_path"] = raw  # type: ignore[index] # ASGI scopes are made to be written to
+    root = scope.get("root_path") or ""
+    return raw[len(root) :] if root and raw.startswith(root.encode("utf-8")) else raw
+
+
+def _endpoint(dashboard: DashboardEndpoint) -> Any:
+    """Return the endpoint as FastAPI knows it: reached only where somebody mounts the routes alone."""
+
+    async def serve(request: Request) -> Response:
+        sent: list[Any] = []
+
+        async def keep(message: Any) -> None:
+            sent.append(message)
+
+        path = tuple((name, str(value)) for name, value in request.path_params.items())
+        request.scope.setdefault("raw_path", request.scope["path"].encode("utf-8"))
+        await dashboard(request.scope, request.receive, keep, path)
+        response = Response(sent[1]["body"], sent[0]["status"])
+        response.raw_headers = sent[0]["headers"]
+        return response
+
+    serve.__doc__ = dashboard.plan.config.description
+    return serve

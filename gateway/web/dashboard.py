@@ -1,0 +1,194 @@
+"""The endpoint of one dashboard: parameters in, fan-out, merge, one answer out. Plain ASGI.
+
+What runs for every request is spelled out here without a framework in between; FastAPI knows the
+route (for `/docs`, OpenAPI and everything that is no dashboard) but does not stand in its way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from gateway.call import Deadline
+from gateway.merge import merge
+from gateway.web.answer_headers import etag, freshness, matches, server_timing
+from gateway.web.disconnect import DisconnectWatch
+from gateway.web.kept_answers import KeptAnswer
+from gateway.web.problems import problem, status_of
+from gateway.web.request_parameters import InvalidRequestError, RequestParameters
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from starlette.types import Receive, Scope, Send
+
+    from gateway.call import Clock
+    from gateway.fanout import FanOut
+    from gateway.merge import Merged
+    from gateway.outcome import Outcome
+    from gateway.plan import Plan
+    from gateway.web.kept_answers import KeptAnswers
+    from gateway.web.overload import InFlight
+
+__all__ = ["DashboardEndpoint"]
+
+_log = logging.getLogger("gateway")
+_JSON = (b"content-type", b"application/json")
+
+
+class DashboardEndpoint:
+    """Serves one plan.
+
+    Args:
+        fan_out: the plan, bound to its calls.
+        forward: for each upstream the header fields of the client to pass on, in lower case.
+        in_flight: the bound on dashboards under way.
+        kept: answers kept as bytes.
+        clock: monotonic seconds.
+        now: POSIX seconds.
+    """
+
+    def __init__(
+        self,
+        fan_out: FanOut,
+        *,
+        forward: Mapping[str, tuple[bytes, ...]],
+        in_flight: InFlight,
+        kept: KeptAnswers,
+        clock: Clock,
+        now: Clock,
+    ) -> None:
+        self.plan: Plan = fan_out.plan
+        self._fan_out = fan_out
+        self._parameters = RequestParameters(fan_out.plan.parameters)
+        self._forward = {name: names for name, names in forward.items() if names}
+        self._in_flight = in_flight
+        self._kept = kept
+        self._clock = clock
+        self._now = now
+
+    async def __call__(
+        self, scope: Scope, receive: Receive, send: Send, path: Sequence[tuple[str, str]]
+    ) -> None:
+        """Answer one request; `path` holds the texts of the path's parameters."""
+        method = scope["method"]
+        if method not in {"GET", "HEAD"}:
+            refusal = problem(
+                405, f"{method} is not for {scope['path']}", headers={"allow": "GET, HEAD"}
+            )
+            await refusal(scope, receive, send)
+            return
+        if_none_match, headers = self._read_headers(scope)
+        key = (scope["raw_path"], scope["query_string"])
+        if not headers:
+            kept = self._kept.get(key, self._now())
+            if kept is not None:
+                await self._send(send, method, kept, if_none_match, b"")
+                return
+        if not self._in_flight.enter():
+            busy = problem(503, "as many requests as fit are under way", retry_after=1)
+            await busy(scope, receive, send)
+            return
+        watch = DisconnectWatch(receive)
+        try:
+            await self._answer(scope, receive, send, path, headers, if_none_match, key)
+        except asyncio.CancelledError:
+            if not watch.gone:
+                raise
+            watch_task = asyncio.current_task()
+            if watch_task is not None:
+                watch_task.uncancel()
+        finally:
+            self._in_flight.leave()
+            await watch.stop()
+
+    async def _answer(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        path: Sequence[tuple[str, str]],
+        headers: Mapping[str, Sequence[tuple[bytes, bytes]]],
+        if_none_match: bytes,
+        key: tuple[bytes, bytes],
+    ) -> None:
+        try:
+            parameters = self._parameters.read(path, scope["query_string"])
+        except InvalidRequestError as error:
+            told = [{"name": name, "detail": detail} for name, detail in error.problems]
+            refusal = problem(422, str(error), invalid_parameters=told)
+            await refusal(scope, receive, send)
+            return
+        deadline = Deadline(self._clock() + self.plan.deadline)
+        try:
+            outcomes = await self._fan_out.run(parameters, deadline, headers)
+            merged = merge(self.plan, outcomes)
+        except Exception:
+            _log.exception("dashboard %s failed", self.plan.name)
+            bug = problem(500, "the gateway itself failed; the log says why")
+            await bug(scope, receive, send)
+            return
+        if merged.required is not None:
+            await self._required_failed(merged, scope, receive, send)
+            return
+        landed = [outcome for outcome in outcomes if outcome is not None]
+        answer = self._kept_answer(merged, landed, private=bool(headers))
+        if not headers:
+            self._kept.put(key, answer)
+        timing = server_timing(self.plan, landed)
+        await self._send(send, scope["method"], answer, if_none_match, timing)
+
+    def _kept_answer(
+        self, merged: Merged, outcomes: Sequence[Outcome], *, private: bool
+    ) -> KeptAnswer:
+        fresh = freshness(self.plan, outcomes, complete=merged.complete)
+        return KeptAnswer(merged.body, etag(merged.body), fresh, private=private)
+
+    async def _required_failed(
+        self, merged: Merged, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        assert merged.required is not None  # noqa: S101 - the caller asked
+        error = merged.required.error
+        refusal = problem(
+            status_of(error),
+            f"a required section failed: {error.detail}",
+            retry_after=error.retry_after or (1 if status_of(error) == 503 else None),  # noqa: PLR2004
+            code=error.code,
+            errors=merged.errors,
+        )
+        await refusal(scope, receive, send)
+
+    def _read_headers(
+        self, scope: Scope
+    ) -> tuple[bytes, Mapping[str, Sequence[tuple[bytes, bytes]]]]:
+        """Return If-None-Match, and for each upstream the header fields to pass on."""
+        if_none_match = b""
+        for name, value in scope["headers"]:
+            if name == b"if-none-match":
+                if_none_match = value
+        if not self._forward:
+            return if_none_match, {}
+        forwarded = {
+            upstream: [(name, value) for name, value in scope["headers"] if name in names]
+            for upstream, names in self._forward.items()
+        }
+        return if_none_match, {name: fields for name, fields in forwarded.items() if fields}
+
+    async def _send(
+        self, send: Send, method: str, answer: KeptAnswer, if_none_match: bytes, timing: bytes
+    ) -> None:
+        headers = [(b"etag", answer.etag), *answer.fields(self._now())]
+        if timing:
+            headers.append((b"server-timing", timing))
+        body = answer.body
+        status = 200
+        if if_none_match and matches(if_none_match, answer.etag):
+            status, body = 304, b""
+        else:
+            headers.append(_JSON)
+            headers.append((b"content-length", b"%d" % len(body)))
+            if method == "HEAD":
+                body = b""
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})

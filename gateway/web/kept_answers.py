@@ -1,0 +1,90 @@
+"""Whole answers kept as bytes while every section in them is fresh.
+
+A hit is served without running the plan: it costs a look-up and a few header fields.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gateway.web.answer_headers import Freshness
+
+__all__ = ["KeptAnswer", "KeptAnswers"]
+
+_OVERHEAD = 1024  # key, header values and bookkeeping of one answer, in bytes
+
+
+class KeptAnswer:
+    """One answer: its bytes, its validator, its freshness."""
+
+    __slots__ = ("_at", "_fields", "_private", "body", "etag", "freshness")
+
+    def __init__(
+        self, body: bytes, etag: bytes, freshness: Freshness, *, private: bool = False
+    ) -> None:
+        self.body = body
+        self.etag = etag
+        self.freshness = freshness
+        self._private = private
+        self._at = -1
+        self._fields: list[tuple[bytes, bytes]] = []
+
+    def fields(self, now: float) -> list[tuple[bytes, bytes]]:
+        """Return the header fields of freshness; made once a second at most."""
+        second = int(now)
+        if second != self._at:
+            self._at = second
+            self._fields = self.freshness.fields(now, private=self._private)
+        return self._fields
+
+
+class KeptAnswers:
+    """Answers by request, bounded in bytes, the least recently used one dropped first.
+
+    Args:
+        max_bytes: 0 keeps nothing.
+    """
+
+    __slots__ = ("_answers", "_bytes", "_max_bytes")
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._answers: dict[tuple[bytes, bytes], KeptAnswer] = {}
+        self._bytes = 0
+
+    def get(self, key: tuple[bytes, bytes], now: float) -> KeptAnswer | None:
+        """Return the answer for `key` if all of it is still fresh."""
+        answer = self._answers.pop(key, None)
+        if answer is None:
+            return None
+        until = answer.freshness.fresh_until
+        if until is None or until <= now:
+            self._bytes -= self._cost(key, answer)
+            return None
+        self._answers[key] = answer  # back in, as the most recently used
+        return answer
+
+    def put(self, key: tuple[bytes, bytes], answer: KeptAnswer) -> None:
+        """Keep an answer that is complete and fresh; others are passed over."""
+        fresh = answer.freshness
+        cost = self._cost(key, answer)
+        if not fresh.complete or fresh.fresh_until is None or cost > self._max_bytes:
+            return
+        before = self._answers.pop(key, None)
+        if before is not None:
+            self._bytes -= self._cost(key, before)
+        self._answers[key] = answer
+        self._bytes += cost
+        while self._bytes > self._max_bytes:
+            oldest = next(iter(self._answers))
+            self._bytes -= self._cost(oldest, self._answers.pop(oldest))
+
+    def clear(self) -> None:
+        """Forget every answer: something in one of them was purged."""
+        self._answers.clear()
+        self._bytes = 0
+
+    @staticmethod
+    def _cost(key: tuple[bytes, bytes], answer: KeptAnswer) -> int:
+        return len(answer.body) + len(key[0]) + len(key[1]) + _OVERHEAD

@@ -1,0 +1,238 @@
+"""OpenAPI, derived from the plans: parameters, typed answers, problems."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gateway.errors import ErrorCode
+from gateway.outcome import State
+from gateway.web.problems import MEDIA_TYPE
+from gateway.web.shapes import nullable, selected
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.plan import Plan, Section, Source
+
+__all__ = ["document", "operation"]
+
+Schema = dict[str, Any]
+
+_PROBLEMS = {
+    404: "A required section's upstream has no such thing",
+    422: "The parameters are not what they must be",
+    500: "The gateway itself failed",
+    502: "A required section failed",
+    503: "Too much is under way; come back after Retry-After",
+    504: "A required section was not there in time",
+}
+
+
+def operation(plan: Plan) -> dict[str, Any]:
+    """Return the arguments of `FastAPI.add_api_route` that describe a dashboard."""
+    config = plan.config
+    return {
+        "methods": ["GET"],
+        "operation_id": plan.name,
+        "name": plan.name,
+        "summary": config.summary or plan.name.replace("_", " ").capitalize(),
+        "description": config.description or "",
+        "tags": config.tags or ["dashboards"],
+        "response_model": None,
+        "responses": {
+            200: {
+                "description": "Every required section is there",
+                "content": {"application/json": {"schema": _reference(_title(plan))}},
+                "headers": {
+                    name: {"schema": {"type": "string"}, "description": description}
+                    for name, description in (
+                        ("ETag", "Strong validator of the body"),
+                        ("Cache-Control", "Freshness of the least fresh section"),
+                        ("Server-Timing", "Milliseconds of each section"),
+                    )
+                },
+            },
+            304: {"description": "The client's copy is still good (If-None-Match)"},
+            **{
+                status: {
+                    "description": description,
+                    "content": {MEDIA_TYPE: {"schema": _reference("Problem")}},
+                }
+                for status, description in _PROBLEMS.items()
+            },
+        },
+        "openapi_extra": {"parameters": [_parameter(p) for p in plan.parameters]},
+    }
+
+
+def document(base: dict[str, Any], plans: Sequence[Plan]) -> dict[str, Any]:
+    """Add the schemas that operations refer to."""
+    components = base.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    schemas |= {
+        "Problem": _problem(),
+        "SectionError": _section_error(),
+        "SectionMeta": _section_meta(),
+        "ErrorCode": {"type": "string", "enum": [code.value for code in ErrorCode]},
+        "SectionState": {"type": "string", "enum": [state.value for state in State]},
+    }
+    for plan in plans:
+        schemas[_title(plan)] = _answer(plan)
+    components["schemas"] = dict(sorted(schemas.items()))
+    return base
+
+
+def _parameter(parameter: Any) -> Schema:
+    schema = dict(parameter.schema)
+    told: Schema = {
+        "name": parameter.name,
+        "in": "path" if parameter.in_path else "query",
+        "required": parameter.required,
+        "schema": schema,
+    }
+    if "description" in schema:
+        told["description"] = schema.pop("description")
+    if parameter.is_array:
+        told |= {"style": "form", "explode": True}
+    return told
+
+
+def _title(plan: Plan) -> str:
+    return "".join(word[:1].upper() + word[1:] for word in plan.name.split("_")) + "Answer"
+
+
+def _reference(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _object(members: dict[str, Schema], *optional: str, **more: Any) -> Schema:
+    required = [name for name in members if name not in optional]
+    return {"type": "object", "properties": members, "required": required, **more}
+
+
+def _answer(plan: Plan) -> Schema:
+    shown = [section for section in plan.sections if not section.hidden]
+    return _object(
+        {
+            "data": _object(
+                {s.name: _section(s) for s in shown}, additionalProperties=False
+            ),
+            "errors": {"type": "array", "items": _reference("SectionError")},
+            "meta": _object(
+                {
+                    "complete": {
+                        "type": "boolean",
+                        "description": "No section failed and none is a stand-in",
+                    },
+                    "sections": _object(
+                        {s.name: _reference("SectionMeta") for s in shown},
+                        additionalProperties=False,
+                    ),
+                }
+            ),
+        },
+        title=_title(plan),
+    )
+
+
+def _section(section: Section) -> Schema:
+    schema = _one(section)
+    if section.for_each is not None:
+        key = section.config.for_each
+        element = nullable(schema)
+        keyed = not isinstance(key, str) and key is not None and key.key is not None
+        if section.for_each.flows_from is not None:
+            schema = {"description": "As the list it follows: by key, or in order"}
+        elif keyed:
+            schema = {"type": "object", "additionalProperties": element or True}
+        else:
+            schema = {"type": "array"} | ({"items": element} if element else {})
+    if section.has_fallback:
+        schema = {}  # a fallback may be of any type
+    if not section.required:
+        schema = nullable(schema)
+    if section.config.description:
+        schema = {**schema, "description": section.config.description}
+    return schema
+
+
+def _one(section: Section) -> Schema:
+    """Return the schema of one call's shaped value."""
+    shapes = [_source(section, source, number) for number, source in enumerate(section.sources)]
+    schema = shapes[0] if all(shape == shapes[0] for shape in shapes) else {}
+    if section.config.select is not None:
+        schema = selected(section.config.select, schema)
+    return schema
+
+
+def _source(section: Section, source: Source, number: int) -> Schema:
+    schema = dict(section.answer or {})
+    if source.select is not None and section.config.race is not None:
+        runner = section.config.race[number]
+        if not isinstance(runner, str) and runner.select is not None:
+            schema = selected(runner.select, schema)
+    return schema
+
+
+def _section_error() -> Schema:
+    return _object(
+        {
+            "section": {"type": "string"},
+            "code": _reference("ErrorCode"),
+            "upstream": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+            "status": {
+                "anyOf": [{"type": "integer"}, {"type": "null"}],
+                "description": "What the upstream answered",
+            },
+            "retryable": {
+                "type": "boolean",
+                "description": "The same request may well succeed a moment later",
+            },
+            "detail": {"type": "string"},
+            "element": {
+                "anyOf": [{"type": "string"}, {"type": "integer"}],
+                "description": "In a list: key or index of the element",
+            },
+        },
+        "element",
+        title="SectionError",
+    )
+
+
+def _section_meta() -> Schema:
+    return _object(
+        {
+            "state": _reference("SectionState"),
+            "as_of": {
+                "type": "string",
+                "format": "date-time",
+                "description": "When the upstream said it, where the value is kept",
+            },
+            "reason": _reference("ErrorCode"),
+        },
+        "as_of",
+        "reason",
+        title="SectionMeta",
+    )
+
+
+def _problem() -> Schema:
+    return _object(
+        {
+            "type": {"type": "string", "format": "uri-reference"},
+            "title": {"type": "string"},
+            "status": {"type": "integer"},
+            "detail": {"type": "string"},
+            "code": _reference("ErrorCode"),
+            "errors": {"type": "array", "items": _reference("SectionError")},
+            "invalid_parameters": {
+                "type": "array",
+                "items": _object({"name": {"type": "string"}, "detail": {"type": "string"}}),
+            },
+        },
+        "code",
+        "errors",
+        "invalid_parameters",
+        title="Problem",
+        description="RFC 9457 problem details",
+    )
