@@ -28,6 +28,7 @@ _SWITCHING = 101
 _LOWEST = 100
 _H = 0x48
 _CHUNK_OVERHEAD = 8
+_LENGTH_DIGITS = 20
 _HIGH_WATER = 256 * 1024
 _CLOCK_GRAIN = 0.001
 
@@ -38,8 +39,11 @@ class Owner(Protocol):
     def made(self, connection: Connection) -> None:
         """Take note that `connection` has a socket now."""
 
+    def retired(self, connection: Connection) -> None:
+        """Take note that `connection` must not be asked any more."""
+
     def lost(self, connection: Connection) -> None:
-        """Take note that the socket of `connection` is gone, or of no use any more."""
+        """Take note that the socket of `connection` is gone."""
 
 
 class Connection(asyncio.Protocol):
@@ -62,6 +66,7 @@ class Connection(asyncio.Protocol):
         "_complete",
         "_expires",
         "_failure",
+        "_fields",
         "_framed",
         "_future",
         "_head_bytes",
@@ -108,7 +113,6 @@ class Connection(asyncio.Protocol):
         self._reusable = True
         self._complete = True
         self._paused = False
-        self._failure: Exception | None = None
         self.idle_since = 0.0
         self._begin(head_request=False, streaming=False)
 
@@ -127,11 +131,13 @@ class Connection(asyncio.Protocol):
         self._size = 0
         self._wire = 0
         self._status = 0
+        self._fields = 0
         self._plain = False
         self._version = "HTTP/1.1"
         self._reason = b""
         self._coding: bytes | None = None
         self._refusal: Exception | None = None
+        self._failure: Exception | None = None
 
     # What the pool and the transport see.
 
@@ -176,8 +182,6 @@ class Connection(asyncio.Protocol):
         """
         future: asyncio.Future[RawAnswer] = self._loop.create_future()
         self._future = future
-        self._headers = []
-        self._body = []
         self._begin(head_request=head_request, streaming=streaming)
         self._complete = False
         self._read_limit = read
@@ -196,9 +200,7 @@ class Connection(asyncio.Protocol):
         """Return the pieces of a streamed body that have come since the last call."""
         pieces = self._body
         self._body = []
-        if self._paused and self._transport is not None and not self._complete:
-            self._paused = False
-            self._transport.resume_reading()
+        self._unpause()
         return pieces
 
     def more(self) -> asyncio.Future[RawAnswer]:
@@ -232,18 +234,21 @@ class Connection(asyncio.Protocol):
         """Take the socket."""
         self._transport = transport  # type: ignore[assignment]  # TCP gives a full transport
         self._owner.made(self)
+        if not self._reusable:
+            # Whoever wanted it gave up in the same turn of the loop.
+            self.abort()
 
     def data_received(self, data: bytes) -> None:
         """Parse what came."""
         if self._complete:
             # Idle, or the answer is whole: these bytes answer nothing.
             self.abort()
-            self._owner.lost(self)
+            self._owner.retired(self)
             return
         error = self._feed(data)
         if self.complete:
             # An error behind the end of the answer is no fault of the answer.
-            self._surplus |= error is not None
+            self._surplus = self._surplus or error is not None
             self._finish(data)
         elif error is not None:
             self._fail(self._refusal or httpx.RemoteProtocolError(str(error)))
@@ -258,6 +263,7 @@ class Connection(asyncio.Protocol):
         """Take the end of the other side's bytes: of a close-delimited body, or an early one."""
         self._reusable = False
         if self._complete:
+            self._owner.retired(self)
             return None
         if self._head_done and not self._framed:
             self._complete = True
@@ -274,6 +280,7 @@ class Connection(asyncio.Protocol):
         if not self._complete:
             self._fail(lost_failure(exc))
         self.abort()
+        self._owner.retired(self)
         self._owner.lost(self)
 
     def pause_writing(self) -> None:
@@ -294,9 +301,9 @@ class Connection(asyncio.Protocol):
     # HttpResponseParser
 
     def on_message_begin(self) -> None:
-        """Notice a second answer behind the first."""
+        """Stop at a second answer behind the first."""
         if self._complete:
-            self._surplus = True
+            raise HttpParserError("bytes behind the end of the answer")
 
     def on_status(self, reason: bytes) -> None:
         """Keep the reason phrase."""
@@ -323,6 +330,7 @@ class Connection(asyncio.Protocol):
         if len(self._headers) > self._bounds.max_headers:
             raise self._refuse(f"more than {self._bounds.max_headers} header fields", large=True)
         self._status = status
+        self._fields = len(self._headers)
         self._head_done = True
         if self._head_request or status in _BARE:
             self._framed = True
@@ -356,15 +364,25 @@ class Connection(asyncio.Protocol):
             self._interim = False
         else:
             self._complete = True
+            # Trailer fields are not what the answer was about (RFC 9110 section 6.5.1).
+            del self._headers[self._fields :]
             # Asked here, since the parser forgets what it was about right after.
             self._keeps_alive = self._parser.should_keep_alive()
 
     # Inner parts
 
+    def _unpause(self) -> None:
+        if self._paused:
+            self._paused = False
+            if self._transport is not None:
+                self._transport.resume_reading()
+
     def _note(self, name: bytes, value: bytes) -> None:
         if name == b"content-length":
             self._framed = True
             # llhttp has checked that it is digits, and the only one.
+            if len(value) > _LENGTH_DIGITS:
+                raise self._refuse("a Content-Length of too many digits")
             self._length = int(value)
         elif name == b"content-encoding":
             self._coding = value if self._coding is None else self._coding + b"," + value
@@ -433,6 +451,7 @@ class Connection(asyncio.Protocol):
     def _finish(self, last: bytes) -> None:
         """Settle a whole answer, and decide whether the connection can go on."""
         self._served += 1
+        self._unpause()
         if self._reusable:
             self._reusable = (
                 not self._surplus
@@ -485,7 +504,7 @@ class Connection(asyncio.Protocol):
         self.abort()
 
     def _settle(self, error: Exception) -> None:
-        if self._complete:
+        if self._complete or self._failure is not None:
             return
         self._failure = error
         future = self._future

@@ -25,6 +25,7 @@ __all__ = ["Http1Transport"]
 
 # RFC 9110 section 9.2.2.
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+_MANY_POOLS = 64
 _STALE = (httpx.NetworkError, httpx.RemoteProtocolError)
 
 
@@ -78,7 +79,7 @@ class Http1Transport(httpx.AsyncBaseTransport):
         headers: Sequence[tuple[bytes, bytes]] = (),
         body: bytes = b"",
         *,
-        timeout: float | None = None,  # noqa: ASYNC109  # asyncio.timeout costs 4.5 us a call
+        timeout: float | None = None,  # asyncio.timeout costs 4.5 us a call
     ) -> RawAnswer:
         """Send one request and return its answer, content inflated.
 
@@ -134,9 +135,10 @@ class Http1Transport(httpx.AsyncBaseTransport):
         message = await _message(request, extensions.get("target", url.raw_path))
         pool = self._pools.get(origin.key) or self._open_pool(origin)
         limits: dict[str, float | None] = extensions.get("timeout", {})
-        connection = pool.take() or await pool.acquire(
-            wait=limits.get("pool"), connect=limits.get("connect", inf)
-        )
+        connect = limits.get("connect")
+        if connect is None:
+            connect = inf
+        connection = pool.take() or await pool.acquire(wait=limits.get("pool"), connect=connect)
         asking: dict[str, Any] = {
             "head_request": request.method == "HEAD",
             "streaming": True,
@@ -149,7 +151,7 @@ class Http1Transport(httpx.AsyncBaseTransport):
             except _STALE:
                 if not connection.went_stale or request.method not in _IDEMPOTENT:
                     raise
-                connection = await pool.connect(limit=limits.get("connect", inf))
+                connection = await pool.connect(limit=connect)
                 answer = await connection.ask(message, **asking)
         except BaseException:
             pool.release(connection)
@@ -181,6 +183,9 @@ class Http1Transport(httpx.AsyncBaseTransport):
     def _open_pool(self, origin: Origin) -> Pool:
         if self._closed:
             raise httpx.ConnectError("the transport is closed")
+        if len(self._pools) >= _MANY_POOLS:
+            # A client that visits ever new origins must not keep a pool for each of them.
+            self._pools = {key: pool for key, pool in self._pools.items() if pool.slots}
         context = None
         if origin.scheme == "https":
             if self._context is None:

@@ -101,7 +101,8 @@ class Pool:
         Args:
             deadline: the loop's time by which it must be there.
             wait: seconds to wait for a slot at most.
-            connect: seconds to wait for a connection to stand, instead of the pool's own limit.
+            connect: seconds to wait for a connection to stand, instead of the pool's own limit;
+                `inf` for no limit.
 
         Raises:
             httpx.PoolTimeout: no slot in time.
@@ -128,7 +129,7 @@ class Pool:
         limit = min(limit, deadline - self.loop.time())
         connection = Connection(self.loop, self._bounds, self)
         try:
-            async with asyncio.timeout(limit) as scope:
+            async with asyncio.timeout(None if limit == inf else limit) as scope:
                 self._connecting.add(scope)
                 try:
                     await self.loop.create_connection(
@@ -174,7 +175,7 @@ class Pool:
             scope.reschedule(self.loop.time())
         self._slots -= len(self._idle)
         self._idle.clear()
-        for connection in self._open:
+        for connection in tuple(self._open):
             connection.abort(httpx.ReadError("the transport was closed"))
         if self._open:
             self._drained = self.loop.create_future()
@@ -186,11 +187,14 @@ class Pool:
         """Count a socket."""
         self._open.add(connection)
 
-    def lost(self, connection: Connection) -> None:
-        """Forget a connection that ended; its slot is free where nobody holds it."""
+    def retired(self, connection: Connection) -> None:
+        """Forget a connection that is of no use; its slot is free where nobody holds it."""
         if connection in self._idle:
             self._idle.remove(connection)
             self._pass_on_slot()
+
+    def lost(self, connection: Connection) -> None:
+        """Uncount a socket."""
         self._open.discard(connection)
         if not self._open and self._drained is not None and not self._drained.done():
             self._drained.set_result(None)

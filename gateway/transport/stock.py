@@ -85,7 +85,7 @@ class StockTransport:
         headers: Sequence[tuple[bytes, bytes]] = (),
         body: bytes = b"",
         *,
-        timeout: float | None = None,  # noqa: ASYNC109
+        timeout: float | None = None,
     ) -> RawAnswer:
         """Send one request and return its answer, content inflated.
 

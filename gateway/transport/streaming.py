@@ -40,19 +40,17 @@ class AnswerStream(httpx.AsyncByteStream):
         if connection is None:
             raise httpx.StreamClosed
         while True:
-            whole = connection.complete
-            for piece in connection.take():
+            pieces = connection.take()
+            for piece in pieces:
                 if self._guard is None:
                     yield piece
                 else:
-                    start = 0
-                    for used, _ in self._guard.slices(piece):
-                        yield piece[start : start + used]
-                        start += used
-                        await asyncio.sleep(0)
-                    if start < len(piece):
-                        yield piece[start:]
-            if whole:
+                    async for part in _guarded(self._guard, piece):
+                        yield part
+            if pieces:
+                # More may have come while these were taken, and nobody was waiting for it.
+                continue
+            if connection.complete:
                 break
             await connection.more()
         if self._guard is not None:
@@ -63,3 +61,15 @@ class AnswerStream(httpx.AsyncByteStream):
         connection, self._connection = self._connection, None
         if connection is not None:
             self._pool.release(connection)
+
+
+async def _guarded(guard: Inflater, piece: bytes) -> AsyncIterator[bytes]:
+    """Yield `piece` in parts that have been seen to inflate to little."""
+    start = 0
+    for used, _ in guard.slices(piece):
+        if used:
+            yield piece[start : start + used]
+        start += used
+        await asyncio.sleep(0)
+    if start < len(piece):
+        yield piece[start:]
