@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-__all__ = ["ConfigFile", "Format", "errors", "output"]
+__all__ = ["DEFAULT_CONFIG", "ConfigFile", "errors", "output"]
 
 DEFAULT_CONFIG = Path("config/gateway.yaml")
 

@@ -1,0 +1,94 @@
+"""`gateway demo`."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+import uvicorn
+import uvloop
+
+from gateway.app import create_app
+from gateway.commands.options import output
+from gateway.commands.serving import uvicorn_options
+from gateway.config.loader import compile_config, load, shipped
+from gateway.config.settings import Settings
+from gateway.mock import Knobs, MockServer, create_mock_app
+
+if TYPE_CHECKING:
+    from gateway.config.loader import Loaded
+
+__all__ = ["demo", "pointed_at"]
+
+_TRY = (
+    ("/dashboard/1", "a user, their posts, the weather where they live"),
+    ("/dashboard", "how much there is of everything"),
+    ("/users/1/activity", "the comments of each post, fanned out"),
+    ("/weather?city=London&city=Tokyo", "many cities, each failing alone"),
+    ("/weather/fastest", "a race, the first good answer wins"),
+    ("/docs", "every dashboard, typed"),
+)
+
+
+def demo(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of the gateway.")] = 8000,
+    latency: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=50ms", help="Delay one mock upstream. Repeatable."),
+    ] = None,
+    fail: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=0.2", help="Let that share of its calls fail. Repeatable."),
+    ] = None,
+) -> None:
+    """Serve the whole thing offline: gateway, shipped configuration, mock upstreams.
+
+    Needs no network and no Redis. Break an upstream and look at the answers:
+    [bold]gateway demo --fail weather=1.0[/bold]
+    """
+    try:
+        knobs = Knobs.parse(latency or [], fail or [])
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    with suppress(KeyboardInterrupt):
+        uvloop.run(_serve(host, port, knobs))
+
+
+def pointed_at(loaded: Loaded, url: str) -> Loaded:
+    """Return the same configuration with every upstream's base URL at `url`."""
+    config = loaded.config
+    upstreams = {
+        name: upstream.model_copy(update={"base_url": url})
+        for name, upstream in config.upstreams.items()
+    }
+    return compile_config(config.model_copy(update={"upstreams": upstreams}))
+
+
+async def _serve(host: str, port: int, knobs: Knobs) -> None:
+    settings = Settings(host=host, port=port, redis_url=None)
+    async with MockServer(create_mock_app(knobs), port=0) as upstreams:
+        app = create_app(pointed_at(load(shipped()), upstreams.url), settings)
+        options = uvicorn_options(settings) | {"loop": "none"}
+        server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, **options))
+        greeting = asyncio.create_task(_greet(server, host, port, upstreams.url))
+        try:
+            await server.serve()
+        finally:
+            greeting.cancel()
+
+
+async def _greet(server: uvicorn.Server, host: str, port: int, upstreams: str) -> None:
+    """Say what to open, once there is something to open."""
+    while not server.started:
+        await asyncio.sleep(0.02)
+    console = output()
+    base = f"http://{host}:{port}"
+    console.print(f"\nThe gateway is on [bold]{base}[/bold], its mock upstreams on {upstreams}.")
+    console.print("Open or curl:\n")
+    for path, what in _TRY:
+        console.print(f"  [cyan]{base}{path}[/cyan]", highlight=False)
+        console.print(f"      {what}", style="dim", highlight=False)
+    console.print("\nCtrl+C ends it.")
