@@ -1,95 +1,120 @@
-"""Timers that cancel the task that started them, cheaper than `asyncio.timeout`.
+"""Timers that are nearly always stopped before they are due, cheaper than `asyncio.timeout`.
 
-Nearly every timer of a gateway is stopped long before it is due, so arming and stopping must cost
-nothing and firing may be coarse. Timers that are due in the same tick share one timer of the event
-loop (a hashed timing wheel: Varghese and Lauck, "Hashed and Hierarchical Timing Wheels", 1987); to
-arm one is to put it into a set, to stop it is to take it out.
+Setting and stopping must cost next to nothing, ringing may be coarse: alarms that are due in the
+same tick share one timer of the event loop (a hashed timing wheel: Varghese and Lauck, "Hashed and
+Hierarchical Timing Wheels", 1987). To set one is to put it into a set, to stop it to take it out.
 """
 
 from __future__ import annotations
 
-from asyncio import AbstractEventLoop, current_task, get_running_loop
+from asyncio import current_task, get_running_loop
 from typing import Any
 
-__all__ = ["Timer", "Timers"]
-
-TICK = 0.004
-"""Seconds that a timer may be late."""
+__all__ = ["Alarm", "Timer", "Wheel"]
 
 
-class Timer:
-    """Cancels the task that made it unless it is stopped in time.
+class Alarm:
+    """Something that is to happen unless it is stopped in time."""
 
-    It tells its own cancellation from everybody else's by the task's count of cancellations
-    (`Task.cancelling`), the way `asyncio.timeout` does.
-    """
+    __slots__ = ("slot",)
 
-    __slots__ = ("_before", "_task", "fired", "slot")
+    slot: set[Alarm]
 
-    slot: set[Timer]
-
-    def __init__(self) -> None:
-        task = current_task()
-        if task is None:
-            raise RuntimeError("a timer needs a task that it can cancel")
-        self._task: Any = task
-        self._before = task.cancelling()
-        self.fired = False
-
-    def fire(self) -> None:
-        """Cancel the task; called by the wheel when the time has come."""
-        self.fired = True
-        self._task.cancel()
-
-    def stop(self) -> bool:
-        """Stop it; to be called however the bounded work ends.
-
-        Returns:
-            Whether the task's cancellation was this timer's and nobody else wants it cancelled:
-            then, and only then, a `CancelledError` may be translated.
-        """
-        self.slot.discard(self)
-        if not self.fired:
-            return False
-        self.fired = False
-        return bool(self._task.uncancel() <= self._before)
+    def ring(self) -> None:
+        """Do what is due; called by the wheel."""
+        raise NotImplementedError
 
 
-class Timers:
-    """The wheel: timers by the tick in which they are due.
+class Wheel:
+    """Alarms by the tick in which they are due.
 
     Args:
-        tick: seconds that a timer may be late; it is never early.
+        tick: seconds that an alarm may be late; it is never early.
     """
 
     __slots__ = ("_loop", "_rate", "_slots")
 
-    def __init__(self, tick: float = TICK) -> None:
+    def __init__(self, tick: float = 0.004) -> None:
         self._rate = 1 / tick
-        self._slots: dict[int, set[Timer]] = {}
-        self._loop: AbstractEventLoop | None = None
+        self._slots: dict[int, set[Alarm]] = {}
+        self._loop: Any = object()  # none yet
 
-    def start(self, seconds: float) -> Timer:
-        """Return a timer that cancels the current task in `seconds` unless it is stopped."""
-        timer = Timer()
-        self.add(timer, seconds)
-        return timer
+    def task(self) -> Any:
+        """Return the current task, and turn in its event loop from now on.
 
-    def add(self, timer: Timer, seconds: float) -> None:
-        """Let `timer` fire in `seconds`."""
-        loop = get_running_loop()
-        if loop is not self._loop:  # slots of another loop, closed since, would never fire
-            self._slots = {}
-            self._loop = loop
-        due = int((loop.time() + seconds) * self._rate) + 1
+        A wheel serves one loop at a time. To ask the known loop for its task is half the price of
+        asking for the running loop first, and answers `None` where another one runs.
+        """
+        return current_task(self._loop) or self._moved()
+
+    def _moved(self) -> Any:
+        self._loop = get_running_loop()
+        self._slots = {}  # those of another loop, closed since, would never ring
+        task = current_task(self._loop)
+        if task is None:
+            raise RuntimeError("an alarm is set by a task")
+        return task
+
+    def set(self, alarm: Alarm, seconds: float) -> None:
+        """Let `alarm` ring in `seconds`; `alarm.slot.discard(alarm)` stops it.
+
+        The event loop is the one that `task` has last turned in.
+        """
+        due = int((self._loop.time() + seconds) * self._rate) + 1
         slot = self._slots.get(due)
         if slot is None:
             slot = self._slots[due] = set()
-            loop.call_at(due / self._rate, self._fire, due)
-        slot.add(timer)
-        timer.slot = slot
+            self._loop.call_at(due / self._rate, self._ring, due)
+        slot.add(alarm)
+        alarm.slot = slot
 
-    def _fire(self, due: int) -> None:
-        for timer in tuple(self._slots.pop(due, ())):
-            timer.slot.discard(timer)
-            timer.fire()
+    def _ring(self, due: int) -> None:
+        slot = self._slots.pop(due, None)
+        while slot:
+            slot.pop().ring()
+
+
+class Timer(Alarm):
+    """Cancels the task that made it unless it is stopped in time.
+
+    It tells its own cancellation from everybody else's by the task's count of cancellations
+    (`Task.cancelling`), the way `asyncio.timeout` does.
+
+    ::
+
+        timer = Timer(wheel, 3)
+        try:
+            return await work()
+        except CancelledError:
+            if timer.stop():
+                raise MyTimeout from None
+            raise
+        finally:
+            timer.stop()
+    """
+
+    __slots__ = ("_before", "_task", "rang")
+
+    def __init__(self, wheel: Wheel, seconds: float) -> None:
+        self._task = task = wheel.task()
+        self._before = task.cancelling()
+        self.rang = False
+        wheel.set(self, seconds)
+
+    def ring(self) -> None:
+        """Cancel the task."""
+        self.rang = True
+        self._task.cancel()
+
+    def stop(self) -> bool:
+        """Stop it; to be called however the bounded work ends, and as often as you like.
+
+        Returns:
+            Whether the task was cancelled by this timer and by nobody else: then, and only then, a
+            `CancelledError` may be translated.
+        """
+        self.slot.discard(self)
+        if not self.rang:
+            return False
+        self.rang = False
+        return bool(self._task.uncancel() <= self._before)

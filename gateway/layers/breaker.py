@@ -26,7 +26,8 @@ __all__ = ["Breaker", "BreakerPolicy", "breaker"]
 CLOSED, OPEN, HALF_OPEN = "closed", "open", "half_open"
 
 _BUCKETS = 10
-_LONGEST = 8
+_LONGEST = 8  # times `open_for`, while probes keep failing
+_JITTER = 0.2
 _SERVER_ERROR = 500
 
 
@@ -43,53 +44,40 @@ class BreakerPolicy(Policy):
     """How far back calls are counted."""
 
     open_for: Positive = Field(default="5s", validate_default=True)
-    """How long calls are refused, give or take a fifth; up to eightfold while probes keep failing."""
+    """How long calls are refused, give or take a fifth; up to eightfold while probes fail."""
 
     probes: int = Field(default=3, ge=1)
-    """Calls that are let through at once after that time, and good answers it takes to close."""
-
-
-def is_fault(error: Failed) -> bool:
-    """Return whether `error` speaks against the upstream rather than against the request.
-
-    A 404 is a good answer to a bad question. 5xx is the upstream's own verdict on itself (RFC 9110
-    section 15.6); of the rest only what is worth a retry (408, 429) counts.
-    """
-    if isinstance(error, UpstreamStatus):
-        return error.retryable or (error.status or _SERVER_ERROR) >= _SERVER_ERROR
-    return True
+    """Calls that are let through after that time; when all of them succeed it closes."""
 
 
 class Breaker:
-    """The state machine, without the calls."""
+    """The state machine, without the calls.
+
+    Attributes:
+        state: `closed`, `open` or `half_open`.
+        epoch: counts the changes of state. A verdict counts only in the epoch that let its call
+            pass: what was sent before the breaker opened says nothing about the upstream since.
+    """
 
     __slots__ = (
-        "_bad", "_bucket_ends", "_buckets", "_good", "_opened", "_policy", "_probing", "_proven",
-        "_random", "_width", "epoch", "reopens_at", "state",
+        "_bad", "_bucket_ends", "_buckets", "_failed_probes", "_good", "_policy", "_probing",
+        "_proven", "_random", "_reopens_at", "epoch", "state",
     )  # fmt: skip
 
     def __init__(self, policy: BreakerPolicy, random: Callable[[], float]) -> None:
         self._policy = policy
         self._random = random
-        self._width = policy.window / _BUCKETS
-        self._opened = 0
-        self.reopens_at = 0.0
-        self.epoch = 0
-        self.state = CLOSED
-        self._clear()
-
-    def _clear(self) -> None:
-        self._buckets: list[tuple[float, int, int]] = []  # (start, good, bad), oldest first
-        self._bucket_ends = 0.0
-        self._good = self._bad = 0
-        self._probing = self._proven = 0
+        self._reopens_at = 0.0
+        self._failed_probes = 0
+        self.epoch = -1
+        self._become(CLOSED)
 
     def admit(self, now: float) -> bool:
-        """Return whether a call may pass; in `half_open` it takes a probe, to be given back."""
+        """Return whether a call may pass; in `half_open` it is a probe and must be ended."""
         if self.state == CLOSED:
             return True
         if self.state == OPEN:
-            if now < self.reopens_at:
+            if now < self._reopens_at:
                 return False
             self._become(HALF_OPEN)
         if self._probing + self._proven >= self._policy.probes:
@@ -97,63 +85,67 @@ class Breaker:
         self._probing += 1
         return True
 
+    def retry_after(self, now: float) -> float:
+        """Return the seconds after which it is worth to ask again."""
+        return self._reopens_at - now if self.state == OPEN else 1.0
+
     def succeed(self, epoch: int, now: float) -> None:
-        """Count a good answer to a call that was admitted in `epoch`."""
+        """End a call that was admitted in `epoch` with a good answer."""
         if epoch != self.epoch:
             return
         if self.state == CLOSED:
             if now >= self._bucket_ends:
-                self._rotate(now)
+                self._turn(now)
             self._good += 1
             return
         self._probing -= 1
         self._proven += 1
         if self._proven >= self._policy.probes:
-            self._opened = 0
+            self._failed_probes = 0
             self._become(CLOSED)
 
     def fail(self, epoch: int, now: float) -> None:
-        """Count a failed call that was admitted in `epoch`."""
+        """End a call that was admitted in `epoch` with a failure."""
         if epoch != self.epoch:
             return
         if self.state == CLOSED:
             if now >= self._bucket_ends:
-                self._rotate(now)
+                self._turn(now)
             self._bad += 1
             if not self._too_many():
                 return
-        self._open(now)
+        longer = min(2**self._failed_probes, _LONGEST)
+        self._failed_probes += 1
+        # Jitter, so that replicas that opened together do not probe together.
+        jitter = 1 - _JITTER + 2 * _JITTER * self._random()
+        self._reopens_at = now + self._policy.open_for * longer * jitter
+        self._become(OPEN)
 
     def forget(self, epoch: int) -> None:
-        """Give back the probe of a call that ended without a verdict."""
+        """End a call that was admitted in `epoch` without a verdict."""
         if epoch == self.epoch and self.state == HALF_OPEN:
             self._probing -= 1
 
-    def _rotate(self, now: float) -> None:
-        if self._good or self._bad:
-            self._buckets.append((self._bucket_ends - self._width, self._good, self._bad))
-        self._good = self._bad = 0
-        self._bucket_ends = now + self._width
-        oldest = now - self._policy.window
-        self._buckets = [bucket for bucket in self._buckets if bucket[0] > oldest]
-
-    def _too_many(self) -> bool:
-        good = self._good + sum(bucket[1] for bucket in self._buckets)
-        bad = self._bad + sum(bucket[2] for bucket in self._buckets)
-        calls = good + bad
-        return calls >= self._policy.minimum and bad >= self._policy.failure_rate * calls
-
-    def _open(self, now: float) -> None:
-        # Jitter, so that replicas and upstreams that opened together do not probe together.
-        longer = min(2**self._opened, _LONGEST)
-        self.reopens_at = now + self._policy.open_for * longer * (0.8 + 0.4 * self._random())
-        self._opened += 1
-        self._become(OPEN)
-
     def _become(self, state: str) -> None:
         self.state = state
-        self.epoch += 1  # verdicts on calls from before no longer count
-        self._clear()
+        self.epoch += 1
+        self._good = self._bad = self._probing = self._proven = 0
+        self._buckets: list[tuple[float, int, int]] = []  # (end, good, bad), oldest first
+        self._bucket_ends = float("-inf")
+
+    def _turn(self, now: float) -> None:
+        """Begin a new bucket and let go of those that have left the window."""
+        if self._good or self._bad:
+            self._buckets.append((self._bucket_ends, self._good, self._bad))
+        oldest = now - self._policy.window
+        self._buckets = [bucket for bucket in self._buckets if bucket[0] > oldest]
+        self._good = self._bad = 0
+        self._bucket_ends = now + self._policy.window / _BUCKETS
+
+    def _too_many(self) -> bool:
+        bad = self._bad + sum(bucket[2] for bucket in self._buckets)
+        calls = bad + self._good + sum(bucket[1] for bucket in self._buckets)
+        return calls >= self._policy.minimum and bad >= self._policy.failure_rate * calls
 
 
 def breaker(
@@ -176,38 +168,19 @@ def breaker(
         random: uniform in [0, 1).
     """
     machine = Breaker(policy, random)
-
-    def tell(before: str, section: str) -> None:
-        if before != machine.state and events:
-            events.emit(BreakerChange(upstream, section, before, machine.state))
-
-    def refuse(section: str, now: float) -> BreakerOpen:
-        if events:
-            events.emit(Rejection(upstream, section, ErrorCode.BREAKER_OPEN, "breaker_open"))
-        return BreakerOpen(
-            "the upstream has failed too often of late",
-            upstream=upstream,
-            retry_after=max(machine.reopens_at - now, 0.0),
-        )
+    admit = _Admission(machine, upstream, events)
 
     def layer(call: Call) -> Call:
         async def guarded(request: Request) -> Response:
             if machine.state != CLOSED:
-                before, now = machine.state, clock()
-                admitted = machine.admit(now)
-                tell(before, request.section)
-                if not admitted:
-                    raise refuse(request.section, now)
+                admit(request.section, clock())
             epoch = machine.epoch
             try:
                 response = await call(request)
             except Failed as error:
                 before = machine.state
-                if is_fault(error):
-                    machine.fail(epoch, clock())
-                else:
-                    machine.succeed(epoch, clock())
-                tell(before, request.section)
+                (machine.fail if _is_fault(error) else machine.succeed)(epoch, clock())
+                admit.tell(before, request.section)
                 raise
             except BaseException:
                 machine.forget(epoch)
@@ -215,9 +188,54 @@ def breaker(
             before = machine.state
             machine.succeed(epoch, clock())
             if before != CLOSED:
-                tell(before, request.section)
+                admit.tell(before, request.section)
             return response
 
         return guarded
 
     return layer
+
+
+class _Admission:
+    """The way past a breaker that is not closed, told to whoever listens."""
+
+    __slots__ = ("_events", "_machine", "_upstream")
+
+    def __init__(self, machine: Breaker, upstream: str, events: Events) -> None:
+        self._machine = machine
+        self._upstream = upstream
+        self._events = events
+
+    def __call__(self, section: str, now: float) -> None:
+        """Let a call pass, or raise `BreakerOpen`."""
+        machine = self._machine
+        before = machine.state
+        admitted = machine.admit(now)
+        self.tell(before, section)
+        if admitted:
+            return
+        if self._events:
+            code = ErrorCode.BREAKER_OPEN
+            self._events.emit(Rejection(self._upstream, section, code, "breaker_open"))
+        raise BreakerOpen(
+            "the upstream has failed too often of late",
+            upstream=self._upstream,
+            retry_after=machine.retry_after(now),
+        )
+
+    def tell(self, before: str, section: str) -> None:
+        """Tell a change of state, if there was one since `before`."""
+        after = self._machine.state
+        if before != after and self._events:
+            self._events.emit(BreakerChange(self._upstream, section, before, after))
+
+
+def _is_fault(error: Failed) -> bool:
+    """Return whether `error` speaks against the upstream rather than against the request.
+
+    A 404 is a good answer to a bad question. 5xx is the upstream's own verdict on itself (RFC 9110
+    section 15.6); of the other statuses only those worth a retry (408, 429) count.
+    """
+    if not isinstance(error, UpstreamStatus):
+        return True
+    return error.retryable or error.status is None or error.status >= _SERVER_ERROR

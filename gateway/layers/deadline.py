@@ -1,6 +1,6 @@
 """Deadline: one span of time for the whole request, shared by everything that is done for it.
 
-Two layers: `deadline` stands outside retry and hedge and ends whatever is still running when the
+Two layers. `deadline` stands outside retry and hedge and ends whatever is still running when the
 time is spent. `announce` stands directly above the transport, because what is left must be told for
 each attempt anew, after the backoff and after the wait for a permit; there it also refuses to start
 what cannot end in time. The transport needs to know nothing of it.
@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from gateway.call import Request
 from gateway.errors import DeadlineExceeded, ErrorCode
 from gateway.events import Rejection
 from gateway.policy import Policy
-from gateway.timer import Timer, Timers
+from gateway.timer import Timer, Wheel
 from gateway.units import Duration
 
 if TYPE_CHECKING:
-    from gateway.call import Call, Clock, Deadline, Layer, Response
+    from gateway.call import Call, Clock, Deadline, Layer, Request, Response
     from gateway.events import Events
 
 __all__ = ["DeadlinePolicy", "announce", "deadline"]
@@ -36,52 +35,53 @@ class DeadlinePolicy(Policy):
     """Header field that tells the upstream what remains, in whole milliseconds; none by default."""
 
     minimum: Duration = 0
-    """No attempt is started when less than this remains."""
+    """No attempt is started when no more than this remains."""
 
 
 class _DeadlineTimer(Timer):
-    """Fires when the deadline has passed, which may have been put off in the meantime."""
+    """Rings when the deadline has passed, which may have been put off in the meantime."""
 
-    __slots__ = ("_clock", "_deadline", "_timers")
+    __slots__ = ("clock", "deadline", "wheel")
 
-    def __init__(self, timers: Timers, moment: Deadline, clock: Clock) -> None:
-        super().__init__()
-        self._timers = timers
-        self._deadline = moment
-        self._clock = clock
+    wheel: Wheel
+    deadline: Deadline
+    clock: Clock
 
-    def fire(self) -> None:
-        remaining = self._deadline.at - self._clock()
+    def ring(self) -> None:
+        remaining = self.deadline.at - self.clock()
         if remaining > 0:
-            self._timers.add(self, remaining)
+            self.wheel.set(self, remaining)
         else:
-            super().fire()
+            super().ring()
 
 
 def deadline(policy: DeadlinePolicy, *, upstream: str, events: Events, clock: Clock) -> Layer:
-    """Return the layer that raises `DeadlineExceeded` once the request's time is spent."""
-    minimum = policy.minimum
-    timers = Timers()
+    """Return the layer that raises `DeadlineExceeded` once the request's time is spent.
 
-    def exceeded(request: Request, detail: str) -> DeadlineExceeded:
-        if events:
-            events.emit(
-                Rejection(upstream, request.section, ErrorCode.DEADLINE_EXCEEDED, "deadline")
-            )
-        return DeadlineExceeded(detail, upstream=upstream)
+    Args:
+        policy: when it is too late to start.
+        upstream: name of the upstream, for events and errors.
+        events: where refusals are told.
+        clock: that of the deadlines.
+    """
+    minimum = policy.minimum
+    wheel = Wheel()
 
     def layer(call: Call) -> Call:
         async def bounded(request: Request) -> Response:
             remaining = request.deadline.at - clock()
             if remaining <= minimum:
-                raise exceeded(request, "no time was left to start")
-            timer = _DeadlineTimer(timers, request.deadline, clock)
-            timers.add(timer, remaining)
+                raise _exceeded("too little time was left to start", upstream, events, request)
+            timer = _DeadlineTimer(wheel, remaining)
+            timer.wheel = wheel
+            timer.deadline = request.deadline
+            timer.clock = clock
             try:
                 return await call(request)
             except CancelledError:
                 if timer.stop():
-                    raise exceeded(request, "the time for the whole request is spent") from None
+                    spent = "the time for the whole request is spent"
+                    raise _exceeded(spent, upstream, events, request) from None
                 raise
             finally:
                 timer.stop()
@@ -96,30 +96,31 @@ def announce(
 ) -> Layer | None:
     """Return the layer that tells the upstream what remains and starts nothing too late.
 
-    `None` when the policy asks for neither.
+    `None` when the policy asks for neither. Parameters are those of `deadline`.
     """
     minimum = policy.minimum
-    if policy.header is None and not minimum:
-        return None
     name = policy.header.lower().encode("ascii") if policy.header is not None else None
+    if name is None and not minimum:
+        return None
 
     def layer(call: Call) -> Call:
         async def announced(request: Request) -> Response:
             remaining = request.deadline.at - clock()
             if remaining <= minimum:
-                if events:
-                    events.emit(
-                        Rejection(
-                            upstream, request.section, ErrorCode.DEADLINE_EXCEEDED, "deadline"
-                        )
-                    )
-                raise DeadlineExceeded("too little time was left to start", upstream=upstream)
+                raise _exceeded("too little time was left to start", upstream, events, request)
             if name is None:
                 return await call(request)
             told = request.again(request.attempt)
-            told.headers = (*request.headers, (name, b"%d" % max(1, remaining * 1000)))
+            # Rounded down, but never to nothing: some take 0 for "no limit".
+            told.headers = (*request.headers, (name, b"%d" % max(1, int(remaining * 1000))))
             return await call(told)
 
         return announced
 
     return layer
+
+
+def _exceeded(detail: str, upstream: str, events: Events, request: Request) -> DeadlineExceeded:
+    if events:
+        events.emit(Rejection(upstream, request.section, ErrorCode.DEADLINE_EXCEEDED, "deadline"))
+    return DeadlineExceeded(detail, upstream=upstream)

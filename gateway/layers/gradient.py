@@ -1,59 +1,109 @@
 """Gradient: how many calls at once an upstream likes, learnt from its round trip times.
 
-The idea is Gradient2 of Netflix' concurrency-limits: while calls take as long as they usually do,
-the limit grows by a small queue; when they take longer, calls are queueing somewhere and the limit
-shrinks by the ratio. Pure: no clock, no calls.
+After Gradient2 of Netflix' concurrency-limits: while calls take as long as they usually do, the
+limit grows by a small queue; when they take longer, calls are queueing somewhere and the limit
+shrinks by the ratio. Gradient2 takes a long average for "usual", which under lasting overload
+creeps up to what the overload has made of it, and the limit with it. Here "usual" is measured now
+and then at half the limit, where nothing queues. Pure: no clock, no calls.
 """
 
 from __future__ import annotations
 
-__all__ = ["Gradient"]
+import math
 
-_QUEUE = 4.0  # growth per window while nothing queues
+__all__ = ["Gradient", "Window"]
+
+_QUEUE = 0.5  # growth per window while nothing queues, times the root of the limit
 _SMOOTHING = 0.2  # weight of a new limit
-_TOLERANCE = 1.5  # round trips may be that much longer than usual
-_LONG = 600  # windows that make up "usual"
+_TOLERANCE = 1.5  # round trips may take that much longer than usual
 _STEEPEST = 0.5  # one window never takes more than half
 _BACKOFF = 0.9  # factor after a dropped call
-_DRIFT = 0.95  # how fast "usual" comes down again after a bad time
+_PROBE_EVERY = 100  # windows; the first of two at half the limit drains, the second is measured
+_LEARNING = 0.5  # weight of a measured round trip
+_SAMPLES = 10  # calls without which a window says nothing
+_SHORTEST = 0.1  # seconds of a window
 
 
 class Gradient:
-    """The limit and the long-term round trip time that it follows.
+    """The limit, and the usual round trip time that it is judged by.
 
     Attributes:
-        limit: calls at once, as a fraction; `int(limit)` counts.
+        limit: calls at once, as a fraction.
+        usual: seconds that a call takes while nothing queues; 0 before the first call.
     """
 
-    __slots__ = ("_highest", "_long", "_lowest", "_windows", "limit")
+    __slots__ = ("_highest", "_lowest", "_window", "limit", "usual")
 
     def __init__(self, initial: float = 20, lowest: float = 1, highest: float = 200) -> None:
-        self.limit = float(initial)
+        self.limit = min(max(float(initial), lowest), highest)
+        self.usual = 0.0
         self._lowest = float(lowest)
         self._highest = float(highest)
-        self._long = 0.0
-        self._windows = 0
+        self._window = -10  # the first probe comes soon, the initial limit may be far off
 
     def update(self, rtt: float, in_flight: int, *, dropped: bool) -> int:
-        """Take in one window of calls and return the new limit.
+        """Take in one window of calls and return how many may be in flight in the next one.
 
         Args:
             rtt: mean round trip in seconds of the window's good answers, 0 where there was none.
             in_flight: the most calls that were in flight at once.
             dropped: some call timed out or was turned away by the upstream.
         """
-        if rtt > 0:
-            self._windows = min(self._windows + 1, _LONG)
-            self._long += (rtt - self._long) * 2 / (self._windows + 1)
-            if self._long > 2 * rtt:
-                self._long *= _DRIFT
+        self._window += 1
         if dropped:
-            wanted = self.limit * _BACKOFF
-        elif rtt <= 0 or in_flight < self.limit / 2:
-            return int(self.limit)  # too little asked of it to learn anything
-        else:
-            gradient = min(1.0, max(_STEEPEST, _TOLERANCE * self._long / rtt))
-            target = self.limit * gradient + _QUEUE
-            wanted = self.limit + (target - self.limit) * _SMOOTHING
-        self.limit = min(max(wanted, self._lowest), self._highest)
+            self._become(self.limit * _BACKOFF)
+        if self._window in {0, 1}:
+            return self._probing()
+        if rtt > 0:
+            idle = in_flight < self.limit / 2
+            if self._window == 2 or idle or rtt < self.usual or not self.usual:  # noqa: PLR2004
+                self.usual += (rtt - self.usual) * (_LEARNING if self.usual else 1)
+            if not (dropped or idle or self._window == 2):  # noqa: PLR2004
+                gradient = min(1.0, max(_STEEPEST, _TOLERANCE * self.usual / rtt))
+                wanted = self.limit * gradient + _QUEUE * math.sqrt(self.limit)
+                self._become(self.limit + (wanted - self.limit) * _SMOOTHING)
+        if self._window == _PROBE_EVERY:
+            self._window = 0
+            return self._probing()
         return int(self.limit)
+
+    def _become(self, limit: float) -> None:
+        self.limit = min(max(limit, self._lowest), self._highest)
+
+    def _probing(self) -> int:
+        return max(int(self.limit / 2), int(self._lowest))
+
+
+class Window:
+    """What was seen since the limit was last thought over.
+
+    Attributes:
+        peak: the most calls that were in flight at once.
+        dropped: calls that timed out or were turned away by the upstream.
+    """
+
+    __slots__ = ("_answers", "_ends", "_total", "dropped", "peak")
+
+    def __init__(self, now: float) -> None:
+        self._ends = now + _SHORTEST
+        self._total = 0.0
+        self._answers = self.dropped = self.peak = 0
+
+    def answered(self, rtt: float) -> None:
+        """Take in a good answer after `rtt` seconds."""
+        self._total += rtt
+        self._answers += 1
+
+    def is_over(self, now: float) -> bool:
+        """Return whether enough was seen for long enough."""
+        return now >= self._ends and self._answers + self.dropped >= _SAMPLES
+
+    def judge(self, gradient: Gradient, now: float) -> int:
+        """Return the limit that `gradient` draws from it, and begin anew at `now`."""
+        mean = self._total / self._answers if self._answers else 0.0
+        limit = gradient.update(mean, self.peak, dropped=self.dropped > 0)
+        # At least two round trips, so that what was sent under the old limit is mostly gone.
+        self._ends = now + max(_SHORTEST, 2 * mean)
+        self._total = 0.0
+        self._answers = self.dropped = self.peak = 0
+        return limit

@@ -1,7 +1,7 @@
 """Hedge: ask once more when the answer is unusually late, and take whichever comes first.
 
-Dean and Barroso, "The Tail at Scale", 2013: a second request after the 95th percentile costs some 5 %
-more calls and cuts the tail off.
+Dean and Barroso, "The Tail at Scale", 2013: a second request after the 95th percentile costs some
+5 % more calls and cuts the tail off.
 
 The first request runs in the caller's own task. A timer starts the second one; nearly always the
 answer is there before, and then hedging has cost a timer and no task.
@@ -21,7 +21,6 @@ from gateway.policy import Policy
 from gateway.units import Positive
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
     from collections.abc import Callable
 
     from gateway.call import Call, Clock, Layer, Request, Response
@@ -43,15 +42,18 @@ class HedgePolicy(Policy):
 
 
 class Latency:
-    """The 95th percentile of the last durations, looked up now and then.
+    """The 95th percentile of the latest durations, looked up now and then.
 
-    It says nothing before the window is full.
+    Attributes:
+        p95: seconds, never less than a millisecond; `None` while too few calls were seen.
     """
 
     __slots__ = ("_durations", "_next", "p95")
 
     WINDOW = 256
+    ENOUGH = 64
     EVERY = 32
+    LEAST = 0.001
 
     def __init__(self) -> None:
         self._durations: list[float] = []
@@ -65,46 +67,9 @@ class Latency:
         else:
             self._durations[self._next] = seconds
         self._next = (self._next + 1) % self.WINDOW
-        if self._next % self.EVERY == 0 and len(self._durations) == self.WINDOW:
-            self.p95 = sorted(self._durations)[self.WINDOW * 95 // 100]
-
-
-class _Race:
-    """A first request in the caller's task and, once it is late, a second one beside it."""
-
-    __slots__ = ("_before", "_first", "_start", "second", "won")
-
-    def __init__(self, start: Callable[[], Task[Response] | None]) -> None:
-        task = current_task()
-        if task is None:
-            raise RuntimeError("a hedge needs a task that it can cancel")
-        self._first: Any = task
-        self._before = task.cancelling()
-        self._start = start
-        self.second: Task[Response] | None = None
-        self.won = False
-
-    def late(self) -> None:
-        """Start the second request; called by the timer."""
-        self.second = self._start()
-        if self.second is not None:
-            self.second.add_done_callback(self._landed)
-
-    def _landed(self, second: Task[Response]) -> None:
-        if self._first is not None and not second.cancelled() and second.exception() is None:
-            self.won = True
-            self._first.cancel()
-
-    def first_ended(self) -> bool:
-        """Note that the first request is over; return whether only our own cancellation ended it."""
-        first, self._first = self._first, None
-        return self.won and first.uncancel() <= self._before
-
-    async def drop_second(self) -> None:
-        """Cancel the second request and wait until it is gone."""
-        if self.second is not None and not self.second.done():
-            self.second.cancel()
-            await wait((self.second,))
+        seen = len(self._durations)
+        if self._next % self.EVERY == 0 and seen >= self.ENOUGH:
+            self.p95 = max(sorted(self._durations)[seen * 95 // 100], self.LEAST)
 
 
 def hedge(
@@ -117,77 +82,117 @@ def hedge(
 ) -> Layer:
     """Return a layer that starts a second request when the first one is late.
 
-    The first good answer wins and the other request is cancelled and awaited. A failure before the
-    second request starts is for `retry` to deal with; after that the other one is waited for.
+    The first good answer wins; the other request is cancelled and awaited. A failure before the
+    second request has started is left to `retry`; after that the other request is waited for.
 
     Args:
         policy: when, and how often at most.
         upstream: name of the upstream, for events.
         events: where hedges are told.
         clock: monotonic seconds, to learn how long calls take.
-        budget: that of the upstream's retries where there is one; a hedge is charged to it too.
+        budget: that of the upstream's retries, which pay into it: a hedge is charged to it too.
+            `None` where nothing is retried; the policy's own ratio holds in any case.
     """
     fixed = None if policy.after == "p95" else policy.after
     latency = Latency()
     share = Budget(BudgetPolicy(ratio=policy.ratio, reserve=0), clock)
 
-    def affordable() -> bool:
-        if not share.withdraw():
-            return False
-        if budget is None or budget.withdraw():
-            return True
-        share.refund()
-        return False
+    def second(call: Call, request: Request, delay: float) -> Task[Response] | None:
+        if not _affordable(share, budget):
+            return None
+        if events:
+            events.emit(Hedge(upstream, request.section, delay))
+        return get_running_loop().create_task(_ask(call, request.again(request.attempt + 1)))
 
     def layer(call: Call) -> Call:
-        def again(request: Request, delay: float, loop: AbstractEventLoop) -> Task[Response] | None:
-            if not affordable():
-                return None
-            if events:
-                events.emit(Hedge(upstream, request.section, delay))
-
-            async def second() -> Response:
-                return await call(request.again(request.attempt + 1))
-
-            return loop.create_task(second())
-
-        async def race(request: Request, delay: float) -> Response:
-            loop = get_running_loop()
-            contest = _Race(lambda: again(request, delay, loop))
-            timer = loop.call_later(delay, contest.late)
-            try:
-                response = await call(request)
-            except CancelledError:
-                if contest.first_ended() and contest.second is not None:
-                    return contest.second.result()
-                raise
-            except CallError as failure:
-                timer.cancel()
-                contest.first_ended()
-                if contest.second is None:
-                    raise
-                try:
-                    return await contest.second
-                except CallError:
-                    raise failure from None
-            else:
-                contest.first_ended()
-                return response
-            finally:
-                timer.cancel()
-                await contest.drop_second()
-
         async def hedged(request: Request) -> Response:
             if request.method not in _SAFE:
                 return await call(request)
             share.deposit()
             if fixed is not None:
-                return await race(request, fixed)
+                return await _Race(lambda: second(call, request, fixed)).run(call, request, fixed)
             began = clock()
-            response = await (call(request) if latency.p95 is None else race(request, latency.p95))
+            delay = latency.p95
+            if delay is None:
+                response = await call(request)
+            else:
+                race = _Race(lambda: second(call, request, delay))
+                response = await race.run(call, request, delay)
             latency.add(clock() - began)
             return response
 
         return hedged
 
     return layer
+
+
+def _affordable(share: Budget, budget: Budget | None) -> bool:
+    if not share.withdraw():
+        return False
+    if budget is None or budget.withdraw():
+        return True
+    share.refund()
+    return False
+
+
+async def _ask(call: Call, request: Request) -> Response:
+    return await call(request)
+
+
+class _Race:
+    """A first request in the caller's task and, once it is late, a second one in its own."""
+
+    __slots__ = ("_before", "_first", "_second", "_start", "_won")
+
+    def __init__(self, start: Callable[[], Task[Response] | None]) -> None:
+        first: Any = current_task()
+        self._first = first
+        self._before = first.cancelling()
+        self._start = start
+        self._second: Task[Response] | None = None
+        self._won = False
+
+    async def run(self, call: Call, request: Request, delay: float) -> Response:
+        """Return the first good answer; raise the first request's failure if there is none."""
+        timer = self._first.get_loop().call_later(delay, self._late)
+        try:
+            response = await call(request)
+        except CancelledError:
+            if self._first_ended() and self._second is not None:
+                return self._second.result()
+            raise
+        except CallError as failure:
+            timer.cancel()
+            self._first_ended()
+            if self._second is None:
+                raise
+            try:
+                return await self._second
+            except CallError:
+                raise failure from None
+        else:
+            self._first_ended()
+            return response
+        finally:
+            timer.cancel()
+            if self._second is not None and not self._second.done():
+                self._second.cancel()
+                await wait((self._second,))
+
+    def _late(self) -> None:
+        self._second = self._start()
+        if self._second is not None:
+            self._second.add_done_callback(self._landed)
+
+    def _landed(self, second: Task[Response]) -> None:
+        if self._first is None or second.cancelled():
+            return
+        # A failure of the second request leaves the race to the first; a bug is nobody's to hide.
+        if not isinstance(second.exception(), CallError):
+            self._won = True
+            self._first.cancel()
+
+    def _first_ended(self) -> bool:
+        """Note that the first request is over; return whether only the second one ended it."""
+        first, self._first = self._first, None
+        return bool(self._won and first.uncancel() <= self._before)

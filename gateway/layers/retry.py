@@ -9,13 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
-from tenacity import (
-    AsyncRetrying,
-    retry_if_exception,
-    stop_after_attempt,
-    stop_any,
-    wait_exponential,
-)
+from tenacity import AsyncRetrying, retry_if_exception, wait_exponential
 
 from gateway.errors import Failed, Rejected, UpstreamStatus
 from gateway.events import Rejection, Retry
@@ -48,7 +42,7 @@ class RetryPolicy(Policy):
     """The longest wait before the second attempt; doubled for each further one."""
 
     cap: Positive = Field(default="1s", validate_default=True)
-    """The longest wait before any attempt."""
+    """The longest wait before any attempt, what an upstream asks for by Retry-After aside."""
 
     statuses: frozenset[int] = frozenset({429, 502, 503, 504})
     """Statuses that are worth another attempt."""
@@ -72,76 +66,19 @@ def retry(
 ) -> Layer:
     """Return a layer that repeats failed attempts.
 
-    When it gives up it raises the failure at hand, never an error of its own.
+    When it gives up it raises the upstream's last failure, never an error of its own.
 
     Args:
         policy: what is repeated, how often and when.
         upstream: name of the upstream, for events.
         events: where retries and exhausted budgets are told.
-        budget: of the upstream, shared with its hedges.
+        budget: of the upstream, shared with its hedges; every call is paid in here.
         clock: that of the deadlines.
         sleep: waits between attempts.
         random: uniform in [0, 1).
     """
-    backoff = wait_exponential(multiplier=policy.base, max=policy.cap)
-
-    def worthwhile(error: BaseException) -> bool:
-        if isinstance(error, UpstreamStatus):
-            return error.status in policy.statuses
-        return isinstance(error, Failed) and error.retryable
-
-    def wait(state: RetryCallState) -> float:
-        jittered = backoff(state) * random()
-        asked = _failure(state).retry_after
-        # Jitter on top of what was asked for: all who were told "in 2 s" would come back at once.
-        return jittered if asked is None else asked + jittered
-
-    def too_late(state: RetryCallState) -> bool:
-        return state.upcoming_sleep >= _request(state).deadline.at - clock()
-
-    def spent(state: RetryCallState) -> bool:
-        if budget.withdraw():
-            return False
-        if events:
-            failure, section = _failure(state), _request(state).section
-            events.emit(Rejection(upstream, section, failure.code, "retry_budget"))
-        return True
-
-    def tell(state: RetryCallState) -> None:
-        if events:
-            number, delay = state.attempt_number + 1, state.upcoming_sleep
-            section = _request(state).section
-            events.emit(Retry(upstream, section, number, delay, _failure(state).code))
-
-    retry_condition = retry_if_exception(worthwhile)
-    # The budget comes last: it is charged only for what nothing else forbids.
-    stop = stop_after_attempt(policy.attempts) | too_late | spent
-
-    async def repeat(call: Call, request: Request, failure: Failed) -> Response:
-        number = request.attempt - 1
-
-        async def attempt(_: Request) -> Response:
-            nonlocal failure, number
-            number += 1
-            if number == request.attempt:
-                raise failure  # the first attempt, made before tenacity came in
-            try:
-                return await call(request.again(number))
-            except Failed as error:
-                failure = error
-                raise
-            except Rejected:
-                raise failure from None  # what went wrong says more than why it was not repeated
-
-        retrying = AsyncRetrying(
-            sleep=sleep,
-            stop=stop,
-            wait=wait,
-            retry=retry_condition,
-            before_sleep=tell,
-            reraise=True,
-        )
-        return await retrying(attempt, request)
+    schedule = _Schedule(policy, upstream, events, budget, clock, random)
+    methods = policy.methods
 
     def layer(call: Call) -> Call:
         async def retried(request: Request) -> Response:
@@ -149,22 +86,111 @@ def retry(
             try:
                 return await call(request)
             except Failed as failure:
-                if request.method not in policy.methods or not worthwhile(failure):
+                if request.method not in methods or not schedule.worthwhile(failure):
                     raise
-                return await repeat(call, request, failure)
+                first = failure
+            again = _Again(call, request, first)
+            # One for each call: tenacity keeps the state of its loop in this object.
+            retrying = AsyncRetrying(
+                sleep=sleep,
+                wait=schedule.wait,
+                stop=schedule.stop,
+                retry=retry_if_exception(schedule.worthwhile),
+                before_sleep=schedule.tell,
+                reraise=True,
+            )
+            return await retrying(again.attempt, request)
 
         return retried
 
     return layer
 
 
-def _request(state: RetryCallState) -> Request:
-    request: Request = state.args[0]
-    return request
+class _Again:
+    """The attempts after the first one, which is only raised again for tenacity to see."""
+
+    __slots__ = ("_call", "_failure", "_number", "_request")
+
+    def __init__(self, call: Call, request: Request, failure: Failed) -> None:
+        self._call = call
+        self._request = request
+        self._failure = failure
+        self._number = 0
+
+    async def attempt(self, _: Request) -> Response:
+        self._number += 1
+        if self._number == 1:
+            raise self._failure
+        try:
+            return await self._call(self._request.again(self._number))
+        except Failed as failure:
+            self._failure = failure
+            raise
+        except Rejected:
+            # What went wrong says more than why it could not be repeated.
+            raise self._failure from None
+
+
+class _Schedule:
+    """What tenacity asks after each failure."""
+
+    __slots__ = ("_backoff", "_budget", "_clock", "_events", "_policy", "_random", "_upstream")
+
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        upstream: str,
+        events: Events,
+        budget: Budget,
+        clock: Clock,
+        random: Callable[[], float],
+    ) -> None:
+        self._policy = policy
+        self._upstream = upstream
+        self._events = events
+        self._budget = budget
+        self._clock = clock
+        self._random = random
+        self._backoff = wait_exponential(multiplier=policy.base, max=policy.cap)
+
+    def worthwhile(self, error: BaseException) -> bool:
+        """Return whether the same request may well succeed a moment later."""
+        if isinstance(error, UpstreamStatus):
+            return error.status in self._policy.statuses
+        return isinstance(error, Failed) and error.retryable
+
+    def wait(self, state: RetryCallState) -> float:
+        """Return the seconds before the next attempt."""
+        jittered = self._backoff(state) * self._random()
+        asked = _failure(state).retry_after
+        # Jitter on top of what was asked for: all who were told "in 2 s" would come back at once.
+        return jittered if asked is None else asked + jittered
+
+    def stop(self, state: RetryCallState) -> bool:
+        """Return whether there must be no further attempt."""
+        request: Request = state.args[0]
+        if state.attempt_number >= self._policy.attempts:
+            return True
+        if state.upcoming_sleep >= request.deadline.at - self._clock():
+            return True
+        # Last, so that the budget is charged only for what nothing else forbids.
+        if self._budget.withdraw():
+            return False
+        if self._events:
+            code = _failure(state).code
+            self._events.emit(Rejection(self._upstream, request.section, code, "retry_budget"))
+        return True
+
+    def tell(self, state: RetryCallState) -> None:
+        """Tell that there will be another attempt."""
+        if self._events:
+            section, number = state.args[0].section, state.attempt_number + 1
+            delay, code = state.upcoming_sleep, _failure(state).code
+            self._events.emit(Retry(self._upstream, section, number, delay, code))
 
 
 def _failure(state: RetryCallState) -> Failed:
     error = state.outcome.exception() if state.outcome is not None else None
-    if not isinstance(error, Failed):  # pragma: no cover - tenacity asks only about failures
+    if not isinstance(error, Failed):  # pragma: no cover - tenacity asks after failures only
         raise TypeError(error)
     return error

@@ -1,7 +1,14 @@
-"""Timeout: the time that one attempt may take, waiting for a permit not included."""
+"""Timeout: the time that one attempt may take, waiting for a permit not included.
+
+Who is to blame when the time for the whole request ends first? An attempt that had at least half of
+its own time and got no answer is the upstream's failure all the same: its timer is set just inside
+the deadline, so that a breaker sees an upstream that hangs even where timeout and deadline are the
+same. With less than that the deadline ends it, which is no verdict on the upstream.
+"""
 
 from __future__ import annotations
 
+import time
 from asyncio import CancelledError
 from typing import TYPE_CHECKING
 
@@ -9,13 +16,16 @@ from pydantic import Field
 
 from gateway.errors import UpstreamTimeout
 from gateway.policy import Policy
-from gateway.timer import TICK, Timers
+from gateway.timer import Timer, Wheel
 from gateway.units import Positive, format_duration
 
 if TYPE_CHECKING:
-    from gateway.call import Call, Layer, Request, Response
+    from gateway.call import Call, Clock, Layer, Request, Response
 
 __all__ = ["TimeoutPolicy", "timeout"]
+
+_TICK = 0.004
+_MARGIN = 0.010  # more than a tick of this timer, so that it rings before the deadline's
 
 
 class TimeoutPolicy(Policy):
@@ -25,20 +35,32 @@ class TimeoutPolicy(Policy):
     """From the start of an attempt to its complete answer."""
 
 
-def timeout(policy: TimeoutPolicy, *, upstream: str) -> Layer:
-    """Return a layer that ends an attempt after `policy.after` with `UpstreamTimeout`."""
-    seconds = policy.after
-    detail = f"no answer within {format_duration(seconds)}"
-    timers = Timers(min(TICK, seconds / 20))
+def timeout(policy: TimeoutPolicy, *, upstream: str, clock: Clock = time.monotonic) -> Layer:
+    """Return a layer that ends an attempt after `policy.after` with `UpstreamTimeout`.
+
+    Args:
+        policy: how long one attempt may take.
+        upstream: name of the upstream, for errors.
+        clock: that of the deadlines.
+    """
+    after = policy.after
+    margin = min(_MARGIN, after / 10)
+    ample = after + margin
+    half = after / 2
+    wheel = Wheel(min(_TICK, after / 20))
+    detail = f"no answer within {format_duration(after)}"
 
     def layer(call: Call) -> Call:
         async def timed(request: Request) -> Response:
-            timer = timers.start(seconds)
+            remaining = request.deadline.at - clock()
+            cut = half <= remaining < ample
+            timer = Timer(wheel, remaining - margin if cut else after)
             try:
                 return await call(request)
             except CancelledError:
                 if timer.stop():
-                    raise UpstreamTimeout(detail, upstream=upstream) from None
+                    said = "no answer in the time that was left" if cut else detail
+                    raise UpstreamTimeout(said, upstream=upstream) from None
                 raise
             finally:
                 timer.stop()
