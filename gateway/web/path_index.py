@@ -64,6 +64,8 @@ class PathIndex(Generic[T]):
         found = self._static.get(raw_path)
         if found is not None:
             return found
+        if raw_path[:1] != b"/":
+            return None
         values: list[bytes] = []
         node = _descend(self._root, raw_path[1:].split(b"/"), 0, values)
         if node is None or node.target is None:

@@ -30,6 +30,7 @@ STRICTER = {
     "Invalid character in Content-Length": "likewise: a list of lengths",
     "Missing expected CR": "bare LF as line end (RFC 9112 2.2 lets a client refuse it)",
     "Invalid response status": "likewise, behind the status code",
+    "Content-Length overflow": "more than 64 bits, on a HEAD even",
     "Missing expected LF": "bare CR as line end",
     "Expected LF after": "likewise",
     "Invalid header value char": "control characters in values (RFC 9110 5.5)",

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+import respx
+
+from gateway.call import Deadline, Request
+from gateway.errors import (
+    CallError,
+    DependencyFailed,
+    UpstreamPayload,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+from gateway.http_call import http_call
+from gateway.ingress import Ingress
+from gateway.transport import AnswerTooLarge, InflatedTooLarge, Origin, RawAnswer, StockTransport
+
+ORIGIN = Origin.of("http://up.test", [(b"x-constant", b"1")])
+
+
+class Wire:
+    """An Exchange that answers or raises what it was told."""
+
+    def __init__(self, result: Any) -> None:
+        self.result = result
+        self.sent: list[tuple[Any, ...]] = []
+
+    async def exchange(self, *sent: Any, timeout: float | None = None) -> RawAnswer:  # noqa: ASYNC109
+        self.sent.append(sent)
+        if isinstance(self.result, Exception):
+            raise self.result
+        answer: RawAnswer = self.result
+        return answer
+
+    async def aclose(self) -> None:
+        pass
+
+
+def request() -> Request:
+    return Request("/a?b=c", Deadline(1e9), "s", headers=[(b"authorization", b"x")])
+
+
+async def test_sends_method_target_headers_and_body_below_the_prefix() -> None:
+    wire = Wire(RawAnswer(200, [], b"1"))
+    call = http_call(
+        wire, ORIGIN, Ingress("up", max_depth=8), upstream="up", prefix="/v1", mocked=Wire(None)
+    )
+    assert (await call(request())).value == 1
+    assert wire.sent == [(ORIGIN, "GET", b"/v1/a?b=c", [(b"authorization", b"x")], b"")]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        (httpx.ConnectTimeout(""), UpstreamTimeout),
+        (httpx.PoolTimeout(""), UpstreamTimeout),
+        (httpx.ReadTimeout(""), UpstreamTimeout),
+        (httpx.WriteTimeout(""), UpstreamTimeout),
+        (httpx.ConnectError(""), UpstreamUnreachable),
+        (httpx.ReadError(""), UpstreamUnreachable),
+        (httpx.RemoteProtocolError(""), UpstreamUnreachable),
+        (httpx.LocalProtocolError(""), DependencyFailed),
+        (httpx.DecodingError(""), UpstreamPayload),
+        (AnswerTooLarge(""), UpstreamPayload),
+        (InflatedTooLarge(""), UpstreamPayload),
+    ],
+)
+async def test_every_httpx_error_becomes_one_of_ours(
+    theirs: Exception, ours: type[CallError]
+) -> None:
+    call = http_call(
+        Wire(theirs), ORIGIN, Ingress("up", max_depth=8), upstream="up", mocked=Wire(None)
+    )
+    with pytest.raises(ours) as caught:
+        await call(request())
+    assert type(caught.value) is ours
+    assert caught.value.upstream == "up"
+
+
+async def test_a_bug_is_no_call_error() -> None:
+    wire = Wire(RuntimeError("bug"))
+    call = http_call(wire, ORIGIN, Ingress("up", max_depth=8), upstream="up", mocked=Wire(None))
+    with pytest.raises(RuntimeError):
+        await call(request())
+
+
+async def test_respx_intercepts_whatever_transport_is_configured() -> None:
+    wire = Wire(RuntimeError("the wire was asked"))
+    stock = StockTransport()
+    call = http_call(wire, ORIGIN, Ingress("up", max_depth=8), upstream="up", mocked=stock)
+    with respx.mock:
+        route = respx.get("http://up.test/a", params={"b": "c"}).respond(json={"x": 1})
+        assert (await call(request())).value == {"x": 1}
+    assert route.calls.last.request.headers["x-constant"] == "1"
+    with pytest.raises(RuntimeError, match="the wire was asked"):
+        await call(request())
+    await stock.aclose()

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gateway.errors import UpstreamPayload, UpstreamStatus
+from gateway.ingress import Ingress
+from gateway.json_schema import compile_schema
+from gateway.transport import RawAnswer
+
+JSON = [(b"content-type", b"application/json; charset=utf-8")]
+
+
+def ingress(**options: Any) -> Ingress:
+    return Ingress("up", max_depth=options.pop("max_depth", 8), now=lambda: 0.0, **options)
+
+
+def answer(body: bytes, status: int = 200, headers: Any = JSON) -> RawAnswer:
+    return RawAnswer(status, headers, body)
+
+
+async def test_a_good_answer_is_decoded_and_its_bytes_are_kept() -> None:
+    response = await ingress().admit(answer(b'{"a": [1, 2.5, null, true, "x"]}'))
+    assert response.value == {"a": [1, 2.5, None, True, "x"]}
+    assert response.body == b'{"a": [1, 2.5, null, true, "x"]}'
+    assert response.status == 200
+
+
+async def test_of_duplicate_keys_the_last_one_counts() -> None:
+    assert (await ingress().admit(answer(b'{"a":1,"a":2}'))).value == {"a": 2}
+
+
+@pytest.mark.parametrize("status", [204, 205])
+async def test_no_content_is_null(status: int) -> None:
+    assert (await ingress().admit(answer(b"", status, []))).value is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b" ", b"NaN", b"[Infinity]", b'"\\ud800"', b'"\xff"', b'"\xed\xa0\x80"', b"1e999",
+     b"[1,]", b"{'a':1}", b"\xef\xbb\xbf1", b"01", b"1 2", b"[" * 100_000, b'{"a":1', b"\x00"],
+)  # fmt: skip
+async def test_what_is_no_strict_json_is_refused(body: bytes) -> None:
+    with pytest.raises(UpstreamPayload) as caught:
+        await ingress().admit(answer(body))
+    assert caught.value.upstream == "up"
+    assert not caught.value.retryable
+
+
+async def test_depth_is_bounded_and_width_is_not() -> None:
+    deep = b"[" * 9 + b"]" * 9
+    with pytest.raises(UpstreamPayload, match="8 levels"):
+        await ingress().admit(answer(deep))
+    assert (await ingress().admit(answer(b"[" * 8 + b"]" * 8))).value
+    wide = b"[" + b",".join([b'{"a":[1]}'] * 1000) + b"]"
+    assert len((await ingress().admit(answer(wide))).value) == 1000
+    assert (await ingress().admit(answer(b'"[[[[[[[[[[[["'))).value == "[[[[[[[[[[[["
+
+
+async def test_a_large_answer_is_judged_like_a_small_one() -> None:
+    large = b"[" + b",".join([b'{"a":[1]}'] * 60_000) + b"]"
+    assert len((await ingress().admit(answer(large))).value) == 60_000
+    with pytest.raises(UpstreamPayload):
+        await ingress().admit(answer(large[:-1]))
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [b"application/json", b"Application/JSON;charset=UTF-8", b'application/json; charset="utf-8"',
+     b"application/problem+json", b"text/json", b"application/json; charset=us-ascii"],
+)  # fmt: skip
+async def test_types_that_are_json(content_type: bytes) -> None:
+    got = await ingress().admit(answer(b"1", headers=[(b"content-type", content_type)]))
+    assert got.value == 1
+
+
+async def test_an_answer_without_a_type_is_taken_for_json() -> None:
+    assert (await ingress().admit(answer(b"1", headers=[(b"x", b"y")]))).value == 1
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [b"text/html", b"text/plain; charset=utf-8", b"application/json; charset=utf-16",
+     b"application/jsonp", b"image/png\xff"],
+)  # fmt: skip
+async def test_types_that_are_not(content_type: bytes) -> None:
+    with pytest.raises(UpstreamPayload, match="content type|charset"):
+        await ingress().admit(answer(b"1", headers=[(b"content-type", content_type)]))
+
+
+@pytest.mark.parametrize(
+    ("status", "retryable"),
+    [(301, False), (304, False), (400, False), (404, False), (408, True), (429, True),
+     (500, True), (501, False), (502, True), (503, True), (504, True), (999, False)],
+)  # fmt: skip
+async def test_a_status_that_is_no_success_is_an_error(status: int, *, retryable: bool) -> None:
+    with pytest.raises(UpstreamStatus) as caught:
+        await ingress().admit(answer(b'{"a":1}', status))
+    assert caught.value.status == status
+    assert caught.value.retryable is retryable
+    assert caught.value.retry_after is None
+
+
+@pytest.mark.parametrize(
+    ("field", "seconds"),
+    [(b"7", 7.0), (b"Thu, 01 Jan 1970 00:00:30 GMT", 30.0), (b"soon", None), (b"-3", 0.0)],
+)
+async def test_retry_after_is_read(field: bytes, seconds: float | None) -> None:
+    with pytest.raises(UpstreamStatus) as caught:
+        await ingress().admit(answer(b"", 503, [(b"retry-after", field)]))
+    assert caught.value.retry_after == seconds
+
+
+async def test_a_schema_is_held() -> None:
+    schema = compile_schema({"type": "object", "required": ["id"],
+                             "properties": {"id": {"type": "integer"}}})  # fmt: skip
+    strict = ingress(schema=schema)
+    assert (await strict.admit(answer(b'{"id":1}'))).value == {"id": 1}
+    with pytest.raises(UpstreamPayload, match="at /id"):
+        await strict.admit(answer(b'{"id":"' + b"x" * 500 + b'"}'))
