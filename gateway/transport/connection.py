@@ -36,9 +36,6 @@ _CLOCK_GRAIN = 0.001
 class Owner(Protocol):
     """What a connection tells its pool."""
 
-    def made(self, connection: Connection) -> None:
-        """Take note that `connection` has a socket now."""
-
     def retired(self, connection: Connection) -> None:
         """Take note that `connection` must not be asked any more."""
 
@@ -147,6 +144,11 @@ class Connection(asyncio.Protocol):
         return self._reusable and self._complete
 
     @property
+    def open(self) -> bool:
+        """Whether there is a socket."""
+        return self._transport is not None
+
+    @property
     def complete(self) -> bool:
         """Whether the answer is whole."""
         return self._complete
@@ -233,7 +235,6 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the socket."""
         self._transport = transport  # type: ignore[assignment]  # TCP gives a full transport
-        self._owner.made(self)
         if not self._reusable:
             # Whoever wanted it gave up in the same turn of the loop.
             self.abort()

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Pool"]
 
-_EYEBALLS_DELAY = 0.25
 _TLS_GOODBYE = 1.0
 
 
@@ -56,12 +55,17 @@ class Pool:
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self._origin = origin
-        self._context = context
         self._bounds = bounds
         self._max_connections = max_connections
         self._max_idle = max_idle
         self._idle_age = idle_age
         self._connect_timeout = connect_timeout
+        # asyncio's happy eyeballs are left alone: cancelled in the wrong moment they leak a socket.
+        self._options: dict[str, Any] = {}
+        if context is not None:
+            self._options["ssl"] = context
+            self._options["server_hostname"] = origin.server_hostname
+            self._options["ssl_shutdown_timeout"] = _TLS_GOODBYE
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
         self._queue: deque[asyncio.Future[Connection | None]] = deque()
@@ -133,7 +137,7 @@ class Pool:
                 self._connecting.add(scope)
                 try:
                     await self.loop.create_connection(
-                        lambda: connection, self._origin.host, self._origin.port, **self._options()
+                        lambda: connection, self._origin.host, self._origin.port, **self._options
                     )
                 finally:
                     self._connecting.discard(scope)
@@ -146,6 +150,10 @@ class Pool:
         if self._closed:
             connection.abort()
             raise _closed()
+        if connection.open:
+            # Counted here and not when it is made: uvloop never tells of the end of a connection
+            # whose making was cancelled in its last turn.
+            self._open.add(connection)
         return connection
 
     def release(self, connection: Connection) -> None:
@@ -182,10 +190,6 @@ class Pool:
             await self._drained
 
     # Owner
-
-    def made(self, connection: Connection) -> None:
-        """Count a socket."""
-        self._open.add(connection)
 
     def retired(self, connection: Connection) -> None:
         """Forget a connection that is of no use; its slot is free where nobody holds it."""
@@ -253,17 +257,6 @@ class Pool:
             self._sweep = self.loop.call_at(
                 self._idle[0].idle_since + self._idle_age, self._close_aged
             )
-
-    def _options(self) -> dict[str, Any]:
-        options: dict[str, Any] = {}
-        if self._context is not None:
-            options["ssl"] = self._context
-            options["server_hostname"] = self._origin.server_hostname
-            options["ssl_shutdown_timeout"] = _TLS_GOODBYE
-        if isinstance(self.loop, asyncio.BaseEventLoop):
-            # RFC 8305; uvloop tries one address after the other and does not know the argument.
-            options["happy_eyeballs_delay"] = _EYEBALLS_DELAY
-        return options
 
 
 def _give_up(waiter: asyncio.Future[Connection | None]) -> None:
