@@ -6,6 +6,7 @@ console can begin to listen at any time.
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from typing import TYPE_CHECKING
 
 from gateway.errors import CallError, Rejected
@@ -13,59 +14,49 @@ from gateway.events import Attempt
 
 if TYPE_CHECKING:
     from gateway.call import Call, Clock, Layer, Request, Response
+    from gateway.errors import ErrorCode
     from gateway.events import Events
 
 __all__ = ["observe"]
 
 
 def observe(*, upstream: str, events: Events, clock: Clock) -> Layer:
-    """Return a layer that emits an `Attempt` for each call that comes to an end."""
+    """Return a layer that emits an `Attempt` for each call that comes to an end.
+
+    Args:
+        upstream: name of the upstream.
+        events: where attempts are told.
+        clock: monotonic seconds.
+    """
 
     def layer(call: Call) -> Call:
         async def observed(request: Request) -> Response:
             if not events:
                 return await call(request)
             began = clock()
+            code: ErrorCode | None = None
+            status: int | None = None
+            cancelled = False
             try:
                 response = await call(request)
             except Rejected:
                 raise  # refused before it was sent: no attempt
             except CallError as error:
-                events.emit(
-                    Attempt(
-                        upstream,
-                        request.section,
-                        request.attempt,
-                        clock() - began,
-                        error.code,
-                        error.status,
-                    )
-                )
+                code, status = error.code, error.status
                 raise
-            except BaseException:
-                events.emit(
-                    Attempt(
-                        upstream,
-                        request.section,
-                        request.attempt,
-                        clock() - began,
-                        None,
-                        None,
-                        cancelled=True,
-                    )
-                )
+            except CancelledError:
+                cancelled = True
                 raise
-            events.emit(
-                Attempt(
-                    upstream,
-                    request.section,
-                    request.attempt,
-                    clock() - began,
-                    None,
-                    response.status,
-                )
-            )
-            return response
+            else:
+                status = response.status
+                return response
+            finally:
+                if code or status or cancelled:
+                    seconds = clock() - began
+                    section, number = request.section, request.attempt
+                    events.emit(
+                        Attempt(upstream, section, number, seconds, code, status, cancelled)
+                    )
 
         return observed
 

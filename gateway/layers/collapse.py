@@ -88,9 +88,12 @@ class _Flight:
         """Make the call and tell the callers."""
         try:
             response = await call(self.request)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - it is raised at every caller
             if not self.fail(error) and not isinstance(error, CallError):
-                raise  # a bug that nobody waits to hear of: the event loop reports it
+                # A bug that nobody waits to hear of.
+                self.task.get_loop().call_exception_handler(
+                    {"message": "a flight that nobody waits for failed", "exception": error}
+                )
         else:
             self._land(response)
 

@@ -99,7 +99,11 @@ def retry(
                 before_sleep=schedule.tell,
                 reraise=True,
             )
-            return await retrying(again.attempt, request)
+            try:
+                return await retrying(again.attempt, request)
+            except Rejected:
+                # What went wrong says more than why it could not be repeated.
+                raise again.failure from None
 
         return retried
 
@@ -109,26 +113,23 @@ def retry(
 class _Again:
     """The attempts after the first one, which is only raised again for tenacity to see."""
 
-    __slots__ = ("_call", "_failure", "_number", "_request")
+    __slots__ = ("_call", "_number", "_request", "failure")
 
     def __init__(self, call: Call, request: Request, failure: Failed) -> None:
         self._call = call
         self._request = request
-        self._failure = failure
+        self.failure = failure
         self._number = 0
 
     async def attempt(self, _: Request) -> Response:
         self._number += 1
         if self._number == 1:
-            raise self._failure
+            raise self.failure
         try:
             return await self._call(self._request.again(self._number))
         except Failed as failure:
-            self._failure = failure
+            self.failure = failure
             raise
-        except Rejected:
-            # What went wrong says more than why it could not be repeated.
-            raise self._failure from None
 
 
 class _Schedule:

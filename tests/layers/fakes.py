@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from gateway.call import Deadline, Request, Response
 from tests.virtual_time import loop_time
@@ -60,6 +62,11 @@ def request(seconds: float = 10.0, *, method: str = "GET", target: str = "/") ->
 
 def kinds(events: Iterable[Event]) -> list[str]:
     return [type(event).__name__ for event in events]
+
+
+def about(seconds: float) -> Any:
+    """Return what equals `seconds` but for rounding, wherever a float is expected."""
+    return pytest.approx(seconds, abs=1e-6)
 
 
 def sequence(*numbers: float) -> Callable[[], float]:

@@ -19,7 +19,7 @@ from gateway.errors import (
 from gateway.events import Events, Rejection, Retry
 from gateway.layers.budget import Budget, BudgetPolicy
 from gateway.layers.retry import RetryPolicy, retry
-from tests.layers.fakes import NAME, FakeUpstream, request, sequence
+from tests.layers.fakes import NAME, FakeUpstream, about, request, sequence
 from tests.virtual_time import loop_time, run
 
 if TYPE_CHECKING:
@@ -119,7 +119,9 @@ def test_it_never_sleeps_past_the_deadline() -> None:
     run(main())
 
 
-@pytest.mark.parametrize(("after", "calls", "seconds"), [(2.0, 2, 2.05), (0.0, 2, 0.05), (9.99, 1, 0)])
+@pytest.mark.parametrize(
+    ("after", "calls", "seconds"), [(2.0, 2, 2.05), (0.0, 2, 0.05), (9.99, 1, 0)]
+)
 def test_retry_after_is_honoured_when_it_fits(after: float, calls: int, seconds: float) -> None:
     async def main() -> None:
         failing = busy(429, after)
@@ -241,8 +243,8 @@ def test_retries_are_told() -> None:
         upstream = FakeUpstream((0, RESET), (0, busy()), (0, None))
         await retried(upstream, events=Events([heard.append]), base=0.1)(request())
         assert heard == [
-            Retry(NAME, "section", 2, pytest.approx(0.1), ErrorCode.UPSTREAM_UNREACHABLE),
-            Retry(NAME, "section", 3, pytest.approx(0.2), ErrorCode.UPSTREAM_STATUS),
+            Retry(NAME, "section", 2, about(0.1), ErrorCode.UPSTREAM_UNREACHABLE),
+            Retry(NAME, "section", 3, about(0.2), ErrorCode.UPSTREAM_STATUS),
         ]
 
     run(main())
@@ -252,7 +254,9 @@ def test_calls_at_once_do_not_share_their_attempts() -> None:
     async def main() -> None:
         upstream = FakeUpstream(*[(0.01, RESET)] * 20, (0.01, None))
         call = retried(upstream, attempts=3, random=sequence(0.3, 0.9, 0.1, 0.5))
-        answers = await asyncio.gather(*[call(request()) for _ in range(15)], return_exceptions=True)
+        answers = await asyncio.gather(
+            *[call(request()) for _ in range(15)], return_exceptions=True
+        )
         for number in (1, 2, 3):
             assert sum(r.attempt == number for r in upstream.requests) <= 15
         assert upstream.calls <= 45
