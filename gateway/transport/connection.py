@@ -28,6 +28,7 @@ _SWITCHING = 101
 _LOWEST = 100
 _H = 0x48
 _CHUNK_OVERHEAD = 8
+_TAIL = len(b".\r\n\r\n")
 _LENGTH_DIGITS = 20
 _HIGH_WATER = 256 * 1024
 _CLOCK_GRAIN = 0.001
@@ -87,6 +88,7 @@ class Connection(asyncio.Protocol):
         "_status",
         "_streaming",
         "_surplus",
+        "_tail",
         "_transport",
         "_version",
         "_wire",
@@ -132,6 +134,7 @@ class Connection(asyncio.Protocol):
         self._plain = False
         self._version = "HTTP/1.1"
         self._reason = b""
+        self._tail = b""
         self._coding: bytes | None = None
         self._refusal: Exception | None = None
         self._failure: Exception | None = None
@@ -192,8 +195,9 @@ class Connection(asyncio.Protocol):
         if transport is None or not self._reusable:
             self._fail(lost_failure(None))
             return future
-        transport.write(request)
+        # Set first: writing may call `pause_writing`, which knows better.
         self._expires = expires if read is None else self._loop.time() + read
+        transport.write(request)
         if self._expires < self._alarm_at:
             self._set_alarm()
         return future
@@ -253,12 +257,8 @@ class Connection(asyncio.Protocol):
             self._finish(data)
         elif error is not None:
             self._fail(self._refusal or httpx.RemoteProtocolError(str(error)))
-        elif self._head_done:
-            self._check_overhead()
-            if self._streaming:
-                self._hand_over()
-        elif self._read_limit is not None:
-            self._expires = self._loop.time() + self._read_limit
+        else:
+            self._go_on(data)
 
     def eof_received(self) -> bool | None:
         """Take the end of the other side's bytes: of a close-delimited body, or an early one."""
@@ -443,6 +443,16 @@ class Connection(asyncio.Protocol):
             raise HttpParserError
         self._parser.feed_data(data[room:])
 
+    def _go_on(self, data: bytes) -> None:
+        """Look after an answer that is still coming."""
+        self._tail = (self._tail + data[-_TAIL:])[-_TAIL:]
+        if self._head_done:
+            self._check_overhead()
+            if self._streaming:
+                self._hand_over()
+        elif self._read_limit is not None:
+            self._expires = self._loop.time() + self._read_limit
+
     def _check_overhead(self) -> None:
         allowed = self._bounds.max_header_bytes + _CHUNK_OVERHEAD * self._size
         if self._wire - self._size > allowed:
@@ -477,8 +487,11 @@ class Connection(asyncio.Protocol):
     def _ends_cleanly(self, last: bytes) -> bool:
         """Whether the answer ended where `last` ends; llhttp swallows line breaks behind it."""
         if self._length > 0 and self._body:
-            return last.endswith(self._body[-1])
-        return last.endswith(b"\r\n\r\n") and last[-5:-4] not in {b"", b"\r", b"\n"}
+            piece = self._body[-1]
+            # Of a piece of nothing but line breaks, `endswith` cannot tell.
+            return last.endswith(piece) and (len(last) == len(piece) or bool(piece.strip(b"\r\n")))
+        tail = (self._tail + last[-_TAIL:])[-_TAIL:]
+        return tail.endswith(b"\r\n\r\n") and tail[:1] not in {b"\r", b"\n"}
 
     def _answer(self, body: bytes) -> RawAnswer:
         return RawAnswer(

@@ -1,0 +1,662 @@
+"""Both faces of the transport against a server that misbehaves."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import socket
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from gateway.transport import (
+    AnswerTooLarge,
+    Bounds,
+    Http1Transport,
+    InflatedTooLarge,
+    Origin,
+    RawAnswer,
+)
+from tests.fault_server import (
+    UNRESOLVABLE,
+    Asked,
+    FaultServer,
+    Peer,
+    Script,
+    answer,
+    chunked,
+    deflated,
+    drip,
+    encoded,
+    endless,
+    gzip_bomb,
+    hang,
+    header_flood,
+    in_parts,
+    in_turn,
+    once_per_connection,
+    redirect,
+    refused_port,
+    then_close,
+    then_reset,
+    whole,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine
+
+OK = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = OK + b"transfer-encoding: chunked\r\n\r\n"
+GOOD = answer(body=b'{"a": 1}')
+
+
+async def get(
+    transport: Http1Transport, script: Script, method: str = "GET", timeout: float = 5, **more: Any
+) -> RawAnswer:
+    async with FaultServer(default=script) as server:
+        origin = Origin.of(server.url)
+        return await transport.exchange(origin, method, b"/", timeout=timeout, **more)
+
+
+# Answers
+
+
+@pytest.mark.parametrize(
+    ("raw", "body"),
+    [
+        (GOOD, b'{"a": 1}'),
+        (answer(body=b""), b""),
+        (chunked([b"ab", b"cd"]), b"abcd"),
+        (chunked([]), b""),
+        (
+            OK + b"connection: upgrade\r\nupgrade: h2c\r\ncontent-length: 1\r\n\r\nx",
+            b"x",
+        ),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\nlink: x\r\n\r\n" + GOOD, b'{"a": 1}'),
+        (answer(204, b""), b""),
+        (b"HTTP/1.1 304 Same\r\ncontent-length: 10\r\n\r\n", b""),
+    ],
+)
+@pytest.mark.parametrize("way", [whole, drip])
+async def test_a_whole_answer_and_the_connection_goes_on(
+    transport: Http1Transport, raw: bytes, body: bytes, way: Any
+) -> None:
+    async with FaultServer(default=way(raw)) as server:
+        origin = Origin.of(server.url)
+        for _ in range(2):
+            got = await transport.exchange(origin, "GET", b"/", timeout=5)
+            assert got.body == body
+        assert server.connections == 1
+        assert transport.pools[0].idle == 1
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        OK + b"\r\nuntil the end",
+        b"HTTP/1.0 200 OK\r\n\r\nuntil the end",
+        OK + b"connection: close\r\n\r\nuntil the end",
+    ],
+)
+async def test_a_body_that_ends_with_the_connection(transport: Http1Transport, raw: bytes) -> None:
+    got = await get(transport, then_close(raw))
+    assert got.body == b"until the end"
+    assert transport.pools[0].slots == 0
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 1\r\n\r\nx",
+        OK + b"connection: close\r\ncontent-length: 1\r\n\r\nx",
+        GOOD + b"\r\n",
+        GOOD + b"surplus",
+        GOOD + GOOD,
+        answer(body=b"\n") + b"\n",
+        answer(204, b"") + b"\n",
+        chunked([b"x"]) + b"\r\n",
+        OK + b"content-length: 2\r\nconnection: close\r\n\r\nxxyy",
+    ],
+)
+async def test_a_connection_that_must_not_be_used_again(
+    transport: Http1Transport, raw: bytes
+) -> None:
+    async with FaultServer(default=whole(raw)) as server:
+        origin = Origin.of(server.url)
+        for _ in range(2):
+            got = await transport.exchange(origin, "GET", b"/", timeout=5)
+            assert got.status in {200, 204}
+            assert len(got.headers) < 4
+        assert server.connections == 2
+
+
+async def test_bytes_on_an_idle_connection_end_it(transport: Http1Transport) -> None:
+    late = asyncio.Event()
+
+    async def script(peer: Peer, asked: Asked) -> bool:
+        await peer.send(GOOD)
+        await late.wait()
+        await peer.send(GOOD)
+        return True
+
+    async with FaultServer(default=script) as server:
+        await transport.exchange(Origin.of(server.url), "GET", b"/", timeout=5)
+        pool = transport.pools[0]
+        assert pool.idle == 1
+        late.set()
+        await until(lambda: pool.slots == 0)
+
+
+async def test_an_idle_connection_that_the_server_closes_is_forgotten(
+    transport: Http1Transport,
+) -> None:
+    async with FaultServer(default=then_close(GOOD)) as server:
+        await transport.exchange(Origin.of(server.url), "GET", b"/", timeout=5)
+        await until(lambda: transport.pools[0].slots == 0)
+
+
+async def test_head_has_no_body_and_keeps_the_connection(transport: Http1Transport) -> None:
+    head = OK + b"content-length: 5\r\ncontent-encoding: br\r\n\r\n"
+
+    async def script(peer: Peer, asked: Asked) -> bool:
+        await peer.send(head if asked.method == "HEAD" else answer(body=b"hello"))
+        return True
+
+    async with FaultServer(default=script) as server:
+        origin = Origin.of(server.url)
+        for method in ("HEAD", "GET", "HEAD", "GET"):
+            got = await transport.exchange(origin, method, b"/", timeout=5)
+            assert got.body == (b"" if method == "HEAD" else b"hello")
+        assert server.connections == 1
+
+
+async def test_a_head_answer_with_a_body_after_all(transport: Http1Transport) -> None:
+    async with FaultServer(default=whole(GOOD)) as server:
+        origin = Origin.of(server.url)
+        for _ in range(2):
+            assert (await transport.exchange(origin, "HEAD", b"/", timeout=5)).body == b""
+        assert server.connections == 2
+
+
+async def test_header_fields_come_in_lower_case_and_without_trailers(
+    transport: Http1Transport,
+) -> None:
+    raw = (
+        b"HTTP/1.1 200 Fine\r\nX-A:  1 \r\nSet-Cookie: a\r\nSet-Cookie: b\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n"
+        b"0\r\nX-Trailer: t\r\nContent-Encoding: gzip\r\n\r\n"
+    )
+    got = await get(transport, whole(raw))
+    assert got.headers == [
+        (b"x-a", b"1"),
+        (b"set-cookie", b"a"),
+        (b"set-cookie", b"b"),
+        (b"transfer-encoding", b"chunked"),
+    ]
+    assert (got.status, got.reason, got.http_version) == (200, b"Fine", "HTTP/1.1")
+    assert repr(got) == "RawAnswer(200, 1 bytes)"
+
+
+async def test_no_cookie_and_no_redirect(transport: Http1Transport) -> None:
+    async with FaultServer() as canary, FaultServer() as server:
+        server.scripts["/"] = whole(redirect(canary.url))
+        server.scripts["/cookie"] = whole(answer(headers=[("set-cookie", "a=b")]))
+        origin = Origin.of(server.url)
+        await transport.exchange(origin, "GET", b"/cookie", timeout=5)
+        got = await transport.exchange(origin, "GET", b"/", timeout=5)
+        assert got.status == 302
+        assert canary.connections == 0
+        assert server.asked[-1].header(b"cookie") is None
+
+
+# Requests
+
+
+async def test_what_goes_over_the_wire(transport: Http1Transport) -> None:
+    async with FaultServer(default=whole(GOOD)) as server:
+        origin = Origin.of(server.url, headers=[(b"accept", b"application/json")])
+        await transport.exchange(
+            origin, "POST", b"/a?b=%20", [(b"x-left", b"12")], b"body", timeout=5
+        )
+        await transport.exchange(origin, "GET", b"/", timeout=5)
+        posted, got = server.asked
+        assert (posted.method, posted.target, posted.body) == ("POST", "/a?b=%20", b"body")
+        assert posted.headers == (
+            (b"host", f"127.0.0.1:{server.port}".encode()),
+            (b"accept", b"application/json"),
+            (b"x-left", b"12"),
+            (b"content-length", b"4"),
+        )
+        assert got.headers == posted.headers[:2]
+
+
+async def test_an_answer_before_the_request_is_taken_ends_the_connection() -> None:
+    async def greeting(peer: Peer) -> bool:
+        await peer.reader.readuntil(b"\r\n\r\n")
+        await peer.send(answer(413))
+        await asyncio.Event().wait()
+        return False
+
+    transport = Http1Transport()
+    async with FaultServer(greeting=greeting) as server:
+        got = await transport.exchange(
+            Origin.of(server.url), "POST", b"/", body=bytes(8 << 20), timeout=5
+        )
+        assert got.status == 413
+        assert transport.pools[0].slots == 0
+    await transport.aclose()
+
+
+# Failures
+
+
+@pytest.mark.parametrize(
+    ("script", "error"),
+    [
+        (then_close(), httpx.RemoteProtocolError),
+        (then_close(OK + b"x: "), httpx.RemoteProtocolError),
+        (then_close(answer(body=b"abc", length=9)), httpx.RemoteProtocolError),
+        (then_close(chunked([b"abc"])[:-7]), httpx.RemoteProtocolError),
+        (then_reset(), httpx.ReadError),
+        (then_reset(answer(body=b"abc", length=9)), httpx.ReadError),
+        (then_reset(OK + b"\r\nabc"), httpx.ReadError),
+        (whole(CHUNKED + b"zz\r\n"), httpx.RemoteProtocolError),
+        (whole(b"SSH-2.0-OpenSSH_9.2\r\n"), httpx.RemoteProtocolError),
+        (whole(b"HTTP/1.1 101 Switch\r\nupgrade: x\r\n\r\n"), httpx.RemoteProtocolError),
+        (whole(b"HTTP/2.0 200 OK\r\n\r\n"), httpx.RemoteProtocolError),
+        (whole(answer(headers=[("transfer-encoding", "chunked")])), httpx.RemoteProtocolError),
+        (whole(OK + b"transfer-encoding: gzip, chunked\r\n\r\n"), httpx.RemoteProtocolError),
+        (whole(OK + b"content-length: 1\r\ncontent-length: 2\r\n\r\nxx"), httpx.RemoteProtocolError),
+        (whole(b"HTTP/1.1 200 \x0c\r\ncontent-length: 0\r\n\r\n"), httpx.RemoteProtocolError),
+        (whole(OK + b"content-length: 000000000000000000001\r\n\r\nx"), httpx.RemoteProtocolError),
+        (hang(), httpx.ReadTimeout),
+        (hang(OK + b"content-le"), httpx.ReadTimeout),
+        (hang(answer(body=b"abc", length=9)), httpx.ReadTimeout),
+        (whole(header_flood(51)), AnswerTooLarge),
+        (whole(header_flood(40, 300)), AnswerTooLarge),
+        (in_parts(*[b"HTTP/1.1 100 On\r\n\r\n" * 50] * 20), AnswerTooLarge),
+        (endless(OK + b"content-length: 2147483648\r\n\r\n"), AnswerTooLarge),
+        (endless(OK + b"\r\n"), AnswerTooLarge),
+        (endless(CHUNKED + b"1;"), AnswerTooLarge),
+        (endless(CHUNKED + b"0\r\n", b"a: b\r\n" * 9000), AnswerTooLarge),
+        (whole(encoded(gzip_bomb(1 << 20), "gzip")), InflatedTooLarge),
+        (whole(encoded(gzip_bomb(1 << 20, layers=2), "gzip, gzip")), httpx.DecodingError),
+        (whole(encoded(b"{}", "br")), httpx.DecodingError),
+        (whole(encoded(b"{}", "gzip")), httpx.DecodingError),
+        (whole(encoded(gzip.compress(b"x" * 99)[:-3], "gzip")), httpx.DecodingError),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("face", ["exchange", "httpx"])
+async def test_every_fault_has_its_error_and_frees_its_slot(
+    transport: Http1Transport, script: Script, error: type[Exception], face: str
+) -> None:
+    async with FaultServer(default=script) as server:
+        call: Coroutine[Any, Any, object] = (
+            transport.exchange(Origin.of(server.url), "GET", b"/", timeout=0.3)
+            if face == "exchange"
+            else httpx_get(transport, server.url)
+        )
+        with pytest.raises(error) as raised:
+            await call
+        assert raised.type is error
+        await until(lambda: all(pool.slots == pool.idle for pool in transport.pools))
+
+
+async def test_time_is_for_the_whole_answer_and_over_httpx_for_each_piece(
+    transport: Http1Transport,
+) -> None:
+    async with FaultServer(default=drip(answer(body=b"x" * 500), 0.005, step=10)) as server:
+        with pytest.raises(httpx.ReadTimeout):
+            await transport.exchange(Origin.of(server.url), "GET", b"/", timeout=0.1)
+        response = await httpx_get(transport, server.url, read=0.1)
+        assert len(response.content) == 500
+
+
+async def httpx_get(transport: Http1Transport, url: str, read: float = 0.3) -> httpx.Response:
+    """Ask over httpx's face without closing the transport."""
+    request = httpx.Request("GET", url, extensions={"timeout": httpx.Timeout(read).as_dict()})
+    response = await transport.handle_async_request(request)
+    try:
+        await response.aread()
+    finally:
+        await response.aclose()
+    return response
+
+
+async def test_refused_unresolvable_and_unpronounceable_are_connect_errors(
+    transport: Http1Transport,
+) -> None:
+    for host, port in (("127.0.0.1", refused_port()), (UNRESOLVABLE, 80), ("a" * 64 + ".x", 80)):
+        with pytest.raises(httpx.ConnectError):
+            await transport.exchange(Origin("http", host, port), "GET", b"/", timeout=5)
+
+
+async def test_a_connection_that_does_not_come_is_a_connect_timeout() -> None:
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        port = deaf.getsockname()[1]
+        fillers = []
+        for _ in range(4):
+            filler = socket.socket()
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", port))
+            fillers.append(filler)
+        origin = Origin("http", "127.0.0.1", port)
+        transport = Http1Transport(connect_timeout=0.05)
+        with pytest.raises(httpx.ConnectTimeout):
+            await transport.exchange(origin, "GET", b"/")
+        with pytest.raises(httpx.ConnectTimeout):
+            await transport.exchange(origin, "GET", b"/", timeout=0.02)
+        await transport.aclose()
+        for filler in fillers:
+            filler.close()
+
+
+async def test_a_request_that_is_not_taken_is_a_write_timeout(transport: Http1Transport) -> None:
+    async def greeting(peer: Peer) -> bool:
+        await asyncio.Event().wait()
+        return False
+
+    async with FaultServer(greeting=greeting) as server:
+        body = bytes(16 << 20)
+        with pytest.raises(httpx.WriteTimeout):
+            await transport.exchange(Origin.of(server.url), "PUT", b"/", body=body, timeout=0.1)
+        request = httpx.Request(
+            "PUT", server.url, content=body, extensions={"timeout": {"write": 0.1, "read": 60}}
+        )
+        with pytest.raises(httpx.WriteTimeout):
+            await transport.handle_async_request(request)
+
+
+async def test_a_slow_upload_is_not_charged_to_the_answer(transport: Http1Transport) -> None:
+    async def greeting(peer: Peer) -> bool:
+        await asyncio.sleep(0.15)
+        await peer.reader.readuntil(b"\r\n\r\n")
+        await peer.reader.readexactly(8 << 20)
+        await peer.send(GOOD)
+        await asyncio.Event().wait()
+        return False
+
+    async with FaultServer(greeting=greeting) as server:
+        for limits in ({"write": 5, "read": 0.1}, {"write": 5, "read": None}):
+            request = httpx.Request(
+                "PUT", server.url, content=bytes(8 << 20), extensions={"timeout": limits}
+            )
+            response = await transport.handle_async_request(request)
+            assert await response.aread() == b'{"a": 1}'
+            await response.aclose()
+
+
+async def test_no_free_connection_is_a_pool_timeout() -> None:
+    transport = Http1Transport(max_connections=1)
+    async with FaultServer(default=hang()) as server:
+        origin = Origin.of(server.url)
+        busy = asyncio.ensure_future(transport.exchange(origin, "GET", b"/"))
+        await until(lambda: server.asked != [])
+        with pytest.raises(httpx.PoolTimeout):
+            await transport.exchange(origin, "GET", b"/", timeout=0.02)
+        with pytest.raises(httpx.PoolTimeout):
+            await transport.handle_async_request(
+                httpx.Request("GET", server.url, extensions={"timeout": {"pool": 0.02}})
+            )
+        busy.cancel()
+        await asyncio.gather(busy, return_exceptions=True)
+        assert transport.pools[0].slots == 0
+    await transport.aclose()
+
+
+# A kept-alive connection that dies
+
+
+@pytest.mark.parametrize("face", ["exchange", "httpx"])
+async def test_an_idempotent_request_is_sent_again_on_a_fresh_connection(
+    transport: Http1Transport, face: str
+) -> None:
+    async with FaultServer(default=once_per_connection(GOOD)) as server:
+        for _ in range(3):
+            if face == "exchange":
+                await transport.exchange(Origin.of(server.url), "GET", b"/", timeout=5)
+            else:
+                await httpx_get(transport, server.url)
+        assert len(server.asked) == 5
+        assert server.connections == 3
+        assert transport.pools[0].slots == 1
+
+
+@pytest.mark.parametrize("face", ["exchange", "httpx"])
+async def test_a_request_that_is_not_idempotent_is_not_sent_again(
+    transport: Http1Transport, face: str
+) -> None:
+    async with FaultServer(default=once_per_connection(GOOD)) as server:
+        origin = Origin.of(server.url)
+        await transport.exchange(origin, "POST", b"/", timeout=5)
+        call: Coroutine[Any, Any, object] = (
+            transport.exchange(origin, "POST", b"/", timeout=5)
+            if face == "exchange"
+            else transport.handle_async_request(httpx.Request("POST", server.url))
+        )
+        with pytest.raises(httpx.RemoteProtocolError):
+            await call
+        assert len(server.asked) == 2
+
+
+async def test_it_is_sent_again_only_once_and_only_before_a_byte_of_the_answer(
+    transport: Http1Transport,
+) -> None:
+    script = in_turn(whole(GOOD), then_close())
+    async with FaultServer(default=script) as server:
+        origin = Origin.of(server.url)
+        await transport.exchange(origin, "GET", b"/", timeout=5)
+        with pytest.raises(httpx.RemoteProtocolError):
+            await transport.exchange(origin, "GET", b"/", timeout=5)
+        assert len(server.asked) == 3
+    script = in_turn(whole(GOOD), then_close(b"HTTP"))
+    async with FaultServer(default=script) as server:
+        origin = Origin.of(server.url)
+        await transport.exchange(origin, "GET", b"/", timeout=5)
+        with pytest.raises(httpx.RemoteProtocolError):
+            await transport.exchange(origin, "GET", b"/", timeout=5)
+        assert len(server.asked) == 2
+
+
+async def test_a_restarted_server_is_found_again(transport: Http1Transport) -> None:
+    server = FaultServer(default=whole(GOOD))
+    await server.start()
+    origin = Origin.of(server.url)
+    await transport.exchange(origin, "GET", b"/", timeout=5)
+    await server.stop()
+    with pytest.raises(httpx.ConnectError):
+        await transport.exchange(origin, "GET", b"/", timeout=5)
+    await server.start(server.port)
+    await transport.exchange(origin, "GET", b"/", timeout=5)
+    await server.stop()
+
+
+# Content coding
+
+
+@pytest.mark.parametrize(
+    ("coding", "body"),
+    [
+        ("gzip", gzip.compress(b"content" * 50)),
+        ("x-gzip", gzip.compress(b"content" * 50)),
+        ("GZIP, identity", gzip.compress(b"content" * 50)),
+        ("gzip", gzip.compress(b"content" * 20) + gzip.compress(b"content" * 30)),
+        ("deflate", deflated(b"content" * 50)),
+        ("deflate", deflated(b"content" * 50, wrapped=False)),
+        ("identity", b"content" * 50),
+    ],
+)
+async def test_content_is_inflated_and_its_fields_go(
+    transport: Http1Transport, coding: str, body: bytes
+) -> None:
+    got = await get(transport, whole(encoded(body, coding)))
+    assert got.body == b"content" * 50
+    names = [name for name, _ in got.headers]
+    assert (b"content-encoding" in names) == (b"content-length" in names) == (coding == "identity")
+
+
+async def test_over_httpx_content_stays_encoded_and_httpx_inflates_it(
+    transport: Http1Transport,
+) -> None:
+    raw = gzip.compress(b"content" * 50)
+    async with FaultServer(default=drip(encoded(raw, "gzip"))) as server:
+        response = await httpx_get(transport, server.url)
+        assert response.content == b"content" * 50
+        assert response.headers["content-encoding"] == "gzip"
+
+
+async def test_inflating_stops_at_the_deadline(transport: Http1Transport) -> None:
+    roomy = Http1Transport(bounds=Bounds(max_inflated=1 << 30))
+    with pytest.raises(httpx.ReadTimeout):
+        await get(roomy, whole(encoded(gzip_bomb(128 << 20), "gzip")), timeout=0.05)
+    await roomy.aclose()
+
+
+# httpx's face
+
+
+async def test_it_works_under_an_httpx_client() -> None:
+    async with FaultServer(default=whole(GOOD)) as server:
+        async with httpx.AsyncClient(transport=Http1Transport()) as client:
+            response = await client.post(server.url + "/p?q=1", json={"b": 2}, headers={"X-A": "1"})
+        assert response.json() == {"a": 1}
+        assert response.http_version == "HTTP/1.1"
+        assert response.reason_phrase == "Status"
+        (asked,) = server.asked
+        assert asked.target == "/p?q=1"
+        assert asked.body == b'{"b":2}'
+        assert asked.headers[0] == (b"Host", f"127.0.0.1:{server.port}".encode())
+        assert asked.header(b"x-a") == b"1"
+
+
+async def test_a_streamed_request_is_sent_with_its_length(transport: Http1Transport) -> None:
+    async def content() -> AsyncIterator[bytes]:
+        yield b"ab"
+        yield b"cd"
+
+    async with FaultServer(default=whole(GOOD)) as server:
+        request = httpx.Request("PUT", server.url, content=content())
+        response = await transport.handle_async_request(request)
+        await response.aclose()
+        (asked,) = server.asked
+        assert asked.body == b"abcd"
+        assert asked.header(b"transfer-encoding") is None
+
+
+async def test_requests_that_cannot_be_sent(transport: Http1Transport) -> None:
+    request = httpx.Request("PUT", "http://x", headers={"content-length": "3"}, content=b"ab")
+    with pytest.raises(httpx.LocalProtocolError):
+        await transport.handle_async_request(request)
+    with pytest.raises(httpx.UnsupportedProtocol):
+        await transport.handle_async_request(httpx.Request("GET", "ftp://x/"))
+
+    class Blocking(httpx.SyncByteStream):
+        pass
+
+    with pytest.raises(TypeError):
+        await transport.handle_async_request(httpx.Request("PUT", "http://x", stream=Blocking()))
+
+
+async def test_a_target_of_ones_own(transport: Http1Transport) -> None:
+    async with FaultServer(default=whole(GOOD)) as server:
+        request = httpx.Request("OPTIONS", server.url, extensions={"target": b"*"})
+        response = await transport.handle_async_request(request)
+        await response.aclose()
+        assert server.asked[0].target == "*"
+
+
+async def test_a_body_streams_as_it_comes_and_holds_the_server_back() -> None:
+    transport = Http1Transport(bounds=Bounds(max_body=1 << 30))
+    sent = 0
+
+    async def script(peer: Peer, asked: Asked) -> bool:
+        nonlocal sent
+        await peer.send(OK + b"content-length: %d\r\n\r\n" % (32 << 20))
+        for _ in range(512):
+            await peer.send(bytes(65536))
+            sent += 65536
+        return True
+
+    async with FaultServer(default=script) as server:
+        request = httpx.Request("GET", server.url)
+        response = await transport.handle_async_request(request)
+        before = -1
+        while sent != before:
+            before = sent
+            await asyncio.sleep(0.05)
+        assert sent < 16 << 20
+        size = 0
+        async for piece in response.stream:  # type: ignore[union-attr]
+            size += len(piece)
+        await response.aclose()
+        assert size == 32 << 20
+        pool = transport.pools[0]
+        assert pool.idle == 1
+        await transport.exchange(Origin.of(server.url), "HEAD", b"/", timeout=5)
+    await transport.aclose()
+
+
+async def test_a_stream_that_is_left_early_gives_its_slot_back(transport: Http1Transport) -> None:
+    async with FaultServer(default=hang(OK + b"\r\nbegin")) as server:
+        response = await transport.handle_async_request(httpx.Request("GET", server.url))
+        await response.aclose()
+        await response.aclose()
+        assert transport.pools[0].slots == 0
+        with pytest.raises(httpx.StreamClosed):
+            async for _ in response.stream:  # type: ignore[union-attr]
+                pass
+
+
+async def test_a_stream_fails_when_its_connection_does(transport: Http1Transport) -> None:
+    async with FaultServer(default=then_reset(answer(body=b"abc", length=9))) as server:
+        response = await transport.handle_async_request(httpx.Request("GET", server.url))
+        await asyncio.sleep(0.05)
+        with pytest.raises(httpx.ReadError):
+            await response.aread()
+        await response.aclose()
+
+
+# The end
+
+
+async def test_closing_ends_calls_in_flight_in_line_and_connecting() -> None:
+    transport = Http1Transport(max_connections=2)
+    async with FaultServer(default=hang()) as server:
+        origin = Origin.of(server.url)
+        calls = [asyncio.ensure_future(transport.exchange(origin, "GET", b"/")) for _ in range(3)]
+        await until(lambda: len(server.asked) == 2)
+        other = Origin("http", "localhost", server.port)
+        calls.append(asyncio.ensure_future(transport.exchange(other, "GET", b"/")))
+        await asyncio.sleep(0)
+        await transport.aclose()
+        ends = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(end) for end in ends] == [
+            httpx.ReadError,
+            httpx.ReadError,
+            httpx.ConnectError,
+            httpx.ConnectError,
+        ]
+        assert [pool.slots for pool in transport.pools] == [0, 0]
+        with pytest.raises(httpx.ConnectError):
+            await transport.exchange(origin, "GET", b"/")
+        with pytest.raises(httpx.ConnectError):
+            await transport.exchange(Origin("http", "elsewhere"), "GET", b"/")
+
+
+async def test_pools_of_origins_that_are_not_used_any_more_go(transport: Http1Transport) -> None:
+    port = refused_port()
+    for n in range(70):
+        with pytest.raises(httpx.ConnectError):
+            await transport.exchange(Origin("http", f"127.0.1.{n}", port), "GET", b"/", timeout=5)
+    assert len(transport.pools) < 65
+
+
+async def until(condition: Any) -> None:
+    for _ in range(400):
+        if condition():
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("it did not come to that")

@@ -1,0 +1,127 @@
+"""Inflating what nobody should trust."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import time
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.transport import InflatedTooLarge
+from gateway.transport.inflate import Inflater, content_coding, inflate
+from tests.fault_server import deflated, gzip_bomb
+
+
+@pytest.mark.parametrize(
+    ("value", "coding"),
+    [
+        (b"", b""),
+        (b"identity", b""),
+        (b"gzip", b"gzip"),
+        (b" X-Gzip ", b"gzip"),
+        (b"identity, deflate,", b"deflate"),
+    ],
+)
+def test_the_one_coding(value: bytes, coding: bytes) -> None:
+    assert content_coding(value) == coding
+
+
+@pytest.mark.parametrize("value", [b"gzip, gzip", b"deflate,gzip", b"br", b"zstd", b"compress"])
+def test_layers_and_strangers_are_refused(value: bytes) -> None:
+    with pytest.raises(httpx.DecodingError):
+        content_coding(value)
+
+
+@given(
+    body=st.binary(max_size=5000),
+    form=st.sampled_from(["gzip", "members", "zlib", "bare"]),
+    step=st.sampled_from([1, 2, 7, 100_000]),
+)
+def test_whatever_the_pieces_the_body_comes_out(body: bytes, form: str, step: int) -> None:
+    raw = {
+        "gzip": gzip.compress(body),
+        "members": gzip.compress(body[:100]) + gzip.compress(body[100:]),
+        "zlib": deflated(body),
+        "bare": deflated(body, wrapped=False),
+    }[form]
+    inflater = Inflater(b"gzip" if form in {"gzip", "members"} else b"deflate", 5000)
+    out = b""
+    for start in range(0, len(raw), step):
+        out += b"".join(part for _, part in inflater.slices(raw[start : start + step]))
+    inflater.finish()
+    assert out == body
+
+
+def test_slices_are_small_and_use_up_the_whole_input() -> None:
+    raw = gzip_bomb(3 << 20)
+    slices = list(Inflater(b"gzip", 4 << 20).slices(raw))
+    assert max(len(part) for _, part in slices) <= 256 * 1024
+    assert sum(len(part) for _, part in slices) == 3 << 20
+    assert sum(used for used, _ in slices) == len(raw)
+
+
+@pytest.mark.parametrize("bound", [0, 1000, (3 << 20) - 1])
+def test_the_bound_is_exact(bound: int) -> None:
+    inflater = Inflater(b"gzip", bound)
+    with pytest.raises(InflatedTooLarge):
+        list(inflater.slices(gzip_bomb(3 << 20)))
+
+
+@pytest.mark.parametrize(
+    ("coding", "raw"),
+    [
+        (b"gzip", b"no gzip"),
+        (b"gzip", gzip.compress(b"x") + b"garbage"),
+        (b"gzip", gzip.compress(b"x" * 100)[:-1]),
+        (b"gzip", b"\x1f"),
+        (b"deflate", b"x"),
+        (b"deflate", deflated(b"x") + b"garbage"),
+        (b"deflate", deflated(b"x" * 100)[:-1]),
+        (b"deflate", b"\xff\xff\xff"),
+    ],
+)
+async def test_damage_is_an_error(coding: bytes, raw: bytes) -> None:
+    with pytest.raises(httpx.DecodingError):
+        await inflate(coding, raw, 10_000)
+
+
+@pytest.mark.parametrize("coding", [b"gzip", b"deflate"])
+async def test_no_bytes_are_no_body(coding: bytes) -> None:
+    assert await inflate(coding, b"", 10) == b""
+
+
+@pytest.mark.parametrize(
+    "raw", [gzip_bomb(64 << 20), gzip.compress(b"", mtime=0) * 20_000], ids=["bomb", "members"]
+)
+async def test_the_loop_runs_on_meanwhile(raw: bytes) -> None:
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    beside = asyncio.ensure_future(others())
+    await inflate(b"gzip", raw, 64 << 20)
+    beside.cancel()
+    assert turns > 50
+
+
+async def test_a_small_body_does_not_wait() -> None:
+    step = inflate(b"gzip", gzip.compress(b"small"), 100)
+    with pytest.raises(StopIteration) as stopped:
+        step.send(None)
+    assert stopped.value.value == b"small"
+
+
+async def test_it_stops_when_time_is_up() -> None:
+    past = asyncio.get_running_loop().time() - 1
+    started = time.process_time()
+    with pytest.raises(httpx.ReadTimeout):
+        await inflate(b"gzip", gzip_bomb(16 << 20), 1 << 30, past)
+    assert time.process_time() - started < 1

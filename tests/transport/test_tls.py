@@ -1,0 +1,118 @@
+"""TLS against certificates of our own authority."""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from gateway.transport import Http1Transport, Origin, StockTransport, TlsOptions
+from gateway.transport.tls import tls_context
+from tests.fault_server import Authority, FaultServer, answer, whole
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.transport import Exchange
+
+GOOD = whole(answer(body=b"safe"))
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    return Authority()
+
+
+@pytest.fixture
+def trusting(authority: Authority, tmp_path: Path) -> TlsOptions:
+    ca_file = tmp_path / "ca.pem"
+    ca_file.write_bytes(authority.pem())
+    return TlsOptions(roots="none", ca_file=ca_file)
+
+
+@pytest.mark.parametrize("kind", [Http1Transport, StockTransport])
+async def test_a_certificate_of_the_authority_is_trusted(
+    authority: Authority, trusting: TlsOptions, kind: type[Http1Transport | StockTransport]
+) -> None:
+    transport: Exchange = kind(tls=trusting)
+    async with FaultServer(default=GOOD, tls=authority.context()) as server:
+        origin = Origin.of(server.url)
+        for _ in range(2):
+            assert (await transport.exchange(origin, "GET", b"/", timeout=5)).body == b"safe"
+        assert server.connections == 1
+        await transport.aclose()
+
+
+@pytest.mark.parametrize("kind", [Http1Transport, StockTransport])
+@pytest.mark.parametrize("fault", ["expired", "wrong host", "unknown authority", "no TLS"])
+async def test_what_cannot_be_trusted_is_a_connect_error(
+    authority: Authority,
+    trusting: TlsOptions,
+    kind: type[Http1Transport | StockTransport],
+    fault: str,
+) -> None:
+    context = {
+        "expired": authority.context(expired=True),
+        "wrong host": authority.context("elsewhere.example"),
+        "unknown authority": Authority().context(),
+        "no TLS": None,
+    }[fault]
+    transport: Exchange = kind(tls=trusting)
+    async with FaultServer(default=GOOD, tls=context) as server:
+        origin = Origin("https", "127.0.0.1", server.port)
+        with pytest.raises(httpx.ConnectError):
+            await transport.exchange(origin, "GET", b"/", timeout=5)
+        assert server.asked == []
+    await transport.aclose()
+
+
+async def test_the_name_that_is_asked_for_can_be_another(
+    authority: Authority, trusting: TlsOptions
+) -> None:
+    transport = Http1Transport(tls=tls_context(trusting))
+    context = authority.context("api.example")
+    async with FaultServer(default=GOOD, tls=context) as server:
+        origin = Origin("https", "127.0.0.1", server.port, server_hostname="api.example")
+        assert (await transport.exchange(origin, "GET", b"/", timeout=5)).body == b"safe"
+        request = httpx.Request("GET", server.url, extensions={"sni_hostname": "api.example"})
+        response = await transport.handle_async_request(request)
+        assert await response.aread() == b"safe"
+        await response.aclose()
+        assert server.connections == 1
+    await transport.aclose()
+
+
+def test_the_check_is_always_on_and_old_protocols_are_off(tmp_path: Path) -> None:
+    for roots in ("certifi", "system", "none"):
+        context = tls_context(TlsOptions(roots=roots))  # type: ignore[arg-type]
+        assert context.verify_mode is ssl.CERT_REQUIRED
+        assert context.check_hostname
+        assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
+    assert len(tls_context(TlsOptions()).get_ca_certs()) > 50
+    assert tls_context(TlsOptions(roots="none")).get_ca_certs() == []
+
+
+async def test_a_client_certificate_is_shown(authority: Authority, tmp_path: Path) -> None:
+    ca_file, client = tmp_path / "ca.pem", tmp_path / "client.pem"
+    ca_file.write_bytes(authority.pem())
+    certificate = authority.ca.issue_cert("gateway@example.org")
+    certificate.private_key_and_cert_chain_pem.write_to_path(str(client))
+    context = authority.context()
+    context.verify_mode = ssl.CERT_REQUIRED
+    authority.ca.configure_trust(context)
+    async with FaultServer(default=GOOD, tls=context) as server:
+        origin = Origin.of(server.url)
+        known = Http1Transport(tls=TlsOptions(roots="none", ca_file=ca_file, client_cert=client))
+        assert (await known.exchange(origin, "GET", b"/", timeout=5)).body == b"safe"
+        await known.aclose()
+        # With TLS 1.3 the refusal comes after the handshake.
+        stranger = Http1Transport(tls=TlsOptions(roots="none", ca_file=ca_file))
+        with pytest.raises(httpx.NetworkError):
+            await stranger.exchange(origin, "GET", b"/", timeout=5)
+        await stranger.aclose()
+
+
+def test_the_default_is_certifis_list_and_is_made_on_first_use() -> None:
+    assert Http1Transport()._context is None
