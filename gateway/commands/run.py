@@ -10,7 +10,7 @@ import uvicorn
 
 from gateway.app import create_app
 from gateway.commands.options import DEFAULT_CONFIG, ConfigFile, errors
-from gateway.commands.serving import uvicorn_options
+from gateway.commands.serving import tune_collector, uvicorn_options
 from gateway.config.loader import load
 from gateway.config.settings import Settings
 
@@ -37,7 +37,7 @@ def run(
     Everything else comes from the environment: GATEWAY_REDIS_URL turns the shared cache on,
     GATEWAY_HOST, GATEWAY_PORT and GATEWAY_WORKERS stand in for the options, and so on.
     """
-    settings = Settings()
+    settings = Settings.read()
     loaded = load(config)  # told here, once, and not by every worker
     given = {"host": host, "port": port, "workers": workers}
     settings = settings.model_copy(update={k: v for k, v in given.items() if v is not None})
@@ -59,11 +59,13 @@ def run(
             **options,
         )
     else:
-        uvicorn.run(
-            create_app(loaded, settings), host=settings.host, port=settings.port, **options
-        )
+        app = create_app(loaded, settings)
+        tune_collector()
+        uvicorn.run(app, host=settings.host, port=settings.port, **options)
 
 
 def factory() -> Application:
     """Return the application of one worker process."""
-    return create_app(os.environ.get(_CONFIG, str(DEFAULT_CONFIG)))
+    app = create_app(os.environ.get(_CONFIG, str(DEFAULT_CONFIG)))
+    tune_collector()
+    return app

@@ -30,9 +30,11 @@ __all__ = [
     "UpstreamConfig",
 ]
 
-NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
+NAME = r"^[A-Za-z_][A-Za-z0-9_]*\Z"
+UPSTREAM_NAME = r"^[A-Za-z_][A-Za-z0-9_-]*\Z"
+MAX_NAME = 64
 
-Name = Annotated[str, Field(pattern=NAME, max_length=64)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=MAX_NAME)]
 
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 # Fields that belong to one connection or to the framing of one message (RFC 9110 7.6.1), and those
@@ -251,7 +253,7 @@ class Config(Model):
     """The whole document."""
 
     upstreams: Annotated[
-        dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$", max_length=64)],
+        dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$", max_length=MAX_NAME)],
              UpstreamConfig],
         Field(min_length=1),
     ]  # fmt: skip

@@ -28,6 +28,7 @@ _SWITCHING = 101
 _LOWEST = 100
 _H = 0x48
 _CHUNK_OVERHEAD = 8
+_PIECES = 1024
 _TAIL = len(b".\r\n\r\n")
 _LENGTH_DIGITS = 20
 _HIGH_WATER = 256 * 1024
@@ -117,7 +118,7 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, *, head_request: bool, streaming: bool) -> None:
         self._headers: list[tuple[bytes, bytes]] = []
-        self._body: list[bytes] = []
+        self._body: list[bytes | bytearray] = []
         self._head_request = head_request
         self._streaming = streaming
         self._head_bytes = 0
@@ -202,7 +203,7 @@ class Connection(asyncio.Protocol):
             self._set_alarm()
         return future
 
-    def take(self) -> list[bytes]:
+    def take(self) -> list[bytes | bytearray]:
         """Return the pieces of a streamed body that have come since the last call."""
         pieces = self._body
         self._body = []
@@ -357,6 +358,8 @@ class Connection(asyncio.Protocol):
         self._size += len(data)
         if self._size > self._bounds.max_body:
             raise self._refuse(f"content of more than {self._bounds.max_body} bytes", large=True)
+        if len(self._body) >= _PIECES and not self._streaming:
+            self._merge()
         self._body.append(data)
 
     def on_message_complete(self) -> None:
@@ -458,6 +461,13 @@ class Connection(asyncio.Protocol):
         if self._wire - self._size > allowed:
             # One-byte chunks are allowed for; endless chunk extensions and trailers are not.
             self._fail(self._refuse("more framing than content", large=True))
+
+    def _merge(self) -> None:
+        """Put the pieces into one: a body in two-byte chunks would take twenty times its size."""
+        first, *rest = self._body
+        merged = first if isinstance(first, bytearray) else bytearray(first)
+        merged += b"".join(rest)
+        self._body = [merged]
 
     def _finish(self, last: bytes) -> None:
         """Settle a whole answer, and decide whether the connection can go on."""

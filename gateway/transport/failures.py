@@ -47,7 +47,8 @@ def connect_failure(error: OSError | UnicodeError) -> httpx.TransportError:
     if isinstance(error, TimeoutError):
         return httpx.ConnectTimeout("no connection within the time allowed")
     if isinstance(error, ssl.SSLCertVerificationError):
-        return httpx.ConnectError(f"certificate refused: {error.verify_message}")
+        why = getattr(error, "verify_message", "") or str(error)
+        return httpx.ConnectError(f"certificate refused: {why}")
     return httpx.ConnectError(str(error) or type(error).__name__)
 
 

@@ -43,7 +43,7 @@ class AnswerStream(httpx.AsyncByteStream):
             pieces = connection.take()
             for piece in pieces:
                 if self._guard is None:
-                    yield piece
+                    yield bytes(piece)
                 else:
                     async for part in _guarded(self._guard, piece):
                         yield part
@@ -63,8 +63,9 @@ class AnswerStream(httpx.AsyncByteStream):
             self._pool.release(connection)
 
 
-async def _guarded(guard: Inflater, piece: bytes) -> AsyncIterator[bytes]:
+async def _guarded(guard: Inflater, data: bytes | bytearray) -> AsyncIterator[bytes]:
     """Yield `piece` in parts that have been seen to inflate to little."""
+    piece = bytes(data)
     start = 0
     for used, _ in guard.slices(piece):
         if used:

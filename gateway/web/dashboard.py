@@ -101,7 +101,7 @@ class DashboardEndpoint:
                 watch_task.uncancel()
         finally:
             self._in_flight.leave()
-            await watch.stop()
+            watch.stop()
 
     async def _answer(
         self,

@@ -23,14 +23,14 @@ class DisconnectWatch:
 
     __slots__ = ("_listener", "_loop", "_receive", "_task", "_timer", "gone")
 
-    def __init__(self, receive: Receive, after: float = 0.02) -> None:
-        task = asyncio.current_task()
+    def __init__(self, receive: Receive, after: float = 0.05) -> None:
+        self._loop = loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
         assert task is not None  # noqa: S101 - requests are served in tasks
         self._task = task
         self._receive = receive
-        self._loop = task.get_loop()
         self._listener: asyncio.Task[None] | None = None
-        self._timer = self._loop.call_later(after, self._begin)
+        self._timer = loop.call_later(after, self._begin)
         self.gone = False
 
     def _begin(self) -> None:
@@ -42,9 +42,8 @@ class DisconnectWatch:
         self.gone = True
         self._task.cancel()
 
-    async def stop(self) -> None:
-        """Stop watching; leaves nothing behind."""
+    def stop(self) -> None:
+        """Stop watching. The listener ends by itself: it only waits for a message."""
         self._timer.cancel()
-        if self._listener is not None and not self._listener.done():
+        if self._listener is not None:
             self._listener.cancel()
-            await asyncio.wait([self._listener])

@@ -1,0 +1,1 @@
+"""The configuration: its models, its loader, the settings of the process."""

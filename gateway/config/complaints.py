@@ -1,0 +1,100 @@
+"""pydantic's errors as findings: one line for a human, at the place that is meant."""
+
+from __future__ import annotations
+
+import types
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from gateway.errors import Finding
+from gateway.plan import suggest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["complaints"]
+
+Location = tuple[str | int, ...]
+
+
+def complaints(
+    error: ValidationError, model: type[BaseModel], raw: Any, at: Location
+) -> list[Finding]:
+    """Return what `error` says about `raw`, which stands at `at` and was to be a `model`."""
+    told: dict[Location, list[tuple[Finding, bool]]] = {}
+    for one in error.errors(include_url=False):
+        path, noisy = _path(one["loc"], raw, one["type"])
+        told.setdefault(path, []).append((_finding(dict(one), model, path, at), noisy))
+    findings = []
+    for path, here in told.items():
+        deeper = any(len(p) > len(path) and p[: len(path)] == path for p in told)
+        # Of a union every branch complains. The branch that got further into the value is meant.
+        if deeper and all(noisy for _, noisy in here):
+            continue
+        first = here[0][0]
+        if len(here) > 1 and not first.at_key:
+            wanted = dict.fromkeys(f.message.removeprefix("should be ") for f, _ in here)
+            first = Finding(f"should be {' or '.join(wanted)}", first.location)
+        findings.append(first)
+    return findings
+
+
+def _path(loc: tuple[int | str, ...], raw: Any, kind: str) -> tuple[Location, bool]:
+    """Return the location inside `raw`, without the names of union branches and validators."""
+    path: list[int | str] = []
+    noisy = False
+    value = raw
+    for number, step in enumerate(loc):
+        last = number == len(loc) - 1
+        if isinstance(value, dict) and step in value:
+            value = value[step]
+        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
+            value = value[step]
+        elif step == "[key]" or not (last and kind == "missing"):
+            noisy = True
+            continue
+        path.append(step)
+    return tuple(path), noisy
+
+
+def _finding(error: dict[str, Any], model: type[BaseModel], path: Location, at: Location) -> Finding:
+    location = (*at, *path)
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        known = sorted(_known(model, path[:-1]))
+        return Finding(f"unknown key {path[-1]}{suggest(str(path[-1]), known)}", location, at_key=True)
+    if kind == "missing":
+        return Finding(f"{path[-1]} is missing", location[:-1], at_key=True)
+    if kind == "value_error":
+        return Finding(str(error["ctx"]["error"]), location)
+    message = str(error["msg"]).replace("Input should be ", "should be ")
+    message = message.replace(" after validation", "").replace("Dictionary", "Mapping")
+    if kind in {"model_type", "dict_type"}:
+        message = "should be a mapping"
+    if kind == "string_pattern_mismatch" and error["loc"][-1] == "[key]":
+        return Finding("a name has letters, digits and _ only, no digit first", location, at_key=True)
+    return Finding(message[:1].lower() + message[1:], location)
+
+
+def _known(model: type[BaseModel], path: Location) -> set[str]:
+    """Return the keys that may stand at `path`."""
+    models = [model]
+    for step in path:
+        models = [
+            inner
+            for outer in models
+            for name, field in outer.model_fields.items()
+            if step in {field.alias, name}
+            for inner in _models(field.annotation)
+        ] or models  # a key of a dict or an index of a list: the same models still
+    return {field.alias or name for m in models for name, field in m.model_fields.items()}
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the models that an annotation speaks of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    elif get_origin(annotation) in {Union, types.UnionType, Annotated, dict, list}:
+        for argument in get_args(annotation):
+            yield from _models(argument)

@@ -1,0 +1,75 @@
+"""Settings of the process, from the environment: `GATEWAY_*`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from gateway.errors import ConfigError, Finding
+from gateway.units import Size
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Settings"]
+
+_PREFIX = "GATEWAY_"
+
+
+class Settings(BaseSettings):
+    """What differs from one deployment to the next; everything else is in the configuration."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX, frozen=True, extra="ignore", use_attribute_docstrings=True,
+        hide_input_in_errors=True,
+    )  # fmt: skip
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    """Port to listen on."""
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    """Processes to serve with."""
+    redis_url: SecretStr | None = None
+    """Turns the shared cache on: redis://, rediss://, redis+sentinel:// or redis+cluster://."""
+    cache_memory: Size = Field(default=64 * 1024 * 1024, validate_default=True)  # type: ignore[assignment]
+    """Bytes that one process keeps of what it was answered."""
+    max_in_flight: Annotated[int, Field(ge=1)] = 10_000
+    """Dashboards under way in one process; beyond it clients get 503 and Retry-After."""
+    drain_seconds: Annotated[int, Field(ge=0, le=3600)] = 20
+    """Seconds that requests under way get to finish at shutdown."""
+    keep_alive: Annotated[int, Field(ge=1, le=3600)] = 75
+    """Seconds that an idle connection of a client is kept."""
+    log_level: Literal["critical", "error", "warning", "info", "debug"] = "info"
+    """The least that is logged."""
+    log_format: Literal["text", "json"] = "text"
+    """How it is logged."""
+    admin_token: SecretStr | None = None
+    """Turns the admin endpoint on, for who knows it."""
+    root_path: str = ""
+    """Path that a proxy in front strips from every request."""
+    docs: bool = True
+    """Serve /docs and /openapi.json."""
+
+    @classmethod
+    def read(cls, environment: Mapping[str, Any] | None = None) -> Self:
+        """Return the settings of the environment.
+
+        Args:
+            environment: values by field name, over those of the environment.
+
+        Raises:
+            ConfigError: when a variable has a value that it cannot have; the value is not told.
+        """
+        try:
+            return cls(**(environment or {}))
+        except ValidationError as error:
+            raise ConfigError(
+                [
+                    Finding(f"{_PREFIX}{str(e['loc'][0]).upper()}: {e['msg']}")
+                    for e in error.errors(include_input=False, include_url=False)
+                ],
+                "environment",
+            ) from None
