@@ -492,7 +492,7 @@ class Connection(asyncio.Protocol):
         future = self._future
         if future is not None and not future.done():
             body = self._body
-            future.set_result(self._answer(body[0] if len(body) == 1 else b"".join(body)))
+            future.set_result(self._answer(bytes(body[0]) if len(body) == 1 else b"".join(body)))
 
     def _ends_cleanly(self, last: bytes) -> bool:
         """Whether the answer ended where `last` ends; llhttp swallows line breaks behind it."""

@@ -20,7 +20,7 @@ ORIGIN = Origin("http", "api.example", headers=[(b"Accept", b"application/json")
         ("https://api.example:443", b"api.example"),
         ("https://api.example:8443", b"api.example:8443"),
         ("http://[::1]:8080", b"[::1]:8080"),
-        ("http://grün.example", b"xn--grn-hoa.example"),
+        ("http://grün.example", b"xn--grn-ioa.example"),
     ],
 )
 def test_the_host_field_names_the_authority(url: str, host: bytes) -> None:

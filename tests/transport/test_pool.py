@@ -237,7 +237,7 @@ def test_closing_while_connecting() -> None:
             await pool.aclose()
             return made
 
-        pool.loop.create_connection = connect  # type: ignore[assignment]
+        pool.loop.create_connection = connect  # type: ignore[method-assign]
         with pytest.raises(httpx.ConnectError):
             await pool.acquire()
         assert sockets.made[0].closed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import importlib
 from typing import Any
@@ -85,19 +86,11 @@ async def test_the_timeout_tells_where_time_ran_out() -> None:
     transport = StockTransport(max_connections=1)
     async with FaultServer(default=hang()) as server:
         origin = Origin.of(server.url)
-
-        async def pool_timeout() -> None:
-            with pytest.raises(httpx.PoolTimeout):
-                await transport.exchange(origin, "GET", b"/", timeout=0.05)
-
+        busy = asyncio.ensure_future(transport.exchange(origin, "GET", b"/", timeout=0.3))
+        await asyncio.sleep(0.05)
+        with pytest.raises(httpx.PoolTimeout):
+            await transport.exchange(origin, "GET", b"/", timeout=0.05)
         with pytest.raises(httpx.ReadTimeout):
-            request = transport.exchange(origin, "GET", b"/", timeout=0.3)
-            import asyncio
-
-            busy = asyncio.ensure_future(request)
-            while not server.asked:
-                await asyncio.sleep(0.005)
-            await pool_timeout()
             await busy
     with pytest.raises(httpx.ConnectError):
         await transport.exchange(Origin("http", "127.0.0.1", refused_port()), "GET", b"/")
