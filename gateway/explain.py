@@ -1,0 +1,258 @@
+"""What one request would do: the plan in words, calls nothing.
+
+Pure: from a loaded configuration and a path to an `Explanation`, which is data; the command prints it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gateway.errors import CallError, GatewayError
+from gateway.parameter import InvalidParameterError
+from gateway.plan import path_shape, suggest
+from gateway.reference import ABSENT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from urllib.parse import SplitResult
+
+    from gateway.config.loader import Loaded
+    from gateway.config.models import UpstreamConfig
+    from gateway.plan import Plan, Section
+
+__all__ = ["Explanation", "NoSuchPathError", "Step", "explain"]
+
+
+class NoSuchPathError(GatewayError):
+    """No dashboard answers the path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One section of a plan.
+
+    Attributes:
+        name: of the section.
+        starts: what it waits for, in words.
+        calls: `upstream target` of each source; targets that need another section's value show
+            their template.
+        most_calls: requests it can make at worst, retries counted.
+        slowest: seconds it can take at worst by its upstreams' timeouts, those it waits for included.
+        cache: its freshness, in words.
+        notes: required, hidden, fallback, when ...
+    """
+
+    name: str
+    starts: str
+    calls: tuple[str, ...]
+    most_calls: int
+    slowest: float
+    cache: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A whole plan.
+
+    Attributes:
+        dashboard: its name.
+        path: its path as declared.
+        parameters: their values, where the path gave them.
+        deadline: seconds for the whole answer.
+        waves: names of sections by how many others they wait for in a row.
+        steps: the sections in their order.
+        warnings: what will not work as it is declared.
+    """
+
+    dashboard: str
+    path: str
+    parameters: Mapping[str, Any]
+    deadline: float
+    waves: tuple[tuple[str, ...], ...]
+    steps: tuple[Step, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def most_calls(self) -> int:
+        """Requests that one answer can cost at worst."""
+        return sum(step.most_calls for step in self.steps)
+
+
+def explain(loaded: Loaded, url: SplitResult) -> Explanation:
+    """Explain the request for a path such as `/dashboard/1?x=y`, or a declared `/dashboard/{id}`.
+
+    Raises:
+        NoSuchPathError: when no dashboard answers it, or its parameters are refused.
+    """
+    plan, texts = _find(loaded, url.path)
+    scope = _scope(plan, texts, url.query)
+    upstreams = loaded.config.upstreams
+    depth: dict[int, int] = {}
+    slowest: dict[int, float] = {}
+    steps = []
+    for section in _in_order(plan):
+        before = _before(section)
+        depth[section.index] = 1 + max((depth[b] for b in before), default=-1)
+        own = max(_patience(upstreams[s.upstream]) for s in section.sources)
+        slowest[section.index] = own + max((slowest[b] for b in before), default=0.0)
+        steps.append(_step(plan, section, scope, upstreams, slowest[section.index]))
+    waves = tuple(
+        tuple(s.name for s in plan.sections if depth[s.index] == level)
+        for level in range(max(depth.values()) + 1)
+    )
+    warnings = tuple(
+        f"{step.name} can take {step.slowest:g} s by the timeouts on its way, "
+        f"the deadline is {plan.deadline:g} s"
+        for step in steps
+        if step.slowest > plan.deadline
+    )
+    order = {section.name: section.index for section in plan.sections}
+    return Explanation(
+        dashboard=plan.name,
+        path=plan.path,
+        parameters={k: None if v is ABSENT else v for k, v in scope.items()},
+        deadline=plan.deadline,
+        waves=waves,
+        steps=tuple(sorted(steps, key=lambda step: order[step.name])),
+        warnings=warnings,
+    )
+
+
+def _find(loaded: Loaded, path: str) -> tuple[Plan, dict[str, str]]:
+    for plan in loaded.plans:
+        if path_shape(plan.path) == path_shape(path) and ("{" in path or plan.path == path):
+            return plan, {}
+    segments = path.split("/")
+    for plan in loaded.plans:
+        declared = plan.path.split("/")
+        if len(declared) == len(segments) and all(
+            d.startswith("{") or d == s for d, s in zip(declared, segments, strict=True)
+        ):
+            texts = {
+                d[1:-1]: s for d, s in zip(declared, segments, strict=True) if d.startswith("{")
+            }
+            return plan, texts
+    close = suggest(path, [plan.path for plan in loaded.plans])
+    raise NoSuchPathError(f"no dashboard answers {path}{close}")
+
+
+def _scope(plan: Plan, texts: Mapping[str, str], query: str) -> dict[str, Any]:
+    """Return the parameters that are known; a declared path knows none."""
+    from urllib.parse import parse_qs, unquote  # noqa: PLC0415 - only here
+
+    given = parse_qs(query, keep_blank_values=True)
+    scope: dict[str, Any] = {}
+    for parameter in plan.parameters:
+        found = [unquote(texts[parameter.name])] if parameter.name in texts else given.get(parameter.name)
+        try:
+            if found:
+                scope[parameter.name] = parameter.read(found)
+            elif parameter.default is not None:
+                scope[parameter.name] = parameter.default
+            elif not parameter.required:
+                scope[parameter.name] = ABSENT
+        except InvalidParameterError as error:
+            raise NoSuchPathError(f"{error.parameter} {error}") from None
+    return scope
+
+
+def _before(section: Section) -> tuple[int, ...]:
+    flows_from = section.for_each.flows_from if section.for_each else None
+    return section.needs if flows_from is None else (*section.needs, flows_from)
+
+
+def _in_order(plan: Plan) -> list[Section]:
+    """Return the sections with each after those that it waits for."""
+    ordered: list[Section] = []
+    placed: set[int] = set()
+    left = list(plan.sections)
+    while left:
+        ready = [s for s in left if placed.issuperset(_before(s))]
+        ordered += ready
+        placed |= {s.index for s in ready}
+        left = [s for s in left if s.index not in placed]
+    return ordered
+
+
+def _patience(upstream: UpstreamConfig) -> float:
+    attempts = upstream.retry.attempts if upstream.retry else 1
+    pauses = upstream.retry.cap * (attempts - 1) if upstream.retry else 0.0
+    return upstream.timeout * attempts + pauses
+
+
+def _step(
+    plan: Plan,
+    section: Section,
+    scope: Mapping[str, Any],
+    upstreams: Mapping[str, UpstreamConfig],
+    slowest: float,
+) -> Step:
+    attempts = sum(
+        upstreams[s.upstream].retry.attempts if upstreams[s.upstream].retry else 1  # type: ignore[union-attr]
+        for s in section.sources
+    )
+    return Step(
+        name=section.name,
+        starts=_starts(plan, section),
+        calls=tuple(_call(section, source.upstream, source.template, scope) for source in section.sources),
+        most_calls=attempts * _elements(section, scope),
+        slowest=slowest,
+        cache=_cache(section, upstreams),
+        notes=tuple(_notes(section)),
+    )
+
+
+def _starts(plan: Plan, section: Section) -> str:
+    names = [plan.sections[need].name for need in section.needs]
+    words = f"after {' and '.join(names)}" if names else "at once"
+    if section.for_each is not None and section.for_each.flows_from is not None:
+        leader = plan.sections[section.for_each.flows_from].name
+        each = f"each element as soon as {leader} has it"
+        words = f"{words}, {each}" if names else each
+    return words
+
+
+def _call(section: Section, upstream: str, template: Any, scope: Mapping[str, Any]) -> str:
+    try:
+        return f"{upstream} {template.render(dict(scope))}"
+    except CallError:
+        each = " for each element" if section.for_each is not None else ""
+        return f"{upstream} {template.text.partition(':')[2]}{each}"
+
+
+def _elements(section: Section, scope: Mapping[str, Any]) -> int:
+    """Return how many calls the section's list makes at most."""
+    spec = section.for_each
+    if spec is None:
+        return 1
+    items = spec.items.find(dict(scope))
+    count = min(len(items), spec.limit) if isinstance(items, list) else spec.limit
+    return -(-count // spec.batch) if spec.batch else count
+
+
+def _cache(section: Section, upstreams: Mapping[str, UpstreamConfig]) -> str:
+    policy = section.cache or upstreams[section.sources[0].upstream].cache
+    if policy is None:
+        return "not kept"
+    told = policy.model_dump(exclude_defaults=True)
+    return ", ".join(f"{key} {value:g} s" if isinstance(value, float) else f"{key} {value}"
+                     for key, value in told.items()) or "kept by the defaults"  # fmt: skip
+
+
+def _notes(section: Section) -> list[str]:
+    notes = []
+    if section.required:
+        notes.append("required")
+    if section.hidden:
+        notes.append("hidden")
+    if section.has_fallback:
+        notes.append("has a fallback")
+    if section.config.when is not None:
+        notes.append(f"only when {section.config.when}")
+    if len(section.sources) > 1:
+        notes.append("race: the first good answer wins")
+    if section.for_each is not None:
+        notes.append(f"{section.for_each.concurrency} elements at a time, {section.for_each.limit} at most")
+    return notes
