@@ -371,7 +371,13 @@ class FaultServer:
             self._serve(Peer(self.connections, reader, writer))
         )
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            # A task that is cancelled before its first step closes nothing.
+            writer.close()
+
+        task.add_done_callback(ended)
 
     async def _serve(self, peer: Peer) -> None:
         try:

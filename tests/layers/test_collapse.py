@@ -182,6 +182,7 @@ def test_a_spent_deadline_is_told_once() -> None:
         call = collapsed(FakeUpstream((60, None)), events=Events([heard.append]))
         with pytest.raises(DeadlineExceeded):
             await call(request(1))
+        await asyncio.sleep(1)
         assert len(heard) == 1
 
     run(main())

@@ -205,15 +205,15 @@ def test_it_is_charged_to_the_retry_budget_too() -> None:
     async def main() -> None:
         upstream = FakeUpstream((0.2, None))
         budget = Budget(BudgetPolicy(ratio=0, reserve=0), loop_time)
-        call = hedged(upstream, budget=budget)
-        for _ in range(10):
+        call = hedged(upstream, budget=budget, ratio=0.125)
+        for _ in range(8):
             await call(request())
-        assert upstream.calls == 10
-        for _ in range(10):
-            budget.refund()
-        for _ in range(20):
-            await call(request())
-        assert upstream.calls == 40  # what the budget refused had not been charged to the share
+        assert upstream.calls == 8
+        budget.refund()
+        await call(request())
+        assert upstream.calls == 10  # what the budget had refused was not charged to the share
+        await call(request())
+        assert upstream.calls == 11
 
     run(main())
 
