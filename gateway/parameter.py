@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["InvalidParameterError", "Parameter", "ParameterError", "compile_parameter"]
 
-_INTEGER = re.compile(r"-?\d{1,18}", re.ASCII)
-_NUMBER = re.compile(r"-?\d{1,18}(?:\.\d{1,18})?(?:[eE][+-]?\d{1,3})?", re.ASCII)
+_INTEGER = re.compile(r"-?\d{1,300}", re.ASCII)  # far from where int() becomes slow
+_NUMBER = re.compile(r"-?\d{1,400}(?:\.\d{1,400})?(?:[eE][+-]?\d{1,3})?", re.ASCII)
 
 
 class ParameterError(ValueError):

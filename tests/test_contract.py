@@ -1,0 +1,85 @@
+"""The generated OpenAPI document against what is really served: schemathesis, all checks."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import GenerationMode
+
+from gateway.app import create_app
+from gateway.commands.demo import pointed_at
+from gateway.config.loader import load, shipped
+from gateway.config.settings import Settings
+from gateway.mock import Knobs, MockServer, create_mock_app
+from tests.serving import served
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+OPERATIONS = [
+    "user_dashboard", "overview", "user_activity", "city_weather", "fastest_weather",
+    "healthz_healthz_get", "readyz_readyz_get",
+]  # fmt: skip
+
+
+async def _serve(ready: threading.Event, stop: threading.Event, url: list[str]) -> None:
+    # Some failures, so that the answers for them are fuzzed too.
+    knobs = Knobs.parse([], ["weather=0.2", "users=0.1"])
+    async with MockServer(create_mock_app(knobs), port=0) as upstreams:
+        loaded = pointed_at(load(shipped()), upstreams.url)
+        async with served(create_app(loaded, Settings.read({"redis_url": None}))) as gateway:
+            url.append(gateway)
+            ready.set()
+            while not stop.is_set():
+                await asyncio.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def contract() -> Iterator[object]:
+    ready, stop, url = threading.Event(), threading.Event(), list[str]()
+    thread = threading.Thread(target=lambda: asyncio.run(_serve(ready, stop, url)))
+    thread.start()
+    try:
+        assert ready.wait(20)
+        yield schemathesis.openapi.from_url(f"{url[0]}/openapi.json")
+    finally:
+        stop.set()
+        thread.join(20)
+
+
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
+@pytest.mark.parametrize("operation_id", OPERATIONS)
+def test_every_answer_is_as_documented(
+    contract: Any, operation_id: str, mode: GenerationMode
+) -> None:
+    operation = contract.find_operation_by_id(operation_id)
+    has_parameters = any(operation.iter_parameters())
+    if mode is GenerationMode.NEGATIVE and not has_parameters:
+        return  # nothing to get wrong
+
+    @given(case=operation.as_strategy(generation_mode=mode))
+    @settings(
+        max_examples=60,
+        deadline=None,
+        derandomize=True,
+        phases=(Phase.explicit, Phase.generate),
+        suppress_health_check=list(HealthCheck),
+    )
+    def ask(case: schemathesis.Case) -> None:
+        case.call_and_validate()
+
+    ask()
+
+
+def test_every_operation_is_fuzzed(contract: Any) -> None:
+    found = {operation.ok().definition.raw["operationId"] for operation in
+             contract.get_all_operations()}  # fmt: skip
+    assert {name for name in found if not name.endswith("z_get")} == set(OPERATIONS) - {
+        name for name in OPERATIONS if name.endswith("z_get")
+    }
