@@ -29,8 +29,8 @@ OPERATIONS = [
 
 
 async def _serve(ready: threading.Event, stop: threading.Event, url: list[str]) -> None:
-    # Some failures, so that the answers for them are fuzzed too.
-    knobs = Knobs.parse([], ["weather=0.2", "users=0.1"])
+    # Some failures of an optional section, so that partial answers are fuzzed too.
+    knobs = Knobs.parse([], ["posts=0.2"])
     async with MockServer(create_mock_app(knobs), port=0) as upstreams:
         loaded = pointed_at(load(shipped()), upstreams.url)
         async with served(create_app(loaded, Settings.read({"redis_url": None}))) as gateway:
