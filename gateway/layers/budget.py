@@ -56,18 +56,24 @@ class Budget:
 
     def withdraw(self) -> bool:
         """Return whether there may be one more extra call now, and count it."""
-        if self._balance >= 1:
-            self._balance -= 1
-            return True
-        now = self._clock()
-        if now - self._second >= 1:
-            self._second = now
-            self._granted = 0
-        if self._granted >= self._reserve:
+        if self.is_spent():
             return False
-        self._granted += 1
+        if self._balance < 1:
+            now = self._clock()
+            if now - self._second >= 1:
+                self._second = now
+                self._granted = 0
+            self._granted += 1
         self._balance = max(self._balance - 1, -float(self._reserve))
         return True
+
+    def is_spent(self) -> bool:
+        """Return whether there may be no extra call now."""
+        if self._balance >= 1:
+            return False
+        if self._clock() - self._second >= 1:
+            return self._reserve == 0
+        return self._granted >= self._reserve
 
     def refund(self) -> None:
         """Give back what was withdrawn for an extra call that was not made after all."""

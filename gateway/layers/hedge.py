@@ -185,10 +185,9 @@ class _Race:
             self._second.add_done_callback(self._landed)
 
     def _landed(self, second: Task[Response]) -> None:
-        if self._first is None or second.cancelled():
-            return
-        # A failure of the second request leaves the race to the first; a bug is nobody's to hide.
-        if not isinstance(second.exception(), CallError):
+        if second.cancelled() or isinstance(second.exception(), CallError):
+            return  # it leaves the race to the first request
+        if self._first is not None:  # an answer, or a bug: that is nobody's to hide
             self._won = True
             self._first.cancel()
 

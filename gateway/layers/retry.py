@@ -88,6 +88,11 @@ def retry(
             except Failed as failure:
                 if request.method not in methods or not schedule.worthwhile(failure):
                     raise
+                if budget.is_spent():
+                    # Asked here already: to enter tenacity costs more than many a call, and an
+                    # upstream that is down has no time to spare of the callers of others.
+                    schedule.refuse(request, failure)
+                    raise
                 first = failure
             again = _Again(call, request, first)
             # One for each call: tenacity keeps the state of its loop in this object.
@@ -177,10 +182,14 @@ class _Schedule:
         # Last, so that the budget is charged only for what nothing else forbids.
         if self._budget.withdraw():
             return False
-        if self._events:
-            code = _failure(state).code
-            self._events.emit(Rejection(self._upstream, request.section, code, "retry_budget"))
+        self.refuse(request, _failure(state))
         return True
+
+    def refuse(self, request: Request, failure: Failed) -> None:
+        """Tell that the budget is spent."""
+        if self._events:
+            why = "retry_budget"
+            self._events.emit(Rejection(self._upstream, request.section, failure.code, why))
 
     def tell(self, state: RetryCallState) -> None:
         """Tell that there will be another attempt."""

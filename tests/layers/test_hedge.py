@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.call import Request, Response
 from gateway.errors import LimiterFull, UpstreamStatus, UpstreamTimeout
 from gateway.events import Events, Hedge
 from gateway.layers.budget import Budget, BudgetPolicy
@@ -125,6 +127,34 @@ def test_if_both_fail_the_first_failure_is_raised(seconds: tuple[float, float]) 
         with pytest.raises(UpstreamStatus) as caught:
             await hedged(upstream)(request())
         assert caught.value is first
+
+    run(main())
+
+
+def test_requests_that_end_in_the_same_moment_leave_nothing_behind() -> None:
+    async def main() -> None:
+        reported: list[Any] = []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: reported.append(context))
+        first, second = asyncio.Event(), asyncio.Event()
+
+        async def upstream(asked: Request) -> Response:
+            if asked.attempt == 1:
+                await first.wait()
+                return Response({"number": 0})
+            await second.wait()
+            raise LimiterFull("full")
+
+        def end_both() -> None:
+            second.set()
+            first.set()
+
+        loop.call_later(0.2, end_both)
+        assert await timed(hedged(upstream)) == (about(0.2), 0)
+        await asyncio.sleep(0)
+        gc.collect()
+        assert second.is_set()
+        assert reported == []
 
     run(main())
 
