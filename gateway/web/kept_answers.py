@@ -68,8 +68,10 @@ class KeptAnswers:
     def put(self, key: tuple[bytes, bytes], answer: KeptAnswer) -> None:
         """Keep an answer that is complete and fresh; others are passed over."""
         fresh = answer.freshness
+        if not fresh.complete or fresh.fresh_until is None:
+            return
         cost = self._cost(key, answer)
-        if not fresh.complete or fresh.fresh_until is None or cost > self._max_bytes:
+        if cost > self._max_bytes:
             return
         before = self._answers.pop(key, None)
         if before is not None:
