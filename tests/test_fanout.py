@@ -1,0 +1,270 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.call import Deadline, Request, Response
+from gateway.errors import UpstreamStatus, UpstreamTimeout
+from gateway.fanout import FanOut
+from gateway.reference import ABSENT
+from tests.planning import Upstreams, after, plan, walked
+from tests.virtual_time import loop_time, run
+
+DASHBOARD = plan(
+    """
+profile: {get: "a:/users/{id}", required: true}
+posts: {get: "b:/posts?userId={id}", select: "[].t"}
+weather: {get: "b:/weather?lat={profile.geo.lat}"}
+""",
+    path="/d/{id}",
+    parameters="{id: {type: integer}}",
+)
+
+
+def user(request: Request) -> Any:
+    return {
+        "/users/1": {"id": 1, "geo": {"lat": "-1.5"}},
+        "/posts?userId=1": [{"t": "x"}, {"t": "y"}],
+        "/weather?lat=-1.5": {"c": 3},
+    }[request.target]
+
+
+def test_a_section_starts_the_moment_its_own_inputs_are_there() -> None:
+    upstreams = Upstreams(after(0.2, user))
+    result = run(walked(DASHBOARD, upstreams, id=1))
+    assert upstreams.calls == [(0, "/users/1"), (0, "/posts?userId=1"), (0.2, "/weather?lat=-1.5")]
+    assert result.took == 0.4
+    assert result.data("posts") == ["x", "y"]
+    assert result.outcomes["posts"].value == [{"t": "x"}, {"t": "y"}]
+    assert result.outcomes["weather"].elapsed == pytest.approx(0.2)
+    assert result.merged.complete
+    assert result.left == 0
+
+
+def test_there_are_no_waves() -> None:
+    """b waits for a only, so it starts while the slow c of the same wave is still under way."""
+    chain = plan('a: {get: "a:/a"}\nb: {get: "a:/b?x={a}"}\nc: {get: "a:/c"}')
+
+    async def answer(request: Request) -> Any:
+        await asyncio.sleep(1 if request.target == "/c" else 0.1)
+        return 1
+
+    upstreams = Upstreams(answer)
+    assert run(walked(chain, upstreams)).took == 1
+    assert (0.1, "/b?x=1") in upstreams.calls
+
+
+def test_ten_independent_sections_take_as_long_as_one() -> None:
+    ten = plan("\n".join(f's{n}: {{get: "a:/{n}"}}' for n in range(10)))
+    assert run(walked(ten, Upstreams(after(0.1, 1)))).took == 0.1
+
+
+def test_a_failed_section_kills_no_sibling_and_fails_its_dependents() -> None:
+    upstreams = Upstreams(
+        after(0.1, lambda r: user(r) if "weather" not in r.target else None)
+    )
+
+    async def answer(request: Request) -> Any:
+        if request.target == "/users/1":
+            raise UpstreamTimeout("late", upstream="a")
+        return await after(0.1, user)(request)
+
+    optional = plan(
+        'profile: {get: "a:/users/1"}\nposts: {get: "b:/posts?userId=1"}\n'
+        'weather: {get: "b:/weather?lat={profile.geo.lat}"}\nlater: {get: "b:/x?w={weather.c}"}'
+    )
+    upstreams = Upstreams(answer)
+    result = run(walked(optional, upstreams))
+    assert result.state("posts") == "ok"
+    assert result.codes("profile") == ["upstream_timeout"]
+    assert result.codes("weather") == result.codes("later") == ["dependency_failed"]
+    assert result.outcomes["weather"].faults[0].error.retryable
+    assert upstreams.targets == ["/users/1", "/posts?userId=1"]
+    assert not result.merged.complete
+
+
+def test_a_failed_required_section_ends_the_rest_at_once() -> None:
+    async def answer(request: Request) -> Any:
+        if request.target == "/users/1":
+            await asyncio.sleep(0.1)
+            raise UpstreamStatus("no", upstream="a", status=404)
+        await asyncio.sleep(5)
+
+    upstreams = Upstreams(answer)
+    result = run(walked(DASHBOARD, upstreams, id=1))
+    assert result.took == 0.1
+    assert upstreams.cancelled == ["/posts?userId=1"]
+    assert result.left == 0
+    assert result.merged.required is not None
+    assert result.merged.required.error.status == 404
+    assert result.raw[1] is None
+
+
+def test_at_the_deadline_what_has_not_landed_has_failed() -> None:
+    both = plan('fast: {get: "a:/f"}\nslow: {get: "a:/s"}\nlast: {get: "a:/l?x={slow}"}\n'
+                'plain: {get: "a:/s2", fallback: {x: 1}}', deadline="1s")  # fmt: skip
+
+    async def answer(request: Request) -> Any:
+        await asyncio.sleep(0.1 if request.target == "/f" else 60)
+        return 1
+
+    upstreams = Upstreams(answer)
+    result = run(walked(both, upstreams))
+    assert result.took == pytest.approx(1.05)
+    assert result.state("fast") == "ok"
+    assert result.codes("slow") == result.codes("last") == ["deadline_exceeded"]
+    assert (result.state("plain"), result.data("plain")) == ("fallback", {"x": 1})
+    assert sorted(upstreams.cancelled) == ["/s", "/s2"]
+    assert result.left == 0
+
+
+def test_the_backstop_leaves_little_grace() -> None:
+    slow = plan('s: {get: "a:/s"}', deadline="60s")
+    assert run(walked(slow, Upstreams(after(1e6)))).took == pytest.approx(60.1)
+
+
+def test_cancellation_ends_every_call_and_leaves_no_task() -> None:
+    async def main() -> tuple[list[str], int]:
+        upstreams = Upstreams(after(60, 1))
+        walk = asyncio.create_task(walked(DASHBOARD, upstreams, id=1))
+        await asyncio.sleep(0.1)
+        walk.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await walk
+        return sorted(upstreams.cancelled), len(asyncio.all_tasks())
+
+    assert run(main()) == (["/posts?userId=1", "/users/1"], 1)
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        'x: {get: "a:/x"}\ny: {get: "a:/slow"}',
+        'x: {race: ["a:/x", "b:/slow"]}',
+        'x: {for_each: "{ids}", get: "a:/x/{item}"}',
+        'x: {for_each: {in: "{ids}", batch: 2}, get: "a:/x?id={item}"}',
+    ],
+)
+def test_a_bug_propagates_and_ends_everything(sections: str) -> None:
+    buggy = plan(sections, parameters="{ids: {type: array, items: {type: integer}}}")
+
+    async def answer(request: Request) -> Any:
+        await asyncio.sleep(0.1)
+        if request.target == "/slow":
+            await asyncio.sleep(60)
+        raise ZeroDivisionError
+
+    async def main() -> tuple[float, int]:
+        began = loop_time()
+        with pytest.raises(ZeroDivisionError):
+            await walked(buggy, Upstreams(answer), ids=[1, 2, 3])
+        return round(loop_time() - began, 6), len(asyncio.all_tasks())
+
+    assert run(main()) == (0.1, 1)
+
+
+def test_when_skips_and_what_waits_for_a_skipped_section_is_skipped() -> None:
+    maybe = plan(
+        'me: {get: "a:/me"}\nadmin: {get: "a:/admin", when: "me.admin && q"}\n'
+        'more: {get: "a:/more?x={admin}"}\neach: {for_each: "{admin}", get: "a:/each/{item}"}',
+        parameters="{q: {type: string, required: false}}",
+    )
+
+    def states(me: Any, q: Any) -> list[str]:
+        upstreams = Upstreams(after(0.1, lambda r: me if r.target == "/me" else [7]))
+        result = run(walked(maybe, upstreams, q=q))
+        assert result.merged.complete
+        return [result.state(name) for name in ("admin", "more", "each")]
+
+    assert states({"admin": True}, "x") == ["ok", "ok", "ok"]
+    assert states({"admin": False}, "x") == ["skipped", "skipped", "skipped"]
+    assert states({"admin": True}, ABSENT) == ["skipped", "skipped", "skipped"]
+
+
+def test_a_fallback_stands_in_and_can_be_referred_to() -> None:
+    stand_in = plan('a: {get: "a:/a", fallback: {id: 5}}\nb: {get: "a:/b/{a.id}"}\n'
+                    'n: {get: "a:/a", fallback: null}')  # fmt: skip
+    upstreams = Upstreams(
+        after(0, lambda r: 1 if r.target == "/b/5" else (_ for _ in ()).throw(UpstreamStatus("x")))
+    )
+    result = run(walked(stand_in, upstreams))
+    assert (result.state("a"), result.data("a"), result.codes("a")) == (
+        "fallback", {"id": 5}, ["upstream_status"],
+    )  # fmt: skip
+    assert result.data("b") == 1
+    assert (result.state("n"), result.data("n")) == ("fallback", None)
+    assert not result.merged.complete
+
+
+def test_a_select_that_does_not_fit_is_a_payload_error() -> None:
+    strange = plan('s: {get: "a:/s", select: "length(@)"}\nw: {get: "a:/s", when: "length(s) > `0`"}')
+    result = run(walked(strange, Upstreams(after(0, 5))))
+    assert result.codes("s") == ["upstream_payload"]
+    assert result.outcomes["s"].faults[0].error.upstream == "a"
+
+
+def test_a_reference_without_a_value_fails_its_section_only() -> None:
+    result = run(walked(DASHBOARD, Upstreams(after(0, {"id": 1})), id=1))
+    assert result.codes("weather") == ["dependency_failed"]
+    assert result.state("profile") == "ok"
+
+
+def test_what_the_call_tells_of_freshness_is_in_the_outcome() -> None:
+    one = plan('s: {get: "a:/s"}')
+    reason = UpstreamTimeout("late")
+    stale = Response(1, as_of=5.0, fresh_until=9.0, stale=True, reason=reason, cache="stale")
+    outcome = run(walked(one, Upstreams(after(0, lambda _: stale)))).outcomes["s"]
+    assert (outcome.state, outcome.as_of, outcome.fresh_until) == ("stale", 5.0, 9.0)
+    assert (outcome.reason, outcome.cache) == (reason, "stale")
+
+
+def test_requests_carry_deadline_section_headers_tags_and_policy() -> None:
+    one = plan('s: {get: "a:/s", cache: {ttl: 5s}}')
+    seen: list[Request] = []
+
+    async def call(request: Request) -> Response:
+        seen.append(request)
+        return Response(1)
+
+    deadline = Deadline(1e9)
+    fan_out = FanOut(one, {"a": call}, clock=lambda: 1e9 - 10)
+    asyncio.run(fan_out.run({}, deadline, {"a": [(b"x", b"y")]}))
+    request = seen[0]
+    assert (request.section, request.deadline, request.headers) == ("s", deadline, [(b"x", b"y")])
+    assert request.tags[:2] == ("dashboard:d", "section:d.s")
+    assert request.cache is one.sections[0].cache is not None
+
+
+@given(st.data())
+def test_random_graphs_run_each_section_after_its_needs(data: st.DataObject) -> None:
+    count = data.draw(st.integers(1, 8))
+    needs = {
+        n: data.draw(st.sets(st.integers(0, n - 1), max_size=3)) if n else set()
+        for n in range(count)
+    }
+    order = data.draw(st.permutations(range(count)))
+    lines = [
+        f's{n}: {{get: "a:/{n}?' + "&".join(f"p{m}={{s{m}}}" for m in sorted(needs[n])) + '"}'
+        for n in order
+    ]
+    delays = {n: data.draw(st.sampled_from([0.0, 0.1, 0.3])) for n in range(count)}
+    ended: list[int] = []
+
+    async def answer(request: Request) -> int:
+        number = int(request.target[1:].partition("?")[0])
+        assert needs[number] <= set(ended)
+        await asyncio.sleep(delays[number])
+        ended.append(number)
+        return number
+
+    def longest(n: int) -> float:
+        return delays[n] + max((longest(m) for m in needs[n]), default=0.0)
+
+    result = run(walked(plan("\n".join(lines)), Upstreams(answer)))
+    assert result.merged.complete
+    assert sorted(ended) == list(range(count))
+    assert result.took == pytest.approx(max(longest(n) for n in range(count)))
