@@ -79,6 +79,9 @@ class Peer:
         return Asked(method, target, tuple(fields), body, self.number)
 
     async def send(self, data: bytes) -> None:
+        if self.writer.is_closing():
+            # uvloop would raise a RuntimeError.
+            raise ConnectionResetError
         self.writer.write(data)
         await self.writer.drain()
 

@@ -56,6 +56,7 @@ class Connection(asyncio.Protocol):
         "_served",
         "_streaming",
         "_transport",
+        "_unsent",
         "_usable",
         "_write_limit",
         "idle_since",
@@ -75,6 +76,7 @@ class Connection(asyncio.Protocol):
         self._write_limit: float | None = None
         self._served = 0
         self._usable = True
+        self._unsent = False
         self._streaming = False
         self._paused = False
         self.idle_since = 0.0
@@ -96,14 +98,14 @@ class Connection(asyncio.Protocol):
         """Whether the answer is whole."""
         return self._reader.complete
 
-    @property
-    def went_stale(self) -> bool:
-        """Whether it had served before and then ended without a byte of the answer.
+    def may_ask_again(self, *, idempotent: bool) -> bool:
+        """Tell whether a request that failed here may be sent again on another connection.
 
-        That is the race of a kept-alive connection that the other side closes while we send
-        (RFC 9112 section 9.3.1): an idempotent request may be sent again.
+        Any may that was not sent at all. One that was sent may if it is idempotent, and met the
+        race of a kept-alive connection that the other side closes just then: it had served before
+        and ended without a byte of the answer (RFC 9112 section 9.3.1).
         """
-        return self._served > 0 and not self._reader.started
+        return self._unsent or (idempotent and self._served > 0 and not self._reader.started)
 
     def ask(
         self,
@@ -132,12 +134,15 @@ class Connection(asyncio.Protocol):
         self._read_limit = read
         self._write_limit = write
         self._reader.begin(head_request=head_request, streaming=streaming)
-        if self._transport is None or not self._usable:
+        transport = self._transport
+        # uvloop's transports close a turn of the loop before they tell.
+        self._unsent = transport is None or not self._usable or transport.is_closing()
+        if self._unsent or transport is None:
             self._fail(lost_failure(None))
             return future
         # Set first: writing may call `pause_writing`, which knows better.
         self._expires = expires if read is None else self._loop.time() + read
-        self._transport.write(request)
+        transport.write(request)
         if self._expires < self._alarm_at:
             self._set_alarm()
         return future

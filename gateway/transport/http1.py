@@ -108,7 +108,7 @@ class Http1Transport(httpx.AsyncBaseTransport):
             try:
                 answer = await connection.ask(request, head_request=head_request, expires=expires)
             except _STALE:
-                if not connection.went_stale or method not in _IDEMPOTENT:
+                if not connection.may_ask_again(idempotent=method in _IDEMPOTENT):
                     raise
                 connection = await pool.connect(expires)
                 answer = await connection.ask(request, head_request=head_request, expires=expires)
@@ -149,7 +149,7 @@ class Http1Transport(httpx.AsyncBaseTransport):
             try:
                 answer = await connection.ask(message, **asking)
             except _STALE:
-                if not connection.went_stale or request.method not in _IDEMPOTENT:
+                if not connection.may_ask_again(idempotent=request.method in _IDEMPOTENT):
                     raise
                 connection = await pool.connect(limit=connect)
                 answer = await connection.ask(message, **asking)

@@ -271,6 +271,8 @@ async def test_an_answer_before_the_request_is_taken_ends_the_connection() -> No
         (whole(OK + b"content-length: 1\r\ncontent-length: 2\r\n\r\nx"), httpx.RemoteProtocolError),
         (whole(b"HTTP/1.1 200 \x0c\r\ncontent-length: 0\r\n\r\n"), httpx.RemoteProtocolError),
         (whole(OK + b"content-length: 000000000000000000001\r\n\r\nx"), httpx.RemoteProtocolError),
+        (whole(b"\r\n" + GOOD), httpx.RemoteProtocolError),
+        (hang(OK + b"content-length: 100001\r\n\r\n"), AnswerTooLarge),
         (hang(), httpx.ReadTimeout),
         (hang(OK + b"content-le"), httpx.ReadTimeout),
         (hang(answer(body=b"abc", length=9)), httpx.ReadTimeout),

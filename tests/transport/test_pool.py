@@ -28,6 +28,13 @@ class Socket(asyncio.Transport):
             self.closed = True
             asyncio.get_running_loop().call_soon(self.protocol.connection_lost, None)
 
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def write(self, data: object) -> None:
+        if self.closed:
+            raise RuntimeError("the handler is closed")
+
     def get_write_buffer_size(self) -> int:
         return 0
 
@@ -122,6 +129,45 @@ def test_cancelled_in_the_moment_of_being_served() -> None:
             assert waiting.cancelled()
             pool.release(served)
             assert (pool.slots, pool.idle) == (1, 1)
+
+    virtual_time.run(main())
+
+
+def test_those_cancelled_in_the_same_turn_are_skipped_too() -> None:
+    async def main() -> None:
+        pool = new_pool(Sockets(), max_connections=1)
+        held = await pool.acquire()
+        first = asyncio.ensure_future(pool.acquire())
+        second = asyncio.ensure_future(pool.acquire())
+        await asyncio.sleep(1)
+        first.cancel()
+        pool.release(held)
+        assert await second is held
+
+    virtual_time.run(main())
+
+
+def test_an_idle_connection_is_not_given_out_once_the_other_side_has_ended_it() -> None:
+    async def main() -> None:
+        pool = new_pool(Sockets())
+        connection = await pool.acquire()
+        pool.release(connection)
+        connection.eof_received()
+        assert pool.take() is None
+        assert pool.slots == 0
+
+    virtual_time.run(main())
+
+
+def test_a_socket_that_closes_before_it_tells_is_not_written_to() -> None:
+    async def main() -> None:
+        sockets = Sockets()
+        pool = new_pool(sockets)
+        connection = await pool.acquire()
+        sockets.made[0].closed = True
+        with pytest.raises(httpx.RemoteProtocolError):
+            await connection.ask(b"GET / HTTP/1.1\r\n\r\n")
+        assert connection.may_ask_again(idempotent=False)
 
     virtual_time.run(main())
 
@@ -275,7 +321,8 @@ async def test_a_dead_connection_handed_to_one_in_line_is_replaced() -> None:
         pool = transport.pools[0]
         held = pool.take()
         assert held is not None
-        waiting = asyncio.ensure_future(transport.exchange(origin, "GET", b"/"))
+        # Nothing of it is sent in vain, so that even a POST may go to another connection.
+        waiting = asyncio.ensure_future(transport.exchange(origin, "POST", b"/"))
         await asyncio.sleep(0)
         pool.release(held)
         held.abort()
