@@ -61,7 +61,8 @@ def create_app(
     else:
         loaded = load(config)
     events = Events(listeners)
-    store = open_store(settings, events)
+    redis = settings.redis_url.get_secret_value() if settings.redis_url else None
+    store = open_store(redis, events=events, max_bytes=settings.cache_memory)
     refreshes = Refreshes()
     shared = Shared(store, refreshes, events)
     upstreams = open_upstreams(loaded, shared)
@@ -83,6 +84,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: Application) -> AsyncIterator[None]:
         app.state.draining = False
+        await store.open()
         try:
             yield
         finally:

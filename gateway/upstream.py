@@ -7,7 +7,7 @@ import random as randomness
 import time
 from hashlib import blake2b
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 from urllib.parse import urlsplit
 
 from gateway.call import stack
@@ -62,6 +62,14 @@ class Shared(NamedTuple):
     random: Callable[[], float] = randomness.random
 
 
+class _Named(TypedDict):
+    """What most layers are told alike."""
+
+    upstream: str
+    events: Events
+    clock: Clock
+
+
 class Upstream:
     """A name and its stacked Call.
 
@@ -108,14 +116,14 @@ def open_upstream(
         cached: a section keeps answers of this upstream by a policy of its own.
     """
     events, clock, random = shared.events, shared.clock, shared.random
-    named = {"upstream": name, "events": events, "clock": clock}
+    named: _Named = {"upstream": name, "events": events, "clock": clock}
     budget = Budget(config.retry.budget if config.retry else BudgetPolicy(), clock)
     flights = Flights()
     deadlines = DeadlinePolicy(header=config.deadline_header)
     permits = LimiterPolicy(
         concurrency=config.concurrency, queue=config.queue, queue_timeout=config.queue_timeout
     )
-    patience = timeout(TimeoutPolicy(after=config.timeout), upstream=name)
+    patience = timeout(TimeoutPolicy(after=config.timeout), upstream=name, clock=clock)
     keeps = cached or config.cache is not None
     wire, exchanges = _wire(name, config, shared)
 
@@ -133,7 +141,8 @@ def open_upstream(
         retry(config.retry, budget=budget, sleep=shared.sleep, random=random, **named)
         if config.retry else None,
         # A second attempt beside a slow one, from the same budget.
-        hedge(config.hedge, budget=budget, **named) if config.hedge else None,
+        hedge(config.hedge, budget=budget if config.retry else None, **named)
+        if config.hedge else None,
         # Every attempt counts, so it opens at the pace at which the upstream fails.
         breaker(config.breaker, random=random, **named) if config.breaker else None,
         # What the upstream asked for by Retry-After holds for every call, not only for this one.
