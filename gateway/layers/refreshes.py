@@ -1,0 +1,118 @@
+"""Refreshes beside the answer: bounded, one for each key, never in anybody's way."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gateway.call import Deadline
+from gateway.errors import CallError
+from gateway.events import Event
+
+if TYPE_CHECKING:
+    from gateway.call import Call, Clock, Request
+    from gateway.events import Events
+
+__all__ = ["Refresh", "Refreshes"]
+
+_log = logging.getLogger("gateway.cache")
+
+_HOLD_OFF = 1.0
+_REMEMBERED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh(Event):
+    """A refresh beside the answer has ended, or was not begun.
+
+    Attributes:
+        result: `done`; `failed`, with the old answer still there; `dropped`, as too many run.
+    """
+
+    result: str
+
+
+class Refreshes:
+    """The refreshes of one process, for all upstreams.
+
+    Args:
+        events: where they are told.
+        clock: monotonic seconds, that of the deadlines.
+        limit: refreshes at once; more are not begun, a later request will.
+        patience: seconds that one may take, as its deadline.
+    """
+
+    __slots__ = ("_clock", "_events", "_failed", "_limit", "_patience", "_running")
+
+    def __init__(
+        self, *, events: Events, clock: Clock, limit: int = 64, patience: float = 10.0
+    ) -> None:
+        self._events = events
+        self._clock = clock
+        self._limit = limit
+        self._patience = patience
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._failed: dict[str, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def start(self, key: str, call: Call, request: Request, upstream: str) -> bool:
+        """Ask `call` for what answers `request`, beside; return whether that was begun.
+
+        It is not while one for the same key runs, nor shortly after one has failed: as long as an
+        upstream is down, its stale answers are no reason to call it for every request.
+        """
+        if key in self._running:
+            return False
+        now = self._clock()
+        if self._failed:
+            if self._failed.get(key, 0.0) > now:
+                return False
+            self._failed.pop(key, None)
+        if len(self._running) >= self._limit:
+            self._tell(upstream, request.section, "dropped")
+            return False
+        own = request.again(1)
+        own.deadline = Deadline(now + self._patience)
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(self._refresh(key, call, own, upstream))
+        self._running[key] = task
+        task.add_done_callback(lambda _: self._running.pop(key))
+        return True
+
+    async def drain(self) -> None:
+        """Wait until those that run have ended."""
+        if self._running:
+            await asyncio.wait(self._running.values())
+
+    async def aclose(self, grace: float = 0.0) -> None:
+        """Cancel those that have not ended in `grace` seconds, and wait until they are gone."""
+        tasks = list(self._running.values())
+        if tasks and grace:
+            _, late = await asyncio.wait(tasks, timeout=grace)
+            tasks = list(late)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def _refresh(self, key: str, call: Call, request: Request, upstream: str) -> None:
+        try:
+            await call(request)
+        except CallError:
+            if len(self._failed) >= _REMEMBERED:
+                self._failed.clear()
+            self._failed[key] = self._clock() + _HOLD_OFF
+            self._tell(upstream, request.section, "failed")
+        except Exception:  # noqa: BLE001 - a bug, in a task that nobody awaits
+            _log.exception("a refresh beside the answer has failed")
+            self._tell(upstream, request.section, "failed")
+        else:
+            self._tell(upstream, request.section, "done")
+
+    def _tell(self, upstream: str, section: str, result: str) -> None:
+        if self._events:
+            self._events.emit(Refresh(upstream, section, result))

@@ -1,0 +1,122 @@
+"""From a URL to a client of redis-py: single node, Sentinel or Cluster, with our idea of patience.
+
+redis-py's own defaults (10 retries, 5 s timeouts) turn a dead server into seconds of waiting; here
+nothing is retried, and the time an operation may take is measured by `patience`. The socket
+timeouts given here only end connections that nobody waits for any more.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from urllib.parse import SplitResult
+
+__all__ = ["Client", "connector"]
+
+Client = Any  # Redis or RedisCluster: redis-py types their commands as awaitable or not, never both
+
+_PORT = 6379
+_SENTINEL_PORT = 26379
+_CONNECTIONS = 8
+_POOL_WAIT = 0.02
+_SOCKET: dict[str, Any] = {"socket_connect_timeout": 1.0, "socket_timeout": 5.0}
+
+
+def connector(url: str) -> Callable[[], Client]:
+    """Return what makes a client for `url`; nothing connects before the client is used.
+
+    Raises:
+        ValueError: the URL is none that is understood.
+    """
+    parts = urlsplit(url)
+    scheme = parts.scheme.lower()
+    base, _, kind = scheme.partition("+")
+    clustered = kind == "cluster" or parse_qs(parts.query).get("cluster", ["false"])[0] in {
+        "true",
+        "1",
+    }
+    if kind == "sentinel" and base in {"redis", "rediss"}:
+        return _sentinel(parts, tls=base == "rediss")
+    if clustered and base in {"redis", "rediss"} and kind in {"", "cluster"}:
+        return _cluster(parts, tls=base == "rediss")
+    if scheme in {"redis", "rediss", "unix"}:
+        return _single(url)
+    raise ValueError(
+        "a Redis URL begins with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://"
+    )
+
+
+def _single(url: str) -> Callable[[], Client]:
+    def connect() -> Client:
+        pool = BlockingConnectionPool.from_url(
+            url, max_connections=_CONNECTIONS, timeout=_POOL_WAIT, retry=_no_retry(), **_SOCKET
+        )
+        return Redis.from_pool(pool)
+
+    connect()  # makes no connection, but raises for what cannot be parsed
+    return connect
+
+
+def _sentinel(parts: SplitResult, *, tls: bool) -> Callable[[], Client]:
+    service, _, db = parts.path.strip("/").partition("/")
+    if not service:
+        raise ValueError("a Sentinel URL names the service: redis+sentinel://host:port/service/db")
+    hosts = _hosts(parts, _SENTINEL_PORT)
+    options = {**_SOCKET, **_credentials(parts), "db": int(db or 0), "ssl": tls}
+
+    def connect() -> Client:
+        sentinel = Sentinel(  # type: ignore[no-untyped-call]
+            hosts, sentinel_kwargs={**_SOCKET, "retry": _no_retry(), "ssl": tls}
+        )
+        return sentinel.master_for(
+            service, max_connections=_CONNECTIONS, retry=_no_retry(), **options
+        )
+
+    return connect
+
+
+def _cluster(parts: SplitResult, *, tls: bool) -> Callable[[], Client]:
+    nodes = _hosts(parts, _PORT)
+    credentials = _credentials(parts)
+
+    def connect() -> Client:
+        return RedisCluster(
+            startup_nodes=[ClusterNode(host, port) for host, port in nodes],
+            max_connections=_CONNECTIONS,
+            require_full_coverage=False,
+            retry=_no_retry(),
+            ssl=tls,
+            **credentials,
+            **_SOCKET,
+        )
+
+    return connect
+
+
+def _no_retry() -> Retry:
+    return Retry(NoBackoff(), 0)
+
+
+def _credentials(parts: SplitResult) -> dict[str, Any]:
+    user, _, password = parts.netloc.rpartition("@")[0].partition(":")
+    found = {"username": unquote(user), "password": unquote(password)}
+    return {name: value for name, value in found.items() if value}
+
+
+def _hosts(parts: SplitResult, default: int) -> list[tuple[str, int]]:
+    hosts = []
+    for written in parts.netloc.rpartition("@")[2].split(","):
+        one = urlsplit(f"//{written}")
+        if not one.hostname:
+            raise ValueError("a Redis URL names its hosts: host:port,host:port")
+        hosts.append((one.hostname, one.port or default))
+    return hosts

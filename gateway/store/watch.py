@@ -1,0 +1,90 @@
+"""Watch: hears of purges in other replicas, at once by pub/sub and for certain by looking again.
+
+A message that was missed (pub/sub promises nothing) is made up for within a second. Looking again
+is also the heartbeat by which an idle process notices that the server is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import RedisError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from gateway.call import Sleep
+    from gateway.store.byte_store import ByteStore
+    from gateway.store.purges import Purges
+
+__all__ = ["Watch"]
+
+_LOOK_AGAIN = 1.0
+_WITHOUT_MESSAGES = 0.25
+_SUBSCRIBE_AGAIN = 0.5
+
+
+class Watch:
+    """Listens for the purges of other replicas.
+
+    Args:
+        purges: where they are noted.
+        look: learns of those that were missed.
+        sleep: waits between looks.
+    """
+
+    __slots__ = ("_look", "_purges", "_sleep", "_task")
+
+    def __init__(self, purges: Purges, look: Callable[[], Awaitable[None]], sleep: Sleep) -> None:
+        self._purges = purges
+        self._look = look
+        self._sleep = sleep
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, store: ByteStore) -> None:
+        """Listen through `store` from now on, and through no other."""
+        self.stop()
+        # redis-py's Cluster client subscribes to one node, and loses it with that node.
+        work = self._poll() if store.clustered else self._listen(store)
+        self._task = asyncio.get_running_loop().create_task(work)
+
+    def stop(self) -> None:
+        """Listen no longer."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def aclose(self) -> None:
+        """Listen no longer, and wait until that is so."""
+        self.stop()
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def _listen(self, store: ByteStore) -> None:
+        while True:
+            pubsub = store.client.pubsub()
+            try:
+                await pubsub.subscribe(store.channel)
+                await self._look()  # once subscribed, so that nothing falls between
+                while True:
+                    message = await pubsub.get_message(
+                        ignore_subscribe_messages=True, timeout=_LOOK_AGAIN
+                    )
+                    if message is None:
+                        await self._look()
+                    else:
+                        self._heard(message)
+            except (RedisError, OSError):
+                await self._sleep(_SUBSCRIBE_AGAIN)
+            finally:
+                await pubsub.aclose()
+
+    async def _poll(self) -> None:
+        while True:
+            await self._look()
+            await self._sleep(_WITHOUT_MESSAGES)
+
+    def _heard(self, message: dict[str, Any]) -> None:
+        mark, _, tag = message["data"].partition(b" ")
+        if mark.isdigit():
+            self._purges.add(tag.decode(errors="replace"), int(mark))
