@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from gateway.config.models import Config
 from gateway.config.settings import Settings
 from gateway.events import Events
 from gateway.fanout import FanOut
-from gateway.layers.cache import Refreshes
+from gateway.layers.refreshes import Refreshes
 from gateway.store import open_store
 from gateway.upstream import Shared, Upstream, open_upstream
 from gateway.web.application import Application
@@ -63,7 +64,7 @@ def create_app(
     events = Events(listeners)
     redis = settings.redis_url.get_secret_value() if settings.redis_url else None
     store = open_store(redis, events=events, max_bytes=settings.cache_memory)
-    refreshes = Refreshes()
+    refreshes = Refreshes(events=events, clock=time.monotonic)
     shared = Shared(store, refreshes, events)
     upstreams = open_upstreams(loaded, shared)
     kept = KeptAnswers(settings.cache_memory // 4)

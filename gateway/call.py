@@ -159,6 +159,20 @@ class Response:
         self.reason = reason
         self.cache = cache
 
+    def marked(self, cache: str) -> Response:
+        """Return the same answer with another word for what the cache did."""
+        return Response(
+            self.value,
+            status=self.status,
+            headers=self.headers,
+            body=self.body,
+            as_of=self.as_of,
+            stale=self.stale,
+            fresh_until=self.fresh_until,
+            reason=self.reason,
+            cache=cache,
+        )
+
     def __repr__(self) -> str:
         return f"Response({self.status}, {len(self.body)} bytes)"
 

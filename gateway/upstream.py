@@ -22,6 +22,7 @@ from gateway.layers.collapse import CollapsePolicy, Flights, collapse
 from gateway.layers.cooldown import cooldown
 from gateway.layers.deadline import DeadlinePolicy, announce, deadline
 from gateway.layers.hedge import hedge
+from gateway.layers.lease import lease
 from gateway.layers.limiter import LimiterPolicy, limiter
 from gateway.layers.retry import retry
 from gateway.layers.timeout import TimeoutPolicy, timeout
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from gateway.call import Call, Clock, Sleep
     from gateway.config.models import UpstreamConfig
     from gateway.events import Events
-    from gateway.layers.cache import Refreshes
+    from gateway.layers.refreshes import Refreshes
     from gateway.store import Store
     from gateway.transport import Exchange
 
@@ -125,16 +126,21 @@ def open_upstream(
     )
     patience = timeout(TimeoutPolicy(after=config.timeout), upstream=name, clock=clock)
     keeps = cached or config.cache is not None
+    generation = _generation(config)
     wire, exchanges = _wire(name, config, shared)
 
     call = stack(
         wire,
         # A hit costs nothing further down, and the cache sees the final failure of all below.
-        cache(config.cache, generation=_generation(config), store=shared.store,
+        cache(config.cache, generation=generation, store=shared.store,
               refreshes=shared.refreshes, now=shared.now, random=random, **named)
         if keeps else None,
         # One flight for many callers; it outlives its first caller's cancellation.
         collapse(CollapsePolicy(), flights=flights, **named) if keeps else None,
+        # One fetch for many replicas; what it brings is kept for all of them.
+        lease(config.cache, generation=generation, store=shared.store, now=shared.now,
+              sleep=shared.sleep, random=random, **named)
+        if keeps else None,
         # Everything below spends what remains of the request's time.
         deadline(deadlines, **named),
         # Repeats, within a budget; it holds no permit while it waits.

@@ -15,7 +15,7 @@ from gateway.commands.options import DEFAULT_CONFIG, ConfigFile, errors, output
 from gateway.config.loader import load
 from gateway.errors import CallError
 from gateway.events import Events
-from gateway.layers.cache import Refreshes
+from gateway.layers.refreshes import Refreshes
 from gateway.reference import ABSENT
 from gateway.store import MemoryStore
 from gateway.upstream import Shared
@@ -66,7 +66,9 @@ def probe(config: ConfigFile = DEFAULT_CONFIG) -> None:
 
 async def _probe(loaded: Loaded) -> list[Found]:
     store = MemoryStore(1)
-    upstreams = open_upstreams(loaded, Shared(store, Refreshes(), Events()))
+    events = Events()
+    refreshes = Refreshes(events=events, clock=time.monotonic)
+    upstreams = open_upstreams(loaded, Shared(store, refreshes, events))
     targets = dict(_targets(loaded))
     try:
         return await asyncio.gather(

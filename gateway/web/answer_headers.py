@@ -80,7 +80,8 @@ def freshness(plan: Plan, outcomes: Sequence[Outcome], *, complete: bool) -> Fre
         del section
         if outcome.state is State.SKIPPED:
             continue
-        words.add(outcome.cache)
+        stands_in = outcome.cache == "stale" and outcome.reason is not None
+        words.add("failing" if stands_in else outcome.cache)
         if outcome.as_of is not None and (as_of is None or outcome.as_of < as_of):
             as_of = outcome.as_of
         if outcome.fresh_until is None or outcome.state is not State.OK:
@@ -98,20 +99,21 @@ def freshness(plan: Plan, outcomes: Sequence[Outcome], *, complete: bool) -> Fre
 
 def _cache_status(words: set[str]) -> str:
     """Return one member for the gateway; what went forward decides over what did not."""
-    words = words - {""}
-    if not words:
-        return ""
     if words == {"hit"}:
         return "gateway; hit"
+    if "" in words and words != {""}:
+        return "gateway; fwd=miss"  # a section without a cache was asked for
     for word, status in (
+        ("pass", "gateway; fwd=miss"),
         ("miss", "gateway; fwd=miss; stored"),
+        ("expired", "gateway; fwd=stale; stored"),
         ("collapsed", "gateway; fwd=miss; collapsed"),
-        ("bypass", "gateway; fwd=bypass"),
-        ("stale", "gateway; hit; detail=stale"),
+        ("failing", "gateway; fwd=stale; detail=stale-if-error"),
+        ("stale", "gateway; hit; detail=stale-while-revalidate"),
     ):
         if word in words:
             return status
-    return "gateway; fwd=miss"
+    return ""
 
 
 def etag(body: bytes) -> bytes:
