@@ -6,8 +6,7 @@ import logging
 import time
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
-
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.config.loader import Loaded, compile_config, load
 from gateway.config.models import Config
@@ -15,8 +14,10 @@ from gateway.config.settings import Settings
 from gateway.events import Events
 from gateway.fanout import FanOut
 from gateway.layers.refreshes import Refreshes
+from gateway.prefetch import Prefetch
 from gateway.store import open_store
 from gateway.upstream import Shared, Upstream, open_upstream
+from gateway.web import admin
 from gateway.web.application import Application
 from gateway.web.dashboard import DashboardEndpoint
 from gateway.web.kept_answers import KeptAnswers
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from gateway.events import Event
     from gateway.plan import Plan
-    from gateway.store import Store
 
 __all__ = ["create_app"]
 
@@ -67,33 +67,39 @@ def create_app(
     refreshes = Refreshes(events=events, clock=time.monotonic)
     shared = Shared(store, refreshes, events)
     upstreams = open_upstreams(loaded, shared)
-    kept = KeptAnswers(settings.cache_memory // 4)
+    kept = KeptAnswers(settings.cache_memory // 4, store.purges)
     in_flight = InFlight(settings.max_in_flight)
     calls = {name: upstream.call for name, upstream in upstreams.items()}
+    fan_outs = [FanOut(plan, calls, clock=shared.clock) for plan in loaded.plans]
+    prefetch = Prefetch(fan_outs, clock=shared.clock, sleep=shared.sleep)
     dashboards = [
         DashboardEndpoint(
-            FanOut(plan, calls, clock=shared.clock),
-            forward=_forward(plan, upstreams),
+            fan_out,
+            forward=_forward(fan_out.plan, upstreams),
             in_flight=in_flight,
             kept=kept,
             clock=shared.clock,
             now=shared.now,
         )
-        for plan in loaded.plans
+        for fan_out in fan_outs
     ]
+    token = settings.admin_token.get_secret_value() if settings.admin_token else ""
 
     @asynccontextmanager
     async def lifespan(app: Application) -> AsyncIterator[None]:
         app.state.draining = False
         await store.open()
+        prefetch.start()
         try:
             yield
         finally:
             app.state.draining = True
-            await _close(refreshes, upstreams, store)
+            # In the order in which the parts use each other.
+            await _close(prefetch, refreshes, *upstreams.values(), store)
 
     return Application(
         dashboards,
+        routers=[admin.router(token, store, kept)] if token else [],
         title="Aggregation gateway",
         version=_version(),
         lifespan=lifespan,
@@ -126,9 +132,13 @@ def _forward(plan: Plan, upstreams: Mapping[str, Upstream]) -> dict[str, tuple[b
     return {name: upstreams[name].forward for name in sorted(called)}
 
 
-async def _close(refreshes: Refreshes, upstreams: Mapping[str, Upstream], store: Store) -> None:
-    """Close in the order in which the parts use each other; one that fails stops no other."""
-    for part in (refreshes, *upstreams.values(), store):
+class _Closes(Protocol):
+    async def aclose(self) -> None: ...
+
+
+async def _close(*parts: _Closes) -> None:
+    """Close each part; one that fails stops no other."""
+    for part in parts:
         try:
             await part.aclose()
         except Exception:

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from gateway.commands import check, demo, explain, mock, openapi, probe, run, schema
+from gateway.commands import check, demo, explain, mock, openapi, probe, purge, run, schema
 from gateway.errors import ConfigError
 
 __all__ = ["app", "main"]
@@ -29,6 +29,7 @@ def app() -> typer.Typer:
     commands.command()(check.check)
     commands.command()(explain.explain)
     commands.command()(probe.probe)
+    commands.command()(purge.purge)
     commands.command()(schema.schema)
     commands.command()(openapi.openapi)
     return commands

@@ -196,6 +196,8 @@ class _Compiler:
 
     def compile(self) -> Plan:
         parameters = self.parameters()
+        if self.dashboard.prefetch and any(p.required for p in parameters):
+            self.refuse("only a dashboard whose parameters all have defaults", "prefetch")
         sections = [
             self.section(i, name, config)
             for i, (name, config) in enumerate(self.dashboard.sections.items())

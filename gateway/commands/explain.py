@@ -24,7 +24,9 @@ __all__ = ["explain"]
 
 
 def explain(
-    path: Annotated[str, typer.Argument(help="A path, such as /dashboard/1 or '/weather?city=Oslo'.")],
+    path: Annotated[
+        str, typer.Argument(help="A path, such as /dashboard/1 or '/weather?city=Oslo'.")
+    ],
     config: ConfigFile = DEFAULT_CONFIG,
     form: Annotated[Format, typer.Option("--format", help="text or json.")] = Format.TEXT,
 ) -> None:
@@ -55,7 +57,9 @@ def _print(found: Explanation) -> None:
     )
     console.print()
     for number, wave in enumerate(found.waves):
-        console.print(f"  {'  ' * number}{'└ ' if number else ''}{', '.join(wave)}", highlight=False)
+        console.print(
+            f"  {'  ' * number}{'└ ' if number else ''}{', '.join(wave)}", highlight=False
+        )
     console.print()
     table = Table(box=None, pad_edge=False)
     for column in ("section", "starts", "calls", "at worst", "cache", ""):

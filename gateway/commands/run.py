@@ -27,7 +27,9 @@ def run(
     host: Annotated[
         str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")
     ] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on.", show_default="8000")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on.", show_default="8000")
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes to serve with.", show_default="1")
     ] = None,

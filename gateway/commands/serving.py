@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 from typing import TYPE_CHECKING, Any
 
+from gateway.logs import log_config
+
 if TYPE_CHECKING:
     from gateway.config.settings import Settings
 
@@ -37,7 +39,7 @@ def uvicorn_options(settings: Settings) -> dict[str, Any]:
         "access_log": False,
         "server_header": False,
         "proxy_headers": False,  # nothing here asks who the client is
-        "log_level": settings.log_level.lower(),
+        "log_config": log_config(settings.log_level, settings.log_format),
         "timeout_graceful_shutdown": settings.drain_seconds,
         "timeout_keep_alive": settings.keep_alive,
         "backlog": 4096,

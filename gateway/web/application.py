@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import Request
@@ -13,11 +14,12 @@ from starlette.responses import Response
 from gateway.web import health
 from gateway.web.openapi import document, operation
 from gateway.web.path_index import PathIndex
-from gateway.web.problems import on_bug, on_http_error, problem
+from gateway.web.problems import on_bug, on_http_error, on_invalid_body, problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from fastapi import APIRouter
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from gateway.web.dashboard import DashboardEndpoint
@@ -31,15 +33,23 @@ class Application(FastAPI):
     Middleware that is added to it runs for dashboards too.
     """
 
-    def __init__(self, dashboards: Sequence[DashboardEndpoint], **settings: Any) -> None:
+    def __init__(
+        self,
+        dashboards: Sequence[DashboardEndpoint],
+        *,
+        routers: Sequence[APIRouter] = (),
+        **settings: Any,
+    ) -> None:
         super().__init__(redirect_slashes=False, **settings)
         self._index: PathIndex[DashboardEndpoint] = PathIndex(
             (dashboard.plan.path, dashboard) for dashboard in dashboards
         )
         self._dashboards = dashboards
         self.add_exception_handler(HTTPException, on_http_error)
+        self.add_exception_handler(RequestValidationError, on_invalid_body)
         self.add_exception_handler(Exception, on_bug)
-        self.include_router(health.router())
+        for router in (health.router(), *routers):
+            self.include_router(router)
         for dashboard in dashboards:
             self.add_api_route(
                 dashboard.plan.path, _endpoint(dashboard), **operation(dashboard.plan)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gateway.store import Purges
     from gateway.web.answer_headers import Freshness
 
 __all__ = ["KeptAnswer", "KeptAnswers"]
@@ -44,17 +45,23 @@ class KeptAnswers:
 
     Args:
         max_bytes: 0 keeps nothing.
+        purges: what has been declared outdated; any purge empties it, as rare as they are.
     """
 
-    __slots__ = ("_answers", "_bytes", "_max_bytes")
+    __slots__ = ("_answers", "_bytes", "_max_bytes", "_purged", "_purges")
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, purges: Purges) -> None:
         self._max_bytes = max_bytes
+        self._purges = purges
+        self._purged = purges.latest
         self._answers: dict[tuple[bytes, bytes], KeptAnswer] = {}
         self._bytes = 0
 
     def get(self, key: tuple[bytes, bytes], now: float) -> KeptAnswer | None:
         """Return the answer for `key` if all of it is still fresh."""
+        if self._purged != self._purges.latest:
+            self._purged = self._purges.latest
+            self.clear()
         answer = self._answers.pop(key, None)
         if answer is None:
             return None

@@ -114,9 +114,7 @@ def _answer(plan: Plan) -> Schema:
     shown = [section for section in plan.sections if not section.hidden]
     return _object(
         {
-            "data": _object(
-                {s.name: _section(s) for s in shown}, additionalProperties=False
-            ),
+            "data": _object({s.name: _section(s) for s in shown}, additionalProperties=False),
             "errors": {"type": "array", "items": _reference("SectionError")},
             "meta": _object(
                 {

@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-__all__ = ["MEDIA_TYPE", "on_bug", "on_http_error", "problem", "status_of"]
+__all__ = [
+    "MEDIA_TYPE",
+    "on_bug",
+    "on_http_error",
+    "on_invalid_body",
+    "problem",
+    "status_of",
+]
 
 MEDIA_TYPE = "application/problem+json"
 _NOT_FOUND = 404
@@ -78,6 +85,16 @@ def on_http_error(request: Request, error: Exception) -> Response:
         405: f"{request.method} is not for {request.url.path}",
     }.get(status, str(getattr(error, "detail", error)))
     return problem(status, detail, headers=getattr(error, "headers", None))
+
+
+def on_invalid_body(request: Request, error: Exception) -> Response:  # noqa: ARG001 - as above
+    """Turn what the framework says about a body or parameter into a problem."""
+    told = [
+        {"name": ".".join(map(str, one["loc"])), "detail": str(one["msg"])}
+        for one in getattr(error, "errors", list)()
+    ]
+    detail = "; ".join(f"{one['name']}: {one['detail']}" for one in told)
+    return problem(422, detail, invalid_parameters=told)
 
 
 def on_bug(request: Request, error: Exception) -> Response:  # noqa: ARG001 - the framework's signature

@@ -1,0 +1,75 @@
+"""The admin endpoint: purging what is kept. There only where `GATEWAY_ADMIN_TOKEN` is set."""
+
+from __future__ import annotations
+
+import hmac
+from typing import TYPE_CHECKING, Annotated, Self
+
+from fastapi import APIRouter, Depends, HTTPException
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+if TYPE_CHECKING:
+    from gateway.store import Store
+    from gateway.web.kept_answers import KeptAnswers
+
+__all__ = ["Purge", "Purged", "router"]
+
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Purge(BaseModel):
+    """What to declare outdated: one of the four."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dashboard: Name | None = None
+    upstream: Name | None = None
+    tag: Name | None = None
+    everything: bool = False
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if [self.dashboard, self.upstream, self.tag, self.everything or None].count(None) != 3:  # noqa: PLR2004 - of four
+            raise ValueError("name one of dashboard, upstream, tag, everything")
+        return self
+
+    def mark(self) -> str:
+        """Return the tag that entries carry for it."""
+        if self.dashboard is not None:
+            return f"dashboard:{self.dashboard}"
+        if self.upstream is not None:
+            return f"upstream:{self.upstream}"
+        return f"tag:{self.tag}" if self.tag is not None else "*"
+
+
+class Purged(BaseModel):
+    """Who has been told."""
+
+    processes: int
+
+
+def router(token: str, store: Store, kept: KeptAnswers) -> APIRouter:
+    """Return the route `POST /admin/purge`, for who has `token`."""
+    bearer = HTTPBearer(auto_error=False)
+
+    def authenticated(
+        given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
+    ) -> None:
+        # Compared in constant time, so that its beginning cannot be guessed letter by letter.
+        if given is None or not hmac.compare_digest(given.credentials.encode(), token.encode()):
+            raise HTTPException(401, "a bearer token is needed", {"www-authenticate": "Bearer"})
+
+    routes = APIRouter(
+        prefix="/admin",
+        tags=["operations"],
+        dependencies=[Depends(authenticated)],
+        responses={401: {"description": "No token, or another one"}},
+    )
+
+    @routes.post("/purge", summary="Declare kept answers outdated, in all replicas")
+    async def purge(what: Purge) -> Purged:
+        kept.clear()
+        return Purged(processes=await store.purge(what.mark()))
+
+    return routes
