@@ -1,4 +1,4 @@
-"""The command line: `gateway --help`. A composition root; the commands are in `gateway.commands`."""
+"""The command line, `gateway --help`: a composition root over `gateway.commands`."""
 
 from __future__ import annotations
 

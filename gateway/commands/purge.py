@@ -22,7 +22,7 @@ def purge(
     ] = False,
     url: Annotated[
         str | None,
-        typer.Option(help="A running gateway.", show_default="GATEWAY_HOST:GATEWAY_PORT"),
+        typer.Option(help="A running gateway.", show_default="from GATEWAY_*"),
     ] = None,
 ) -> None:
     """Declare kept answers outdated, in all replicas.

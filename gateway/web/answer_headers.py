@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gateway.outcome import Outcome
     from gateway.plan import Plan
 
-__all__ = ["Freshness", "etag", "freshness", "matches", "server_timing"]
+__all__ = ["Freshness", "etag", "freshness", "matches", "no_timing", "server_timing"]
 
 
 class Freshness:
@@ -48,6 +48,16 @@ class Freshness:
         self.status = status
         self.hit = hit
 
+    def as_hit(self) -> Freshness:
+        """Return the same for who gets it from the cache."""
+        return Freshness(
+            as_of=self.as_of,
+            fresh_until=self.fresh_until,
+            complete=self.complete,
+            status="gateway; hit",
+            hit=True,
+        )
+
     def fields(self, now: float, *, private: bool = False) -> list[tuple[bytes, bytes]]:
         """Return `Cache-Control`, `Age` and `Cache-Status` as of `now`."""
         fields: list[tuple[bytes, bytes]] = []
@@ -70,14 +80,13 @@ class Freshness:
         return fields
 
 
-def freshness(plan: Plan, outcomes: Sequence[Outcome], *, complete: bool) -> Freshness:
+def freshness(outcomes: Sequence[Outcome], *, complete: bool) -> Freshness:
     """Work out the freshness of an answer: that of its least fresh section."""
     as_of: float | None = None
     fresh_until: float | None = None
     fresh = True
     words = set()
-    for section, outcome in zip(plan.sections, outcomes, strict=True):
-        del section
+    for outcome in outcomes:
         if outcome.state is State.SKIPPED:
             continue
         stands_in = outcome.cache == "stale" and outcome.reason is not None
@@ -128,6 +137,11 @@ def matches(if_none_match: bytes, tag: bytes) -> bool:
     return if_none_match.strip() == b"*" or any(
         candidate.strip().removeprefix(b"W/") == tag for candidate in if_none_match.split(b",")
     )
+
+
+def no_timing(plan: Plan) -> bytes:
+    """Return the `Server-Timing` of an answer for which no section had to run."""
+    return ", ".join([f"{section.name};dur=0.0" for section in plan.sections]).encode("ascii")
 
 
 def server_timing(plan: Plan, outcomes: Sequence[Outcome]) -> bytes:

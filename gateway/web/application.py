@@ -64,7 +64,7 @@ class Application(FastAPI):
         return self.openapi_schema
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Put the dashboards in front of the framework's own stack, inside the user's middleware."""
+        """Put the dashboards in front of the framework's stack, inside the user's middleware."""
         added, self.user_middleware = self.user_middleware, []
         try:
             framework = super().build_middleware_stack()
@@ -100,7 +100,7 @@ def _raw_path(scope: Mapping[str, Any]) -> bytes:
 
 
 def _endpoint(dashboard: DashboardEndpoint) -> Any:
-    """Return the endpoint as FastAPI knows it: reached only where somebody mounts the routes alone."""
+    """Return the endpoint as FastAPI knows it; reached where the routes are mounted elsewhere."""
 
     async def serve(request: Request) -> Response:
         sent: list[Any] = []

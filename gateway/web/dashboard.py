@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from gateway.call import Deadline
 from gateway.merge import merge
-from gateway.web.answer_headers import etag, freshness, matches, server_timing
+from gateway.web.answer_headers import etag, freshness, matches, no_timing, server_timing
 from gateway.web.disconnect import DisconnectWatch
 from gateway.web.kept_answers import KeptAnswer
 from gateway.web.problems import problem, status_of
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from gateway.call import Clock
     from gateway.fanout import FanOut
     from gateway.merge import Merged
-    from gateway.outcome import Outcome
     from gateway.plan import Plan
     from gateway.web.kept_answers import KeptAnswers
     from gateway.web.overload import InFlight
@@ -67,6 +66,7 @@ class DashboardEndpoint:
         self._kept = kept
         self._clock = clock
         self._now = now
+        self._no_timing = no_timing(fan_out.plan)
 
     async def __call__(
         self, scope: Scope, receive: Receive, send: Send, path: Sequence[tuple[str, str]]
@@ -84,7 +84,7 @@ class DashboardEndpoint:
         if not headers:
             kept = self._kept.get(key, self._now())
             if kept is not None:
-                await self._send(send, method, kept, if_none_match, b"")
+                await self._send(send, method, kept, if_none_match)
                 return
         if not self._in_flight.enter():
             busy = problem(503, "as many requests as fit are under way", retry_after=1)
@@ -133,17 +133,16 @@ class DashboardEndpoint:
             await self._required_failed(merged, scope, receive, send)
             return
         landed = [outcome for outcome in outcomes if outcome is not None]
-        answer = self._kept_answer(merged, landed, private=bool(headers))
+        answer = KeptAnswer(
+            merged.body,
+            etag(merged.body),
+            freshness(landed, complete=merged.complete),
+            server_timing(self.plan, landed),
+            private=bool(headers),
+        )
         if not headers:
-            self._kept.put(key, answer)
-        timing = server_timing(self.plan, landed)
-        await self._send(send, scope["method"], answer, if_none_match, timing)
-
-    def _kept_answer(
-        self, merged: Merged, outcomes: Sequence[Outcome], *, private: bool
-    ) -> KeptAnswer:
-        fresh = freshness(self.plan, outcomes, complete=merged.complete)
-        return KeptAnswer(merged.body, etag(merged.body), fresh, private=private)
+            self._kept.put(key, answer, self._no_timing)
+        await self._send(send, scope["method"], answer, if_none_match)
 
     async def _required_failed(
         self, merged: Merged, scope: Scope, receive: Receive, send: Send
@@ -176,18 +175,15 @@ class DashboardEndpoint:
         return if_none_match, {name: fields for name, fields in forwarded.items() if fields}
 
     async def _send(
-        self, send: Send, method: str, answer: KeptAnswer, if_none_match: bytes, timing: bytes
+        self, send: Send, method: str, answer: KeptAnswer, if_none_match: bytes
     ) -> None:
-        headers = [(b"etag", answer.etag), *answer.fields(self._now())]
-        if timing:
-            headers.append((b"server-timing", timing))
+        headers = answer.fields(self._now())
         body = answer.body
         status = 200
         if if_none_match and matches(if_none_match, answer.etag):
             status, body = 304, b""
         else:
-            headers.append(_JSON)
-            headers.append((b"content-length", b"%d" % len(body)))
+            headers = [*headers, _JSON, (b"content-length", b"%d" % len(body))]
             if method == "HEAD":
                 body = b""
         await send({"type": "http.response.start", "status": status, "headers": headers})

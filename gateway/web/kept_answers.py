@@ -17,26 +17,43 @@ _OVERHEAD = 1024  # key, header values and bookkeeping of one answer, in bytes
 
 
 class KeptAnswer:
-    """One answer: its bytes, its validator, its freshness."""
+    """One answer: its bytes, its validator, its freshness, its timings."""
 
-    __slots__ = ("_at", "_fields", "_private", "body", "etag", "freshness")
+    __slots__ = ("_at", "_fields", "_private", "body", "etag", "freshness", "timing")
 
     def __init__(
-        self, body: bytes, etag: bytes, freshness: Freshness, *, private: bool = False
+        self,
+        body: bytes,
+        etag: bytes,
+        freshness: Freshness,
+        timing: bytes,
+        *,
+        private: bool = False,
     ) -> None:
         self.body = body
         self.etag = etag
         self.freshness = freshness
+        self.timing = timing
         self._private = private
         self._at = -1
         self._fields: list[tuple[bytes, bytes]] = []
 
+    def again(self, timing: bytes) -> KeptAnswer:
+        """Return the answer as it is from now on: a hit."""
+        return KeptAnswer(
+            self.body, self.etag, self.freshness.as_hit(), timing, private=self._private
+        )
+
     def fields(self, now: float) -> list[tuple[bytes, bytes]]:
-        """Return the header fields of freshness; made once a second at most."""
+        """Return the header fields; made once a second at most."""
         second = int(now)
         if second != self._at:
             self._at = second
-            self._fields = self.freshness.fields(now, private=self._private)
+            self._fields = [
+                (b"etag", self.etag),
+                *self.freshness.fields(now, private=self._private),
+                (b"server-timing", self.timing),
+            ]
         return self._fields
 
 
@@ -72,8 +89,14 @@ class KeptAnswers:
         self._answers[key] = answer  # back in, as the most recently used
         return answer
 
-    def put(self, key: tuple[bytes, bytes], answer: KeptAnswer) -> None:
-        """Keep an answer that is complete and fresh; others are passed over."""
+    def put(self, key: tuple[bytes, bytes], answer: KeptAnswer, timing: bytes) -> None:
+        """Keep an answer that is complete and fresh; others are passed over.
+
+        Args:
+            key: what it answers.
+            answer: as it was made just now.
+            timing: what `Server-Timing` says when it is served again.
+        """
         fresh = answer.freshness
         if not fresh.complete or fresh.fresh_until is None:
             return
@@ -83,7 +106,7 @@ class KeptAnswers:
         before = self._answers.pop(key, None)
         if before is not None:
             self._bytes -= self._cost(key, before)
-        self._answers[key] = answer
+        self._answers[key] = answer.again(timing)
         self._bytes += cost
         while self._bytes > self._max_bytes:
             oldest = next(iter(self._answers))

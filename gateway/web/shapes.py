@@ -43,7 +43,9 @@ def selected(expression: str, schema: Mapping[str, Any] | None = None) -> Schema
     return _infer(jmespath.compile(expression).parsed, dict(schema or {}))
 
 
-def _infer(node: Mapping[str, Any], schema: Schema) -> Schema:
+def _infer(  # noqa: C901, PLR0911 - one branch for each kind of node
+    node: Mapping[str, Any], schema: Schema
+) -> Schema:
     kind, children = node["type"], node["children"]
     if kind in {"current", "identity"}:
         return schema
