@@ -5,8 +5,8 @@ from __future__ import annotations
 import hmac
 from typing import TYPE_CHECKING, Annotated, Self
 
-from fastapi import APIRouter, Depends, HTTPException
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 if TYPE_CHECKING:
@@ -51,11 +51,9 @@ class Purged(BaseModel):
 
 def router(token: str, store: Store, kept: KeptAnswers) -> APIRouter:
     """Return the route `POST /admin/purge`, for who has `token`."""
-    bearer = HTTPBearer(auto_error=False)
 
-    def authenticated(
-        given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
-    ) -> None:
+    async def authenticated(request: Request) -> None:
+        given = await HTTPBearer(auto_error=False)(request)
         # Compared in constant time, so that its beginning cannot be guessed letter by letter.
         if given is None or not hmac.compare_digest(given.credentials.encode(), token.encode()):
             raise HTTPException(401, "a bearer token is needed", {"www-authenticate": "Bearer"})

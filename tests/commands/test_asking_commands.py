@@ -1,0 +1,119 @@
+"""`check`, `explain`, `probe`, `schema` and `openapi`, run inside this process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from gateway.cli import app
+from gateway.cli import main as gateway_main
+from gateway.config.schema import json_schema
+from tests.commands.processes import free_port, gateway, running
+
+SHIPPED = str(Path(__file__).parents[2] / "config" / "gateway.yaml")
+RUNNER = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1"})
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    result = RUNNER.invoke(app(), arguments)
+    return result.exit_code, result.output
+
+
+def test_help_teaches_every_command() -> None:
+    code, text = run("--help")
+    assert code == 0
+    for command in ("demo", "run", "mock", "check", "explain", "probe", "purge", "schema",
+                    "openapi"):  # fmt: skip
+        assert command in text
+        assert run(command, "--help")[0] == 0
+
+
+def test_check_says_ok_and_tells_mistakes(tmp_path: Path) -> None:
+    code, text = run("check", SHIPPED)
+    assert code == 0
+    assert text.endswith("ok, 4 upstreams, 5 dashboards, 12 sections\n")
+    assert json.loads(run("check", SHIPPED, "--format", "json")[1]) == {"ok": True, "findings": []}
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("upstreams:\n  a: {base_url: nope}\ndashboards: 5\n")
+    code, text = run("check", str(bad))
+    assert code == 1
+    assert [line.split(": ")[0] for line in text.splitlines()] == [f"{bad}:2:17", f"{bad}:3:13"]
+    code, text = run("check", str(bad), "--format", "json")
+    findings = json.loads(text)["findings"]
+    assert (code, [(f["line"], f["column"]) for f in findings]) == (1, [(2, 17), (3, 13)])
+
+
+def test_explain_shows_the_graph() -> None:
+    code, text = run("explain", "/dashboard/7", "--config", SHIPPED)
+    assert code == 0
+    for words in ("user_dashboard", "user_id = 7", "deadline 3 s", "profile, posts", "after profile",
+                  "users /users/7", "at most 8 upstream calls"):  # fmt: skip
+        assert words in text
+    code, text = run("explain", "/weather", "--config", SHIPPED, "--format", "json")
+    assert json.loads(text)["waves"] == [["places"], ["weather"]]
+    assert run("explain", "/nope", "--config", SHIPPED)[0] == 1
+    assert run("explain", "/dashboard/abc", "--config", SHIPPED)[0] == 1
+
+
+def test_schema_and_openapi_are_printed() -> None:
+    assert json.loads(run("schema")[1]) == json_schema()
+    document = json.loads(run("openapi", "--config", SHIPPED)[1])
+    assert set(document["paths"]) >= {"/dashboard/{user_id}", "/weather/fastest"}
+
+
+PROBED = """
+upstreams:
+  users: {{base_url: "{url}"}}
+  weather: {{base_url: "{url}"}}
+  unused: {{base_url: "{url}"}}
+  gone: {{base_url: "http://127.0.0.1:{gone}"}}
+dashboards:
+  d:
+    path: /d/{{id}}
+    parameters:
+      id: {{type: integer, minimum: 3}}
+      city: {{type: array, default: [London]}}
+    sections:
+      user: {{get: "users:/users/{{id}}"}}
+      later: {{get: "users:/users/{{user.id}}"}}
+      place: {{for_each: "{{city}}", get: "weather:/v1/search?name={{item}}"}}
+      lost: {{get: "gone:/"}}
+"""
+
+
+def test_probe_calls_each_upstream_once(tmp_path: Path) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    config = tmp_path / "probed.yaml"
+    config.write_text(PROBED.format(url=url, gone=free_port()))
+    with running(f"{url}/healthz", "mock", "--port", str(port)):
+        code, text = run("probe", "--config", str(config))
+        rows = {line.split()[0]: line.split() for line in text.splitlines() if line.strip()}
+        assert code == 1
+        assert rows["users"][1:3] == ["/users/3", "200"]
+        assert rows["weather"][1:3] == ["/v1/search?name=London", "200"]
+        assert rows["unused"][1:3] == ["/", "200"]
+        assert rows["gone"][2] == "upstream_unreachable:"
+        whole = config.read_text().replace('      lost: {get: "gone:/"}\n', "")
+        config.write_text("\n".join(line for line in whole.splitlines() if "gone:" not in line))
+        assert run("probe", "--config", str(config))[0] == 0
+
+
+def test_a_broken_configuration_ends_with_its_findings(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("x: 1")
+    monkeypatch.setattr("sys.argv", ["gateway", "explain", "/", "--config", str(bad)])
+    with pytest.raises(SystemExit) as ended:
+        gateway_main()
+    assert ended.value.code == 1
+    assert f"{bad}:1:1: unknown key x" in capsys.readouterr().err
+
+
+def test_it_is_a_module_too() -> None:
+    assert "lowercase" not in gateway("--help").stdout
+    assert "demo" in gateway("--help").stdout

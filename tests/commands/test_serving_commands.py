@@ -1,0 +1,171 @@
+"""`demo`, `mock`, `run` and `purge` as processes of their own."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from tests.commands.processes import free_port, gateway, running
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DASHBOARDS = [
+    "/dashboard/1",
+    "/dashboard",
+    "/users/1/activity",
+    "/weather?city=London&city=Tokyo",
+    "/weather/fastest",
+]
+
+
+def get(url: str) -> httpx.Response:
+    return httpx.get(url, trust_env=False, timeout=20)
+
+
+def test_demo_serves_every_shipped_dashboard_with_all_sections_ok() -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with running(f"{url}/healthz", "demo", "--port", str(port)) as process:
+        for path in DASHBOARDS:
+            answer = get(url + path)
+            assert answer.status_code == 200
+            document = answer.json()
+            assert document["errors"] == []
+            assert document["meta"]["complete"] is True
+            assert {s["state"] for s in document["meta"]["sections"].values()} == {"ok"}
+        cities = get(f"{url}/weather?city=London&city=Nowhere&city=Tokyo").json()
+        assert cities["data"]["weather"]["Nowhere"] is None
+        assert cities["data"]["weather"]["London"]["temperature_2m"] is not None
+        assert cities["data"]["weather"]["Tokyo"]["temperature_2m"] is not None
+        assert [e["element"] for e in cities["errors"]] == ["Nowhere"]
+        assert get(f"{url}/dashboard/999").status_code == 404
+        assert get(f"{url}/dashboard/abc").status_code == 422
+        process.send_signal(signal.SIGINT)
+        printed, _ = process.communicate(timeout=15)
+    assert f"{url}/dashboard/1" in printed
+    assert "Traceback" not in printed
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("fail", "status", "state"), [("weather=1.0", 200, "failed"), ("users=1.0", 502, None)]
+)
+def test_demo_with_a_broken_upstream(fail: str, status: int, state: str | None) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with running(f"{url}/healthz", "demo", "--port", str(port), "--fail", fail):
+        answer = get(f"{url}/dashboard/1")
+    assert answer.status_code == status
+    document = answer.json()
+    if state:
+        assert document["data"]["weather"] is None
+        assert document["meta"]["sections"]["weather"]["state"] == state
+        assert [e["section"] for e in document["errors"]] == ["weather"]
+        assert document["meta"]["complete"] is False
+    else:
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert document["errors"][0]["section"] == "profile"
+
+
+def test_slow_upstreams_cost_the_longest_way_and_not_the_sum() -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    slow = [f"--latency={name}=200ms" for name in ("users", "posts", "weather")]
+    with running(f"{url}/healthz", "demo", "--port", str(port), *slow):
+        timing = get(f"{url}/dashboard/1").headers["server-timing"]
+    took = {part.split(";dur=")[0]: float(part.split(";dur=")[1]) for part in timing.split(", ")}
+    # The profile, then the weather; the posts beside. Not an assertion of speed: 600 would mean
+    # that sections wait for each other.
+    assert took["profile"] + took["weather"] < 550
+    assert took["posts"] < 350
+
+
+CONFIG = """
+upstreams:
+  up: {{base_url: "{mock}", cache: {{ttl: 1h}}}}
+dashboards:
+  one:
+    path: /one
+    tags: [t]
+    sections: {{user: {{get: "up:/users/1"}}}}
+"""
+
+
+def test_run_with_two_workers_and_purge(tmp_path: Path) -> None:
+    mock, port = free_port(), free_port()
+    url = f"http://127.0.0.1:{port}"
+    config = tmp_path / "own.yaml"
+    config.write_text(CONFIG.format(mock=f"http://127.0.0.1:{mock}"))
+    serve = ["run", "--config", str(config), "--port", str(port)]
+    with running(f"http://127.0.0.1:{mock}/healthz", "mock", "--port", str(mock)):
+        with running(f"{url}/healthz", *serve, "--workers", "2"):
+            assert get(f"{url}/one").json()["data"]["user"]["id"] == 1
+        token = {"GATEWAY_ADMIN_TOKEN": "s3cret"}
+        with running(f"{url}/healthz", *serve, **token, GATEWAY_LOG_FORMAT="json"):
+            first = get(f"{url}/one")
+            assert "hit" in get(f"{url}/one").headers["cache-status"]
+            for what in (["--dashboard", "one"], ["--upstream", "up"], ["--tag", "t"],
+                         ["--everything"]):  # fmt: skip
+                purged = gateway("purge", "--url", url, *what, **token)
+                assert (purged.returncode, purged.stdout) == (0, "1 processes were told\n")
+                assert "fwd=miss" in get(f"{url}/one").headers["cache-status"]
+                assert "hit" in get(f"{url}/one").headers["cache-status"]
+            assert gateway("purge", "--url", url, **token).returncode == 1
+            wrong = gateway("purge", "--url", url, "--everything", GATEWAY_ADMIN_TOKEN="other")
+            assert wrong.returncode == 1
+            assert "bearer token" in wrong.stderr
+            assert first.json()["data"] == get(f"{url}/one").json()["data"]
+    assert gateway("purge", "--everything").returncode == 1
+    assert gateway("purge", "--url", url, "--everything", **token).returncode == 1
+
+
+def test_a_request_under_way_is_finished_when_the_process_is_told_to_end(tmp_path: Path) -> None:
+    mock, port = free_port(), free_port()
+    url = f"http://127.0.0.1:{port}"
+    config = tmp_path / "own.yaml"
+    config.write_text(CONFIG.format(mock=f"http://127.0.0.1:{mock}"))
+    asking = ["mock", "--port", str(mock), "--latency", "users=1s"]
+    with (
+        running(f"http://127.0.0.1:{mock}/healthz", *asking),
+        running(f"{url}/healthz", "run", "--config", str(config), "--port", str(port)) as process,
+        concurrent.futures.ThreadPoolExecutor(1) as pool,
+    ):
+        answer = pool.submit(get, f"{url}/one")
+        time.sleep(0.5)
+        process.send_signal(signal.SIGTERM)
+        assert answer.result(20).json()["data"]["user"]["id"] == 1
+        assert process.wait(15) in {0, -signal.SIGTERM}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "said"),
+    [
+        (["run", "--config", "no/such.yaml"], {}, "no/such.yaml:1:1: cannot be read"),
+        (["run"], {"GATEWAY_PORT": "x"}, "GATEWAY_PORT"),
+        (["mock", "--fail", "nope=1"], {}, "nope"),
+        (["demo", "--latency", "users=soon"], {}, "soon"),
+    ],
+)
+def test_what_cannot_be_served_is_told(
+    arguments: list[str], environment: dict[str, str], said: str
+) -> None:
+    ended = gateway(*arguments, **environment)
+    assert ended.returncode != 0
+    assert said in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_taken_port_is_told() -> None:
+    port = free_port()
+    with running(f"http://127.0.0.1:{port}/healthz", "mock", "--port", str(port)):
+        ended = gateway("mock", "--port", str(port))
+    assert ended.returncode == 1
+    assert "cannot listen" in ended.stdout
+
+
