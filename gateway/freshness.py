@@ -15,6 +15,7 @@ from enum import Enum, StrEnum
 from math import log
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import orjson
 from pydantic import Discriminator, Field, Tag
 
 from gateway.cache_control import (
@@ -105,7 +106,7 @@ class CacheState(StrEnum):
     PASS = "pass"  # noqa: S105 - no password
     """Asked for and not to be kept: `fwd=miss`."""
     COLLAPSED = "collapsed"
-    """Shared the request of another caller: `fwd=miss; collapsed`."""
+    """Shared the request of another caller: `fwd=miss; collapsed`. Set by the layer `collapse`."""
 
 
 def marked(response: Response, state: CacheState) -> Response:
@@ -284,7 +285,7 @@ def keep(
     fresh_until = now + windows.fresh * (1.0 - policy.jitter * random())
     entry = Entry(
         key,
-        response.body or b"null",  # 204 has no payload, its value is null
+        response.body or orjson.dumps(response.value),  # 204 has no payload, its value is null
         response.value,
         status=response.status,
         stored_at=now,

@@ -81,7 +81,7 @@ class _Cached:
     """A call behind the cache."""
 
     __slots__ = (
-        "call", "events", "fetching", "key_of", "now", "peek", "policy", "purges", "random",
+        "call", "events", "key_of", "now", "peek", "policy", "purges", "random",
         "refreshes", "store", "tag", "upstream",
     )  # fmt: skip
 
@@ -109,7 +109,6 @@ class _Cached:
         self.events = events
         self.now = now
         self.random = random
-        self.fetching: set[str] = set()
 
     async def answer(self, request: Request) -> Response:
         policy = request.cache
@@ -125,10 +124,10 @@ class _Cached:
             entry.mark < self.purges.latest
             and self.purges.cover(entry.mark, self.tag, key, request.tags)
         ):
-            return await self.fetch(key, request, None)
+            return await self.fetch(request, None)
         decision = decide(entry, self.now(), policy.early_refresh, self.random)
         if decision is Decision.FETCH:
-            return await self.fetch(key, request, entry)
+            return await self.fetch(request, entry)
         if decision is not Decision.HIT:
             self.refreshes.start(key, self.call, request, self.upstream)
         if decision is Decision.STALE:
@@ -138,10 +137,8 @@ class _Cached:
             self.tell(request, CacheState.HIT)
         return entry.serve(self.upstream)
 
-    async def fetch(self, key: str, request: Request, entry: Entry | None) -> Response:
+    async def fetch(self, request: Request, entry: Entry | None) -> Response:
         """Ask further down; where that fails, `entry` may stand in."""
-        joined = key in self.fetching
-        self.fetching.add(key)
         try:
             response = await self.call(request)
         except CallError as error:
@@ -150,12 +147,7 @@ class _Cached:
                 raise
             self.tell(request, CacheState.STALE)
             return entry.serve_stale(self.upstream, error)
-        finally:
-            if not joined:
-                self.fetching.discard(key)
-        if joined:
-            response = marked(response, CacheState.COLLAPSED)
-        elif entry is not None and response.cache == CacheState.MISS:
+        if entry is not None and response.cache == CacheState.MISS:
             response = marked(response, CacheState.EXPIRED)
         self.tell(request, response.cache)
         return response

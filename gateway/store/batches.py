@@ -6,6 +6,8 @@ import logging
 from asyncio import Future, Task, get_running_loop, wait
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from gateway.store.patience import end
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
@@ -85,10 +87,7 @@ class Batches(Generic[Item, Result]):
         """Cancel what is running; what waits comes to nothing."""
         waiting, self._waiting = self._waiting, []
         self._settle(waiting, ())
-        for task in self._running:
-            task.cancel()
-        if self._running:
-            await wait(self._running)
+        await end(self._running)
 
     def _start(self) -> None:
         self._scheduled = False

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from gateway.store.patience import patiently
+from gateway.store.patience import end, patiently
 from gateway.store.seam import StoreChange
 
 if TYPE_CHECKING:
@@ -79,8 +79,7 @@ class Circuit:
         """Stop probing."""
         self.up = False
         if self._prober is not None:
-            self._prober.cancel()
-            await asyncio.wait([self._prober])
+            await end([self._prober])
 
     def _keep_probing(self) -> None:
         self._prober = asyncio.get_running_loop().create_task(self._recover())

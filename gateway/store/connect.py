@@ -1,8 +1,9 @@
 """From a URL to a client of redis-py: single node, Sentinel or Cluster, with our idea of patience.
 
 redis-py's own defaults (10 retries, 5 s timeouts) turn a dead server into seconds of waiting; here
-nothing is retried, and the time an operation may take is measured by `patience`. The socket
-timeouts given here only end connections that nobody waits for any more.
+nothing is retried, and the time an operation may take is measured by `patience`. Sockets have no
+timeout of their own: redis-py would send each command within an `asyncio.wait_for`, which costs a
+task and loses cancellations. Only Sentinels have one, so that a silent one is followed by the next.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ _PORT = 6379
 _SENTINEL_PORT = 26379
 _CONNECTIONS = 8
 _POOL_WAIT = 0.02
-_SOCKET: dict[str, Any] = {"socket_connect_timeout": 1.0, "socket_timeout": 5.0}
+_SOCKET: dict[str, Any] = {"socket_connect_timeout": 1.0, "socket_timeout": None}
+_SENTINEL_SOCKET = {"socket_connect_timeout": 0.2, "socket_timeout": 0.2}
 
 
 def connector(url: str) -> Callable[[], Client]:
@@ -75,7 +77,7 @@ def _sentinel(parts: SplitResult, *, tls: bool) -> Callable[[], Client]:
 
     def connect() -> Client:
         sentinel = Sentinel(  # type: ignore[no-untyped-call]
-            hosts, sentinel_kwargs={**_SOCKET, "retry": _no_retry(), "ssl": tls}
+            hosts, sentinel_kwargs={**_SENTINEL_SOCKET, "retry": _no_retry(), "ssl": tls}
         )
         return sentinel.master_for(
             service, max_connections=_CONNECTIONS, retry=_no_retry(), **options

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
 
+from gateway.store.patience import end
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -34,39 +36,36 @@ class Watch:
         sleep: waits between looks.
     """
 
-    __slots__ = ("_look", "_purges", "_sleep", "_task")
+    __slots__ = ("_look", "_purges", "_sleep", "_store", "_task")
 
     def __init__(self, purges: Purges, look: Callable[[], Awaitable[None]], sleep: Sleep) -> None:
         self._purges = purges
         self._look = look
         self._sleep = sleep
+        self._store: ByteStore | None = None
         self._task: asyncio.Task[None] | None = None
 
     def start(self, store: ByteStore) -> None:
         """Listen through `store` from now on, and through no other."""
-        self.stop()
-        # redis-py's Cluster client subscribes to one node, and loses it with that node.
-        work = self._poll() if store.clustered else self._listen(store)
-        self._task = asyncio.get_running_loop().create_task(work)
-
-    def stop(self) -> None:
-        """Listen no longer."""
         if self._task is not None:
             self._task.cancel()
+        self._store = store  # a cancellation may be lost: the old task looks at this too
+        # redis-py's Cluster client subscribes to one node, and loses it with that node.
+        work = self._poll(store) if store.clustered else self._listen(store)
+        self._task = asyncio.get_running_loop().create_task(work)
 
     async def aclose(self) -> None:
         """Listen no longer, and wait until that is so."""
-        self.stop()
         if self._task is not None:
-            await asyncio.wait([self._task])
+            await end([self._task])
 
     async def _listen(self, store: ByteStore) -> None:
-        while True:
+        while self._store is store:
             pubsub = store.client.pubsub()
             try:
                 await pubsub.subscribe(store.channel)
                 await self._look()  # once subscribed, so that nothing falls between
-                while True:
+                while self._store is store:
                     message = await pubsub.get_message(
                         ignore_subscribe_messages=True, timeout=_LOOK_AGAIN
                     )
@@ -79,8 +78,8 @@ class Watch:
             finally:
                 await pubsub.aclose()
 
-    async def _poll(self) -> None:
-        while True:
+    async def _poll(self, store: ByteStore) -> None:
+        while self._store is store:
             await self._look()
             await self._sleep(_WITHOUT_MESSAGES)
 
