@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pytest
+import respx
+
+from tests.serving import application, asked
+
+TEXT = """
+upstreams: {a: {base_url: http://a.test, cache: {ttl: 1h, jitter: 0, early_refresh: 0}}, b: {base_url: http://b.test}}
+dashboards:
+  d: {path: /d, tags: [t], sections: {x: {get: "a:/x"}}}
+  e: {path: /e, sections: {x: {get: "a:/y"}}}
+"""
+TOKEN = {"authorization": "Bearer s3cret"}
+
+
+@respx.mock
+@pytest.mark.parametrize(
+    ("what", "again"),
+    [
+        ({"dashboard": "d"}, {"/d"}),
+        ({"dashboard": "e"}, {"/e"}),
+        ({"tag": "t"}, {"/d"}),
+        ({"upstream": "a"}, {"/d", "/e"}),
+        ({"upstream": "b"}, set()),
+        ({"everything": True}, {"/d", "/e"}),
+    ],
+)
+async def test_what_is_purged_is_asked_for_again(what: dict[str, object], again: set[str]) -> None:
+    routes = {
+        "/d": respx.get("http://a.test/x").respond(json=1),
+        "/e": respx.get("http://a.test/y").respond(json=2),
+    }
+    async with asked(application(TEXT, admin_token="s3cret")) as client:
+        for path in routes:
+            await client.get(path)
+            await client.get(path)
+        assert [route.call_count for route in routes.values()] == [1, 1]
+        answer = await client.post("/admin/purge", json=what, headers=TOKEN)
+        assert (answer.status_code, answer.json()) == (200, {"processes": 1})
+        for path in routes:
+            await client.get(path)
+    assert {path for path, route in routes.items() if route.call_count == 2} == again
+
+
+@pytest.mark.parametrize("body", [{}, {"tag": "a", "upstream": "b"}, {"nope": 1}, {"tag": ""}, []])
+async def test_what_is_no_purge_is_refused(body: object) -> None:
+    async with asked(application(TEXT, admin_token="s3cret")) as client:
+        answer = await client.post("/admin/purge", json=body, headers=TOKEN)
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["invalid_parameters"]
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {"authorization": "Bearer other"}, {"authorization": "Basic s3cret"}]
+)
+async def test_nobody_purges_without_the_token(headers: dict[str, str]) -> None:
+    async with asked(application(TEXT, admin_token="s3cret")) as client:
+        answer = await client.post("/admin/purge", json={"everything": True}, headers=headers)
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_without_a_token_there_is_no_such_endpoint() -> None:
+    async with asked(application(TEXT)) as client:
+        answer = await client.post("/admin/purge", json={"everything": True}, headers=TOKEN)
+    assert answer.status_code == 404
