@@ -68,7 +68,8 @@ def pointed_at(loaded: Loaded, url: str) -> Loaded:
 
 
 async def _serve(host: str, port: int, knobs: Knobs) -> None:
-    settings = Settings.read({"host": host, "port": port, "redis_url": None})
+    quiet = {"host": host, "port": port, "redis_url": None, "log_level": "warning"}
+    settings = Settings.read(quiet)
     async with MockServer(create_mock_app(knobs), port=0) as upstreams:
         app = create_app(pointed_at(load(shipped()), upstreams.url), settings)
         options = uvicorn_options(settings) | {"loop": "none"}
