@@ -114,7 +114,7 @@ def _answer(plan: Plan) -> Schema:
     shown = [section for section in plan.sections if not section.hidden]
     return _object(
         {
-            "data": _object({s.name: _section(s) for s in shown}, additionalProperties=False),
+            "data": _object({s.name: _section(plan, s) for s in shown}, additionalProperties=False),
             "errors": {"type": "array", "items": _reference("SectionError")},
             "meta": _object(
                 {
@@ -133,15 +133,11 @@ def _answer(plan: Plan) -> Schema:
     )
 
 
-def _section(section: Section) -> Schema:
+def _section(plan: Plan, section: Section) -> Schema:
     schema = _one(section)
     if section.for_each is not None:
-        key = section.config.for_each
         element = nullable(schema)
-        keyed = not isinstance(key, str) and key is not None and key.key is not None
-        if section.for_each.flows_from is not None:
-            schema = {"description": "As the list it follows: by key, or in order"}
-        elif keyed:
+        if _is_keyed(plan, section):
             schema = {"type": "object", "additionalProperties": element or True}
         else:
             schema = {"type": "array"} | ({"items": element} if element else {})
@@ -152,6 +148,14 @@ def _section(section: Section) -> Schema:
     if section.config.description:
         schema = {**schema, "description": section.config.description}
     return schema
+
+
+def _is_keyed(plan: Plan, section: Section) -> bool:
+    """Whether a list's result is an object by key; who follows another list takes its keys."""
+    spec = section.for_each
+    while spec is not None and spec.flows_from is not None:
+        spec = plan.sections[spec.flows_from].for_each
+    return spec is not None and spec.key is not None
 
 
 def _one(section: Section) -> Schema:
