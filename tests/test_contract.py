@@ -53,6 +53,8 @@ def contract() -> Iterator[object]:
         thread.join(20)
 
 
+# schemathesis itself uses `random` where hypothesis would rather have a strategy.
+@pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisDeprecationWarning")
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
 @pytest.mark.parametrize("operation_id", OPERATIONS)
 def test_every_answer_is_as_documented(
