@@ -66,13 +66,14 @@ def _finding(error: dict[str, Any], model: type[BaseModel], path: Location, at: 
         return Finding(f"unknown key {path[-1]}{suggest(str(path[-1]), known)}", location, at_key=True)
     if kind == "missing":
         return Finding(f"{path[-1]} is missing", location[:-1], at_key=True)
+    about_key = error["loc"][-1:] == ("[key]",)
     if kind == "value_error":
-        return Finding(str(error["ctx"]["error"]), location)
+        return Finding(str(error["ctx"]["error"]), location, at_key=about_key)
     message = str(error["msg"]).replace("Input should be ", "should be ")
     message = message.replace(" after validation", "").replace("Dictionary", "Mapping")
     if kind in {"model_type", "dict_type"}:
         message = "should be a mapping"
-    if kind == "string_pattern_mismatch" and error["loc"][-1] == "[key]":
+    if kind == "string_pattern_mismatch" and about_key:
         return Finding("a name has letters, digits and _ only, no digit first", location, at_key=True)
     return Finding(message[:1].lower() + message[1:], location)
 
