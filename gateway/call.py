@@ -1,4 +1,4 @@
-"""The seam of the gateway: a Call is `async (Request) -> Response`, a Layer is a Call around a Call.
+"""The seam: a Call is `async (Request) -> Response`, a Layer is a Call around a Call.
 
 The idea is Finagle's Service/Filter and tower's Service/Layer: whatever happens to an upstream call
 (caching, retrying, limiting ...) is one small function around the next one, and `stack` puts them
@@ -23,7 +23,7 @@ Sleep = Callable[[float], Awaitable[None]]
 
 
 class Deadline:
-    """The moment, in seconds of the monotonic clock, at which the whole request must be answered."""
+    """The moment (monotonic seconds) at which the whole request must be answered."""
 
     __slots__ = ("at",)
 
@@ -185,7 +185,7 @@ Layer = Callable[[Call], Call]
 
 
 def stack(call: Call, *layers: Layer | None) -> Call:
-    """Put `layers` around `call`, outermost first; a layer that is off is `None` and costs nothing."""
+    """Put `layers` around `call`, outermost first; one that is off is `None` and costs nothing."""
     for layer in reversed(layers):
         if layer is not None:
             call = layer(call)

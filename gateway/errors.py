@@ -186,7 +186,7 @@ class UpstreamStatus(Failed):
 
 
 class UpstreamPayload(Failed):
-    """The upstream's answer is not what it must be: not JSON, too large, too deep, off its schema."""
+    """The upstream's answer is not let in: not JSON, too large, too deep, off its schema."""
 
     code = ErrorCode.UPSTREAM_PAYLOAD
 

@@ -133,5 +133,5 @@ class Events:
         for listener in self._listeners:
             try:
                 listener(event)
-            except Exception:  # noqa: BLE001 - whatever an observer does wrong, the call goes on
+            except Exception:
                 _log.exception("an event listener raised on %r", event)

@@ -1,12 +1,13 @@
 """What one request would do: the plan in words, calls nothing.
 
-Pure: from a loaded configuration and a path to an `Explanation`, which is data; the command prints it.
+Pure: from a loaded configuration and a path to an `Explanation`, which is data.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, unquote
 
 from gateway.errors import CallError, GatewayError
 from gateway.parameter import InvalidParameterError
@@ -38,7 +39,7 @@ class Step:
         calls: `upstream target` of each source; targets that need another section's value show
             their template.
         most_calls: requests it can make at worst, retries counted.
-        slowest: seconds it can take at worst by its upstreams' timeouts, those it waits for included.
+        slowest: seconds that it can take by its upstreams' timeouts and those it waits for.
         cache: its freshness, in words.
         notes: required, hidden, fallback, when ...
     """
@@ -140,12 +141,14 @@ def _find(loaded: Loaded, path: str) -> tuple[Plan, dict[str, str]]:
 
 def _scope(plan: Plan, texts: Mapping[str, str], query: str) -> dict[str, Any]:
     """Return the parameters that are known; a declared path knows none."""
-    from urllib.parse import parse_qs, unquote  # noqa: PLC0415 - only here
-
     given = parse_qs(query, keep_blank_values=True)
     scope: dict[str, Any] = {}
     for parameter in plan.parameters:
-        found = [unquote(texts[parameter.name])] if parameter.name in texts else given.get(parameter.name)
+        found = (
+            [unquote(texts[parameter.name])]
+            if parameter.name in texts
+            else given.get(parameter.name)
+        )
         try:
             if found:
                 scope[parameter.name] = parameter.read(found)
@@ -176,8 +179,12 @@ def _in_order(plan: Plan) -> list[Section]:
     return ordered
 
 
+def _attempts(upstream: UpstreamConfig) -> int:
+    return upstream.retry.attempts if upstream.retry else 1
+
+
 def _patience(upstream: UpstreamConfig) -> float:
-    attempts = upstream.retry.attempts if upstream.retry else 1
+    attempts = _attempts(upstream)
     pauses = upstream.retry.cap * (attempts - 1) if upstream.retry else 0.0
     return upstream.timeout * attempts + pauses
 
@@ -189,14 +196,13 @@ def _step(
     upstreams: Mapping[str, UpstreamConfig],
     slowest: float,
 ) -> Step:
-    attempts = sum(
-        upstreams[s.upstream].retry.attempts if upstreams[s.upstream].retry else 1  # type: ignore[union-attr]
-        for s in section.sources
-    )
+    attempts = sum(_attempts(upstreams[source.upstream]) for source in section.sources)
     return Step(
         name=section.name,
         starts=_starts(plan, section),
-        calls=tuple(_call(section, source.upstream, source.template, scope) for source in section.sources),
+        calls=tuple(
+            _call(section, source.upstream, source.template, scope) for source in section.sources
+        ),
         most_calls=attempts * _elements(section, scope),
         slowest=slowest,
         cache=_cache(section, upstreams),
@@ -254,5 +260,7 @@ def _notes(section: Section) -> list[str]:
     if len(section.sources) > 1:
         notes.append("race: the first good answer wins")
     if section.for_each is not None:
-        notes.append(f"{section.for_each.concurrency} elements at a time, {section.for_each.limit} at most")
+        notes.append(
+            f"{section.for_each.concurrency} elements at a time, {section.for_each.limit} at most"
+        )
     return notes

@@ -126,7 +126,7 @@ class Walk:
             outcome = Outcome.failed(error)
         except asyncio.CancelledError:
             raise
-        except BaseException as bug:  # noqa: BLE001 - handed to whoever awaits the walk
+        except BaseException as bug:
             if not self.done.done():
                 self.done.set_exception(bug)
             return

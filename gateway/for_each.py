@@ -74,7 +74,7 @@ async def run(walk: Walk, section: Section, spec: ForEach) -> Outcome:
     for future, outcome in zip(landing, outcomes, strict=False):
         if not future.done():
             future.set_result(outcome)
-    return _together(section, spec, keys, outcomes, keyed=keyed, beyond=beyond)
+    return _together(spec, keys, outcomes, keyed=keyed, beyond=beyond)
 
 
 async def _follow(walk: Walk, section: Section, spec: ForEach, leader: int) -> Outcome:
@@ -107,7 +107,7 @@ async def _follow(walk: Walk, section: Section, spec: ForEach, leader: int) -> O
     outcomes = await _all(walk, [element(number) for number in range(count)])
     keys = elements.keys[:count]
     beyond = elements.beyond + len(elements.landing) - count
-    return _together(section, spec, keys, outcomes, keyed=elements.keyed, beyond=beyond)
+    return _together(spec, keys, outcomes, keyed=elements.keyed, beyond=beyond)
 
 
 def _items(walk: Walk, spec: ForEach) -> tuple[list[Any], int]:
@@ -256,7 +256,6 @@ async def _all(walk: Walk, coroutines: list[Coroutine[Any, Any, T]]) -> list[T]:
 
 
 def _together(
-    section: Section,
     spec: ForEach,
     keys: list[str | int],
     outcomes: list[Outcome],

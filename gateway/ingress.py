@@ -123,9 +123,9 @@ class Ingress:
         if body.count(b"[") + body.count(b"{") > limit and _deeper_than(value, limit):
             raise self._bad(f"more than {limit} levels deep")
         if self._schema is not None and not self._schema.is_valid(value):
-            error = next(iter(self._schema.iter_errors(value)))
-            where = "/".join(str(step) for step in error.instance_path)
-            raise self._bad(f"does not meet its schema at /{where}: {_short(error.message)}")
+            wrong = next(iter(self._schema.iter_errors(value)))
+            where = "/".join(str(step) for step in wrong.instance_path)
+            raise self._bad(f"does not meet its schema at /{where}: {_short(wrong.message)}")
         return value
 
     def _bad(self, detail: str) -> UpstreamPayload:

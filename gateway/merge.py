@@ -1,8 +1,8 @@
 """The merge: outcomes to one document. Pure, no await.
 
-Sections keep the order of their declaration, and nothing in the document changes from one identical
-answer to the next: how long it took, what the cache did and how old things are is for header fields.
-So the same upstream answers always give the same bytes.
+Sections keep the order of their declaration, and nothing in the document changes from one
+identical answer to the next: how long it took, what the cache did and how old things are is for
+header fields. So the same upstream answers always give the same bytes.
 """
 
 from __future__ import annotations

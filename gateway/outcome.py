@@ -1,6 +1,6 @@
 """What a section came to: its value, its state, and why.
 
-Provenance is data here; how it is written into bodies and header fields is decided in `gateway.web`.
+Provenance is data here; how it is written into header fields is decided in `gateway.web`.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ def compile_parameter(name: str, schema: Mapping[str, Any], *, in_path: bool) ->
     is_array = kind == "array"
     items = schema.get("items", {"type": "string"}) if is_array else schema
     item_kind = items.get("type") if isinstance(items, dict) else None
-    if item_kind not in _CONVERT:
+    if not isinstance(item_kind, str) or item_kind not in _CONVERT:
         what = "`type` of its items" if is_array else "`type`"
         raise ParameterError(f"{what} is one of string, integer, number, boolean"
                              + ("" if is_array else ", array"))  # fmt: skip
@@ -140,8 +140,8 @@ def compile_parameter(name: str, schema: Mapping[str, Any], *, in_path: bool) ->
     if in_path and ("default" in schema or not required):
         raise ParameterError("a parameter in the path is always given; it has no default")
     if "default" in schema and not validator.is_valid(schema["default"]):
-        error = next(iter(validator.iter_errors(schema["default"])))
-        raise ParameterError(f"the default does not meet the schema: {error.message}", ("default",))
+        wrong = next(iter(validator.iter_errors(schema["default"])))
+        raise ParameterError(f"the default does not meet the schema: {wrong.message}", ("default",))
     return Parameter(
         name=name,
         schema=schema,

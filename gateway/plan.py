@@ -1,7 +1,8 @@
 """From a declared dashboard to its Plan: the graph of sections, inferred from their references.
 
-Pure: no I/O, no clock. Everything that can be known before a request comes is worked out here, once:
-references are compiled, dependencies inferred, cycles refused, parameters sorted by where they stand.
+Pure: no I/O, no clock. Everything that can be known before a request comes is worked out here,
+once: references are compiled, dependencies inferred, cycles refused, parameters sorted by where
+they stand.
 """
 
 from __future__ import annotations
@@ -364,9 +365,11 @@ class _Compiler:
         elif root not in self.declared:
             known = self.names | ({element} if element else set())
             self.refuse(
-                f"{{{reference.text}}}: {root} is no parameter and no section{suggest(root, known)}",
-                *at, offset=reference.offset,
-            )  # fmt: skip
+                f"{{{reference.text}}}: {root} is no parameter and no section"
+                f"{suggest(root, known)}",
+                *at,
+                offset=reference.offset,
+            )
 
     def for_each(
         self, index: int, config: SectionConfig, at: tuple[str | int, ...]

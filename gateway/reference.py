@@ -147,17 +147,14 @@ def _walk(root: str, steps: tuple[str | int, ...]) -> Callable[[Scope], Any]:
     def find(scope: Scope) -> Any:
         value = scope.get(root)
         for step in steps:
-            if type(step) is str:
+            if isinstance(step, str):
                 if type(value) is not dict:
                     return None
                 value = value.get(step)
             else:
-                if type(value) is not list:
+                if type(value) is not list or not -len(value) <= step < len(value):
                     return None
-                try:
-                    value = value[step]
-                except IndexError:
-                    return None
+                value = value[step]
         return value
 
     return find
@@ -318,7 +315,7 @@ def _segment(segment: tuple[str | Reference, ...]) -> Callable[[Scope], str]:
     def render(scope: Scope) -> str:
         text = "".join(
             [
-                part if type(part) is str else _encode(part.find(scope), part)  # type: ignore[union-attr, arg-type]
+                part if type(part) is str else _encode(part.find(scope), part)  # type: ignore[arg-type]
                 for part in segment
             ]
         )
@@ -332,9 +329,9 @@ def _segment(segment: tuple[str | Reference, ...]) -> Callable[[Scope], str]:
 
 def _pair(pair: Pair) -> Callable[[Scope], str]:
     value = pair.value
-    if value is not None and len(value) == 1 and isinstance(value[0], Reference):
-        if all(isinstance(p, str) for p in pair.name):
-            return _single(f"&{''.join(map(str, pair.name))}=", value[0])
+    lone = value[0] if value is not None and len(value) == 1 else None
+    if isinstance(lone, Reference) and all(isinstance(p, str) for p in pair.name):
+        return _single(f"&{''.join(map(str, pair.name))}=", lone)
     parts: tuple[str | Reference, ...] = ("&", *pair.name)
     if value is not None:
         parts = (*parts, "=", *value)
@@ -342,7 +339,7 @@ def _pair(pair: Pair) -> Callable[[Scope], str]:
     def render(scope: Scope) -> str:
         return "".join(
             [
-                part if type(part) is str else _encode(part.find(scope), part)  # type: ignore[union-attr, arg-type]
+                part if type(part) is str else _encode(part.find(scope), part)  # type: ignore[arg-type]
                 for part in parts
             ]
         )

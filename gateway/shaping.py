@@ -49,4 +49,4 @@ def is_true(value: Any) -> bool:
 
     Empty list, object and string, false and null are false; the number 0 is true.
     """
-    return not (value is None or value is False or value == "" or value == [] or value == {})
+    return not (value is None or value is False or value in ("", [], {}))

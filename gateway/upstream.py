@@ -166,9 +166,7 @@ def open_upstream(
     return Upstream(name, call, stack(wire, patience), forward, flights, exchanges)
 
 
-def _wire(
-    name: str, config: UpstreamConfig, shared: Shared
-) -> tuple[Call, tuple[Exchange, ...]]:
+def _wire(name: str, config: UpstreamConfig, shared: Shared) -> tuple[Call, tuple[Exchange, ...]]:
     """Return the innermost Call and the transports that it uses."""
     bounds = Bounds(max_body=config.max_body, max_inflated=config.max_body)
     tls = TlsOptions(
@@ -206,9 +204,7 @@ def _wire(
         schema=compile_schema(config.answer) if config.answer is not None else None,
         now=shared.now,
     )
-    call = http_call(
-        native, origin, ingress, upstream=name, prefix=parts.path, mocked=stock
-    )
+    call = http_call(native, origin, ingress, upstream=name, prefix=parts.path, mocked=stock)
     return call, tuple({id(e): e for e in (native, stock)}.values())
 
 

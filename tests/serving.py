@@ -41,7 +41,7 @@ async def served(app: Any) -> AsyncIterator[str]:
         app, port=0, lifespan="on", log_config=None, access_log=False, timeout_graceful_shutdown=2
     )
     server = uvicorn.Server(config)
-    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined,method-assign]
+    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     running = asyncio.create_task(server._serve())
     try:
         while not server.started:

@@ -55,7 +55,13 @@ def test_several_lines_are_one_list() -> None:
 
 @pytest.mark.parametrize(
     ("text", "forbids"),
-    [("no-store", True), ("private", True), ('private="x"', True), ("no-cache", False), ("", False)],
+    [
+        ("no-store", True),
+        ("private", True),
+        ('private="x"', True),
+        ("no-cache", False),
+        ("", False),
+    ],
 )
 def test_what_forbids_keeping(text: str, forbids: bool) -> None:
     assert forbids_keeping(parse_cache_control(text)) is forbids

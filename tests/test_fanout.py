@@ -64,9 +64,7 @@ def test_ten_independent_sections_take_as_long_as_one() -> None:
 
 
 def test_a_failed_section_kills_no_sibling_and_fails_its_dependents() -> None:
-    upstreams = Upstreams(
-        after(0.1, lambda r: user(r) if "weather" not in r.target else None)
-    )
+    upstreams = Upstreams(after(0.1, lambda r: user(r) if "weather" not in r.target else None))
 
     async def answer(request: Request) -> Any:
         if request.target == "/users/1":
@@ -201,7 +199,9 @@ def test_a_fallback_stands_in_and_can_be_referred_to() -> None:
 
 
 def test_a_select_that_does_not_fit_is_a_payload_error() -> None:
-    strange = plan('s: {get: "a:/s", select: "length(@)"}\nw: {get: "a:/s", when: "length(s) > `0`"}')
+    strange = plan(
+        's: {get: "a:/s", select: "length(@)"}\nw: {get: "a:/s", when: "length(s) > `0`"}'
+    )
     result = run(walked(strange, Upstreams(after(0, 5))))
     assert result.codes("s") == ["upstream_payload"]
     assert result.outcomes["s"].faults[0].error.upstream == "a"

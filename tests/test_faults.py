@@ -162,7 +162,9 @@ async def test_no_such_name() -> None:
         ({"name": "elsewhere.test"}, "upstream_unreachable"),
     ],
 )
-async def test_certificates(tmp_path: Path, certificate: dict[str, object], code: str | None) -> None:
+async def test_certificates(
+    tmp_path: Path, certificate: dict[str, object], code: str | None
+) -> None:
     authority = Authority()
     ca = tmp_path / "ca.pem"
     ca.write_bytes(authority.pem())
@@ -203,7 +205,9 @@ async def test_the_race_of_a_closed_keep_alive_connection_is_nobodys_error() -> 
 
 
 async def test_no_cookie_is_ever_replayed() -> None:
-    cookie = answer(body=b"{}", headers=[("set-cookie", "sid=1"), ("content-type", "application/json")])
+    cookie = answer(
+        body=b"{}", headers=[("set-cookie", "sid=1"), ("content-type", "application/json")]
+    )
     async with FaultServer({"/bad": whole(cookie), "/good": whole(GOOD)}) as server:
         async with asked(application(dashboard(server.url, server.url))) as client:
             answers = [await client.get("/d") for _ in range(3)]
@@ -213,7 +217,9 @@ async def test_no_cookie_is_ever_replayed() -> None:
 
 async def test_one_upstream_that_hangs_with_all_its_permits_taken_slows_nobody() -> None:
     async with FaultServer({"/bad": hang(), "/good": whole(GOOD)}) as server:
-        text = dashboard(server.url, server.url).replace("max_body: 1MiB", "concurrency: 2, queue: 4")
+        text = dashboard(server.url, server.url).replace(
+            "max_body: 1MiB", "concurrency: 2, queue: 4"
+        )
         text = text.rstrip() + '\n      g: {path: /g, sections: {good: {get: "good:/good"}}}\n'
         async with asked(application(text)) as client:
             hanging = [asyncio.create_task(client.get("/d")) for _ in range(20)]

@@ -64,9 +64,7 @@ def refuse(request: Request, *refused: int) -> int:
 
 
 def test_each_element_fails_alone() -> None:
-    keyed = plan(
-        'x: {for_each: {in: "{ids}", key: "@"}, get: "a:/x/{item}"}', parameters=IDS
-    )
+    keyed = plan('x: {for_each: {in: "{ids}", key: "@"}, get: "a:/x/{item}"}', parameters=IDS)
     result = run(walked(keyed, Upstreams(after(0, lambda r: refuse(r, 2))), ids=[1, 2, 3]))
     assert result.data("x") == {"1": 1, "2": None, "3": 3}
     assert result.state("x") == "ok"
@@ -88,9 +86,7 @@ def test_when_all_elements_fail_so_does_the_section() -> None:
 
 @pytest.mark.parametrize(("key", "empty"), [("", []), (", key: id", {})])
 def test_an_empty_list_is_an_empty_result(key: str, empty: Any) -> None:
-    listed = plan(
-        f'x: {{for_each: {{in: "{{ids}}"{key}}}, get: "a:/x/{{item}}"}}', parameters=IDS
-    )
+    listed = plan(f'x: {{for_each: {{in: "{{ids}}"{key}}}, get: "a:/x/{{item}}"}}', parameters=IDS)
     result = run(walked(listed, Upstreams(after(0)), ids=[]))
     assert (result.state("x"), result.data("x")) == ("ok", empty)
 
@@ -115,9 +111,7 @@ def test_what_is_no_list_fails_the_section(value: Any, why: str) -> None:
 
 
 def test_an_element_without_a_key_fails_alone() -> None:
-    keyed = plan(
-        'l: {get: "a:/l"}\nx: {for_each: {in: "{l}", as: e, key: id}, get: "a:/x/{e.id}"}'
-    )
+    keyed = plan('l: {get: "a:/l"}\nx: {for_each: {in: "{l}", as: e, key: id}, get: "a:/x/{e.id}"}')
     items = [{"id": 1}, {"no": 2}, {"id": [3]}, {"id": 4.5}, {"id": "s"}]
 
     async def answer(request: Request) -> Any:
@@ -230,7 +224,9 @@ def test_a_failed_batch_fails_its_own_elements_only() -> None:
     async def answer(request: Request) -> Any:
         if 1 in batch_of(request):
             raise UpstreamStatus("no", status=500)
-        return {"not": "a list"} if 5 in batch_of(request) else [{"id": n} for n in batch_of(request)]
+        return (
+            {"not": "a list"} if 5 in batch_of(request) else [{"id": n} for n in batch_of(request)]
+        )
 
     result = run(walked(batched, Upstreams(answer), ids=[1, 2, 3, 4, 5]))
     assert result.data("x") == [None, None, {"id": 3}, {"id": 4}, None]

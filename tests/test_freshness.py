@@ -126,9 +126,7 @@ def test_what_would_be_of_no_use_is_not_kept() -> None:
 
 def test_no_content_is_kept_as_null() -> None:
     response = Response(None, status=204)
-    one = keep(
-        CachePolicy(ttl=60), "k", response, now=0, cost=0, mark=0, random=lambda: 0
-    )
+    one = keep(CachePolicy(ttl=60), "k", response, now=0, cost=0, mark=0, random=lambda: 0)
     assert one is not None
     assert (one.body, one.status) == (b"null", 204)
 

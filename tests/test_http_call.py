@@ -28,7 +28,7 @@ class Wire:
         self.result = result
         self.sent: list[tuple[Any, ...]] = []
 
-    async def exchange(self, *sent: Any, timeout: float | None = None) -> RawAnswer:  # noqa: ASYNC109
+    async def exchange(self, *sent: Any, timeout: float | None = None) -> RawAnswer:
         self.sent.append(sent)
         if isinstance(self.result, Exception):
             raise self.result

@@ -24,9 +24,7 @@ identities = st.tuples(
 
 def key(identity: Any, cache: Any = None) -> str:
     generation, upstream, method, target, headers, body = identity
-    request = Request(
-        target, Deadline(0), method=method, headers=headers, body=body, cache=cache
-    )
+    request = Request(target, Deadline(0), method=method, headers=headers, body=body, cache=cache)
     return Keys(generation, upstream).of(request)
 
 

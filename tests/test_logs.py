@@ -30,7 +30,7 @@ def test_json_is_one_line_whatever_it_holds() -> None:
 
 def test_the_configuration_is_one_that_logging_takes() -> None:
     for form in ("text", "json"):
-        logging.config.dictConfigClass(log_config("info", form))  # type: ignore[attr-defined]
+        logging.config.dictConfigClass(log_config("info", form))
     config = log_config("debug", "json")
     assert config["formatters"]["it"] == {"()": "gateway.logs.JsonFormatter"}
     assert config["loggers"]["gateway"]["level"] == "DEBUG"

@@ -17,6 +17,8 @@ __all__ = ["complaints"]
 
 Location = tuple[str | int, ...]
 
+_NOWHERE: Any = object()
+
 
 def complaints(
     error: ValidationError, model: type[BaseModel], raw: Any, at: Location
@@ -47,10 +49,9 @@ def _path(loc: tuple[int | str, ...], raw: Any, kind: str) -> tuple[Location, bo
     value = raw
     for number, step in enumerate(loc):
         last = number == len(loc) - 1
-        if isinstance(value, dict) and step in value:
-            value = value[step]
-        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
-            value = value[step]
+        inside = _inside(value, step)
+        if inside is not _NOWHERE:
+            value = inside
         elif step == "[key]" or not (last and kind == "missing"):
             noisy = True
             continue
@@ -58,12 +59,24 @@ def _path(loc: tuple[int | str, ...], raw: Any, kind: str) -> tuple[Location, bo
     return tuple(path), noisy
 
 
-def _finding(error: dict[str, Any], model: type[BaseModel], path: Location, at: Location) -> Finding:
+def _inside(value: Any, step: int | str) -> Any:
+    if isinstance(value, dict):
+        return value.get(step, _NOWHERE)
+    if isinstance(value, list) and isinstance(step, int) and step < len(value):
+        return value[step]
+    return _NOWHERE
+
+
+def _finding(
+    error: dict[str, Any], model: type[BaseModel], path: Location, at: Location
+) -> Finding:
     location = (*at, *path)
     kind = error["type"]
     if kind == "extra_forbidden":
         known = sorted(_known(model, path[:-1]))
-        return Finding(f"unknown key {path[-1]}{suggest(str(path[-1]), known)}", location, at_key=True)
+        return Finding(
+            f"unknown key {path[-1]}{suggest(str(path[-1]), known)}", location, at_key=True
+        )
     if kind == "missing":
         return Finding(f"{path[-1]} is missing", location[:-1], at_key=True)
     about_key = error["loc"][-1:] == ("[key]",)
@@ -74,7 +87,9 @@ def _finding(error: dict[str, Any], model: type[BaseModel], path: Location, at: 
     if kind in {"model_type", "dict_type"}:
         message = "should be a mapping"
     if kind == "string_pattern_mismatch" and about_key:
-        return Finding("a name has letters, digits and _ only, no digit first", location, at_key=True)
+        return Finding(
+            "a name has letters, digits and _ only, no digit first", location, at_key=True
+        )
     return Finding(message[:1].lower() + message[1:], location)
 
 

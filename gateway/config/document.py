@@ -62,12 +62,20 @@ class Document:
         value: the document as JSON values.
         places: place of every value by its location.
         findings: what is wrong with it as YAML.
+        refused: values that a finding speaks of already; whatever else is wrong with the text that
+            stands in for them is no further mistake.
     """
 
     def __init__(self) -> None:
         self.value: Any = None
         self.places: dict[Location, Place] = {}
         self.findings: list[Finding] = []
+        self.refused: set[Location] = set()
+
+    def explains(self, finding: Finding) -> bool:
+        """Whether `finding` only follows from a value that was refused already."""
+        location = finding.location
+        return any(location[:n] in self.refused for n in range(1, len(location) + 1))
 
     def place(self, finding: Finding) -> Finding:
         """Return the finding with line and column."""
@@ -88,6 +96,10 @@ def read(text: str, environment: Mapping[str, str]) -> Document:
     """Read `text`; what is wrong is told in the document's findings."""
     reader = _Reader(environment)
     try:
+        deep = _too_deep(text)
+        if deep is not None:
+            reader.refuse_at(_mark(deep), f"nested too deep, more than {_MAX_DEPTH} levels")
+            return reader.document
         loader = _Loader(text)
         try:
             node = loader.get_single_node()
@@ -109,6 +121,28 @@ def read(text: str, environment: Mapping[str, str]) -> Document:
     return reader.document
 
 
+def _too_deep(text: str) -> Any:
+    """Return the mark where `text` is nested deeper than is let in.
+
+    The composer of libyaml's binding recurses on the C stack without a bound, which ends the
+    process where no handler can see it. Its parser does not recurse.
+    """
+    loader = _Loader(text)
+    try:
+        depth = 0
+        while loader.check_event():
+            event = loader.get_event()
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+                if depth > _MAX_DEPTH:
+                    return event.start_mark
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+        return None
+    finally:
+        loader.dispose()
+
+
 def _mark(mark: Any) -> tuple[int, int]:
     return mark.line + 1, mark.column + 1
 
@@ -126,8 +160,11 @@ class _Reader:
         self._nodes = 0
         self._open: list[int] = []
 
-    def refuse_at(self, at: tuple[int, int], message: str, location: Location = ()) -> None:
-        self.document.findings.append(Finding(message, location, line=at[0], column=at[1]))
+    def refuse_at(self, at: tuple[int, int], message: str, value: Location = ()) -> None:
+        """Note a mistake, and at which `value` nothing more is to be told."""
+        self.document.findings.append(Finding(message, value, line=at[0], column=at[1]))
+        if value:
+            self.document.refused.add(value)
 
     def make(self, node: Any, location: Location, key: Any) -> Any:
         """Return the value of a node, its place noted."""
@@ -144,8 +181,9 @@ class _Reader:
             self.refuse_at(start, "nested too deep, or inside itself", location)
             return None
         if node.tag not in _PLAIN_TAGS:
-            self.refuse_at(start, f"tags such as {_tag(node.tag)} are not for a configuration")
-            return None
+            self.refuse_at(
+                start, f"tags such as {_tag(node.tag)} are not for a configuration", location
+            )
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, location)
         self._open.append(id(node))
@@ -182,13 +220,12 @@ class _Reader:
             place = self.document.places[location]
             self.document.places[location] = place._replace(inner=0)
         if any("\ud800" <= char <= "\udfff" for char in text):
-            self.refuse_at(_mark(node.start_mark), "a lone surrogate is no text")
-            return None
-        if node.style in _QUOTED:
+            self.refuse_at(_mark(node.start_mark), "a lone surrogate is no text", location)
+        if node.style in _QUOTED or location in self.document.refused:
             return text
-        return self._plain(text, node)
+        return self._plain(text, node, location)
 
-    def _plain(self, text: str, node: Any) -> Any:
+    def _plain(self, text: str, node: Any, location: Location) -> Any:
         """Type a plain scalar by the core schema (YAML 1.2.2 section 10.3.2)."""
         if text in _WORDS:
             return _WORDS[text]
@@ -196,16 +233,18 @@ class _Reader:
         if _INTEGER.fullmatch(text):
             value = int(text, 0) if text[:2] in {"0o", "0x"} else int(text[:32])
             if len(text) > 20 or not -(2**63) <= value < 2**63:  # noqa: PLR2004 - digits of 64 bits
-                self.refuse_at(_mark(node.start_mark), "an integer has at most 64 bits")
-                return None
+                message = "an integer has at most 64 bits"
+                self.refuse_at(_mark(node.start_mark), message, location)
+                return text
             return value
         if _FLOAT.fullmatch(text):
             value = float(text)
             if math.isfinite(value):
                 return value
         if _FLOAT.fullmatch(text) or _NOT_FINITE.fullmatch(text):
-            self.refuse_at(_mark(node.start_mark), f"{text[:40]} is no finite number")
-            return None
+            # As it is written: what a variable holds may be a secret.
+            message = f"{node.value[:40]} is no finite number"
+            self.refuse_at(_mark(node.start_mark), message, location)
         return text
 
     def _replaced(self, raw: str, location: Location) -> str:
@@ -225,7 +264,8 @@ class _Reader:
                 message = f"the environment has no {name}; set it, or write ${{{name}:-default}}"
             finding = Finding(message, location, offset=match.start())
             self.document.findings.append(self.document.place(finding))
-            return ""
+            self.document.refused.add(location)
+            return match[0]
 
         return _VARIABLE.sub(one, raw)
 

@@ -97,10 +97,8 @@ def loads(
     checker = _Checker(read.value)
     if read.value is not None or not read.findings:
         checker.check()
-    findings = {
-        (f.line, f.column, f.message): f
-        for f in (*read.findings, *(read.place(f) for f in checker.findings))
-    }
+    told = [read.place(f) for f in checker.findings if not read.explains(f)]
+    findings = {(f.line, f.column, f.message): f for f in (*read.findings, *told)}
     if findings:
         raise ConfigError([findings[key] for key in sorted(findings)], name)
     config = Config(upstreams=checker.upstreams, dashboards=checker.dashboards)
@@ -139,7 +137,9 @@ class _Checker:
 
     def check(self) -> None:
         if not isinstance(self.raw, dict):
-            self.findings.append(Finding("a configuration is a mapping with upstreams and dashboards"))
+            self.findings.append(
+                Finding("a configuration is a mapping with upstreams and dashboards")
+            )
             return
         for key in self.raw:
             if key not in Config.model_fields:
@@ -198,9 +198,9 @@ class _Checker:
         self.names(sections, (*at, "sections"), NAME)
         good: dict[str, SectionConfig] = {}
         for section, declared in sections.items():
-            model = self.model(SectionConfig, declared, (*at, "sections", section))
-            if model is not None:
-                good[section] = model
+            slot = self.model(SectionConfig, declared, (*at, "sections", section))
+            if slot is not None:
+                good[section] = slot
         # What is wrong beside the sections is told, and left out to look at the sections all the
         # same: their references can be wrong too.
         rest = {key: value for key, value in raw.items() if key != "sections"}
@@ -240,5 +240,7 @@ class _Checker:
             first = seen.setdefault(path_shape(path), name)
             if first != name:
                 self.findings.append(
-                    Finding(f"dashboard {first} has this path already", ("dashboards", name, "path"))
+                    Finding(
+                        f"dashboard {first} has this path already", ("dashboards", name, "path")
+                    )
                 )

@@ -11,10 +11,10 @@ import re
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from gateway.layers.cache import CachePolicy
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from gateway.layers.breaker import BreakerPolicy
+from gateway.layers.cache import CachePolicy
 from gateway.layers.cooldown import CoolDownPolicy
 from gateway.layers.hedge import HedgePolicy
 from gateway.layers.retry import RetryPolicy
@@ -145,7 +145,7 @@ class UpstreamConfig(Model):
     """Open connections at most; by default as many as `concurrency` allows."""
     tls: TlsConfig = TlsConfig()
     """How its certificate is checked."""
-    max_body: Size = Field(default=8 * 1024 * 1024, validate_default=True)  # type: ignore[assignment]
+    max_body: Size = Field(default=8 * 1024 * 1024, validate_default=True)
     """Bytes of an answer at most, before and after decompression."""
     max_depth: Annotated[int, Field(ge=1, le=200)] = 64
     """Levels of nesting in an answer at most."""

@@ -34,7 +34,7 @@ class Settings(BaseSettings):
     """Processes to serve with."""
     redis_url: SecretStr | None = None
     """Turns the shared cache on: redis://, rediss://, redis+sentinel:// or redis+cluster://."""
-    cache_memory: Size = Field(default=64 * 1024 * 1024, validate_default=True)  # type: ignore[assignment]
+    cache_memory: Size = Field(default=64 * 1024 * 1024, validate_default=True)
     """Bytes that one process keeps of what it was answered."""
     max_in_flight: Annotated[int, Field(ge=1)] = 10_000
     """Dashboards under way in one process; beyond it clients get 503 and Retry-After."""

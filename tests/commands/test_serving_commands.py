@@ -167,5 +167,3 @@ def test_a_taken_port_is_told() -> None:
         ended = gateway("mock", "--port", str(port))
     assert ended.returncode == 1
     assert "cannot listen" in ended.stdout
-
-

@@ -332,7 +332,9 @@ def test_a_configuration_made_in_code_is_compiled_as_strictly() -> None:
         compile_config(twice)
 
 
-@given(st.text(max_size=80) | st.text(st.sampled_from("ab: {}[]\n -&*!|>'\"#$~,?%@\t"), max_size=60))
+@given(
+    st.text(max_size=80) | st.text(st.sampled_from("ab: {}[]\n -&*!|>'\"#$~,?%@\t"), max_size=60)
+)
 def test_any_text_is_a_configuration_or_told_why_not(text: str) -> None:
     try:
         loads(text, "f", {})

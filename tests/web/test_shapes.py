@@ -64,8 +64,10 @@ def test_nullable_is_idempotent() -> None:
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=3),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["id", "name", "posts", "x"]), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["id", "name", "posts", "x"]), inner, max_size=3)
+    ),
     max_leaves=12,
 )
 EXPRESSIONS = st.sampled_from(

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.errors import DependencyFailed, UpstreamStatus, UpstreamTimeout
+from gateway.merge import merge
+from gateway.outcome import Fault, Outcome, State
+from tests.planning import plan
+
+THREE = plan('c: {get: "a:/"}\na: {get: "a:/", required: true}\nh: {get: "a:/", hidden: true}')
+
+
+def test_sections_keep_the_order_of_their_declaration() -> None:
+    merged = merge(THREE, [Outcome(State.OK, 1, 1), Outcome(State.OK, 2, 2), Outcome(State.OK)])
+    assert merged.body == (
+        b'{"data":{"c":1,"a":2},"errors":[],"meta":{"complete":true,'
+        b'"sections":{"c":{"state":"ok"},"a":{"state":"ok"}}}}'
+    )
+    assert merged.complete
+    assert merged.required is None
+
+
+def test_states_reasons_and_times_are_told() -> None:
+    outcomes = [
+        Outcome(State.STALE, 1, 1, as_of=0.9, reason=UpstreamTimeout("late")),
+        Outcome(
+            State.FALLBACK, 2, 2, faults=(Fault(UpstreamStatus("x", upstream="a", status=500)),)
+        ),
+        Outcome.failed(DependencyFailed("y"), "k"),
+    ]
+    document = json.loads(merge(THREE, outcomes).body)
+    assert document["meta"] == {
+        "complete": False,
+        "sections": {
+            "c": {"state": "stale", "as_of": "1970-01-01T00:00:00Z", "reason": "upstream_timeout"},
+            "a": {"state": "fallback"},
+        },
+    }
+    assert document["errors"] == [
+        {"section": "a", "code": "upstream_status", "upstream": "a", "status": 500,
+         "retryable": False, "detail": "x"},
+        {"section": "h", "code": "dependency_failed", "upstream": None, "status": None,
+         "retryable": False, "detail": "y", "element": "k"},
+    ]  # fmt: skip
+
+
+def test_a_stale_section_is_complete_and_a_skipped_one_too() -> None:
+    outcomes = [Outcome(State.SKIPPED), Outcome(State.STALE, 1, 1), Outcome(State.OK)]
+    merged = merge(THREE, outcomes)
+    assert merged.complete
+    assert json.loads(merged.body)["data"]["c"] is None
+
+
+def test_a_required_failure_is_told_even_where_others_never_landed() -> None:
+    fault = UpstreamStatus("no", upstream="a", status=404)
+    merged = merge(THREE, [None, Outcome.failed(fault), None])
+    assert merged.required is not None
+    assert merged.required.error is fault
+    assert merged.body == b""
+    assert [error["section"] for error in merged.errors] == ["a"]
+
+
+@pytest.mark.parametrize("value", [2**70, {"a": [2**70]}, {1: 2}, {1, 2}])
+def test_a_shaped_value_that_is_no_json_is_a_payload_error(value: Any) -> None:
+    optional = plan('x: {get: "a:/"}\ny: {get: "a:/"}')
+    document = json.loads(
+        merge(optional, [Outcome(State.OK, 1, value), Outcome(State.OK, 1, "fine")]).body
+    )
+    assert document["data"] == {"x": None, "y": "fine"}
+    assert document["errors"][0]["code"] == "upstream_payload"
+    required = plan('x: {get: "a:/", required: true}')
+    assert merge(required, [Outcome(State.OK, 1, value)]).required is not None
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner, max_size=4)
+    | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner, max_size=4),
+    max_leaves=20,
+)  # fmt: skip
+OUTCOMES = st.builds(
+    lambda state, value, as_of, text: Outcome(
+        state, value, value, as_of=as_of,
+        faults=(Fault(UpstreamTimeout(text)),) if state in {State.FAILED, State.FALLBACK} else (),
+    ),
+    st.sampled_from([s for s in State if s is not State.FAILED]), JSON,
+    st.none() | st.floats(0, 4e9), st.text(st.characters(exclude_categories=["Cs"])),
+)  # fmt: skip
+
+
+@given(st.lists(OUTCOMES, min_size=3, max_size=3))
+def test_any_outcomes_make_strict_json_and_the_same_bytes_again(outcomes: list[Outcome]) -> None:
+    first, second = merge(THREE, outcomes), merge(THREE, outcomes)
+    assert first.body == second.body
+    document = json.loads(first.body, parse_constant=pytest.fail)
+    assert list(document["data"]) == ["c", "a"]
+    assert document["meta"]["complete"] == (not document["errors"])
