@@ -79,7 +79,7 @@ def document(section: str = 'x: {get: "a:/"}', upstream: str = "", dashboard: st
         (document(upstream=", timeout: 5"), [
             "2:41: write a duration with its unit, such as 500ms, 2s, 10m, 1h or 1d"]),
         (document(upstream=", concurrency: lots"), [
-            "2:45: should be a valid integer, unable to parse string as an integer or 'adaptive'"]),
+            "2:45: should be an integer or 'adaptive'"]),
         (document(upstream=", retry: {attempts: 99}"), [
             "2:50: should be less than or equal to 10"]),
         (document(upstream=", breaker: {windw: 2s}"), [

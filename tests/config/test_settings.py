@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import pytest
+
+from gateway.config.settings import Settings
+from gateway.errors import ConfigError
+
+
+def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_PORT", "9999")
+    monkeypatch.setenv("GATEWAY_REDIS_URL", "redis://:s3cret@r:6379/0")
+    monkeypatch.setenv("GATEWAY_CACHE_MEMORY", "32MiB")
+    settings = Settings.read()
+    assert (settings.port, settings.cache_memory) == (9999, 32 * 1024 * 1024)
+    assert settings.redis_url is not None
+    assert settings.redis_url.get_secret_value() == "redis://:s3cret@r:6379/0"
+    assert "s3cret" not in repr(settings)
+    assert Settings.read({"port": 1}).port == 1
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("PORT", "70000"), ("WORKERS", "0"), ("LOG_FORMAT", "xml"), ("CACHE_MEMORY", "s3cret")],
+)
+def test_a_value_that_cannot_be_is_told_by_its_variable_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(f"GATEWAY_{variable}", value)
+    with pytest.raises(ConfigError) as caught:
+        Settings.read()
+    assert f"GATEWAY_{variable}: " in str(caught.value)
+    assert "s3cret" not in str(caught.value)

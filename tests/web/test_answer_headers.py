@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gateway.errors import UpstreamTimeout
+from gateway.outcome import Outcome, State
+from gateway.web.answer_headers import etag, freshness, matches, no_timing, server_timing
+from tests.planning import plan
+
+NOW = 1000.0
+HIT = {"as_of": 990.0, "fresh_until": 1030.0, "cache": "hit"}
+MISS = {"as_of": 1000.0, "fresh_until": 1060.0, "cache": "miss"}
+STALE = {"state": State.STALE, "as_of": 900.0, "fresh_until": 950.0, "cache": "stale"}
+FAILING = {**STALE, "reason": UpstreamTimeout("late")}
+NOT_KEPT: dict[str, Any] = {}
+PASS = {"cache": "pass"}
+EXPIRED = {**MISS, "cache": "expired"}
+COLLAPSED = {**MISS, "cache": "collapsed"}
+FAILED = {"state": State.FAILED}
+SKIPPED = {"state": State.SKIPPED}
+
+
+def fields(*outcomes: dict[str, Any], complete: bool = True, private: bool = False) -> list[str]:
+    landed = [
+        Outcome(told.get("state", State.OK), **{k: v for k, v in told.items() if k != "state"})
+        for told in outcomes
+    ]
+    made = freshness(landed, complete=complete).fields(NOW, private=private)
+    return [f"{name.decode()}: {value.decode()}" for name, value in made]
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "expected"),
+    [
+        ([HIT], ["cache-control: public, max-age=40", "age: 10", "cache-status: gateway; hit; ttl=30"]),
+        ([HIT, HIT], ["cache-control: public, max-age=40", "age: 10",
+                      "cache-status: gateway; hit; ttl=30"]),
+        ([MISS], ["cache-control: public, max-age=60", "age: 0", "cache-status: gateway; fwd=miss; stored"]),
+        ([HIT, MISS], ["cache-control: public, max-age=40", "age: 10",
+                       "cache-status: gateway; fwd=miss; stored"]),
+        ([EXPIRED], ["cache-control: public, max-age=60", "age: 0",
+                     "cache-status: gateway; fwd=stale; stored"]),
+        ([COLLAPSED, HIT], ["cache-control: public, max-age=40", "age: 10",
+                            "cache-status: gateway; fwd=miss; collapsed"]),
+        ([STALE], ["cache-control: no-cache", "age: 100",
+                   "cache-status: gateway; hit; detail=stale-while-revalidate"]),
+        ([STALE, HIT], ["cache-control: no-cache", "age: 100",
+                        "cache-status: gateway; hit; detail=stale-while-revalidate"]),
+        ([FAILING, HIT], ["cache-control: no-cache", "age: 100",
+                          "cache-status: gateway; fwd=stale; detail=stale-if-error"]),
+        ([NOT_KEPT], ["cache-control: no-cache"]),
+        ([NOT_KEPT, HIT], ["cache-control: no-cache", "age: 10", "cache-status: gateway; fwd=miss"]),
+        ([PASS, HIT], ["cache-control: no-cache", "age: 10", "cache-status: gateway; fwd=miss"]),
+        ([HIT, SKIPPED], ["cache-control: public, max-age=40", "age: 10",
+                          "cache-status: gateway; hit; ttl=30"]),
+        ([SKIPPED], ["cache-control: no-cache"]),
+    ],
+)  # fmt: skip
+def test_the_fields_are_those_of_the_least_fresh_section(
+    outcomes: list[dict[str, Any]], expected: list[str]
+) -> None:
+    assert fields(*outcomes) == expected
+
+
+def test_a_partial_answer_is_kept_by_nobody() -> None:
+    assert fields(FAILED, HIT, complete=False)[0] == "cache-control: no-store"
+
+
+def test_what_was_made_for_one_principal_is_private() -> None:
+    assert fields(HIT, private=True)[0] == "cache-control: private, max-age=40"
+    assert fields(NOT_KEPT, private=True)[0] == "cache-control: private, no-cache"
+
+
+def test_an_answer_that_has_run_out_since_is_no_longer_fresh() -> None:
+    hit = freshness([Outcome(State.OK, as_of=900.0, fresh_until=999.0, cache="hit")], complete=True)
+    assert dict(hit.fields(NOW))[b"cache-control"] == b"no-cache"
+
+
+def test_an_etag_is_strong_and_of_the_bytes() -> None:
+    assert etag(b"a") == etag(b"a") != etag(b"b")
+    assert etag(b"a").startswith(b'"')
+    assert etag(b"a").endswith(b'"')
+
+
+@pytest.mark.parametrize(
+    ("field", "matching"),
+    [(b'"x"', True), (b'W/"x"', True), (b'"a", "x"', True), (b'"a",W/"x"', True), (b"*", True),
+     (b'"a"', False), (b"x", False), (b'"x', False)],
+)  # fmt: skip
+def test_if_none_match_is_compared_weakly(field: bytes, *, matching: bool) -> None:
+    assert matches(field, b'"x"') is matching
+
+
+def test_every_section_has_a_timing() -> None:
+    two = plan('a: {get: "a:/"}\nb: {get: "a:/", hidden: true}')
+    first, second = Outcome(State.OK), Outcome(State.OK)
+    first.elapsed = 0.0123
+    assert server_timing(two, [first, second]) == b"a;dur=12.3, b;dur=0.0"
+    assert no_timing(two) == b"a;dur=0.0, b;dur=0.0"

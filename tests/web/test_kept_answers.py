@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from gateway.store import Purges
+from gateway.web.answer_headers import Freshness
+from gateway.web.kept_answers import KeptAnswer, KeptAnswers
+
+
+def answer(body: bytes = b"x", until: float | None = 100.0, *, complete: bool = True) -> KeptAnswer:
+    fresh = Freshness(
+        as_of=0.0, fresh_until=until, complete=complete, status="gateway; fwd=miss", hit=False
+    )
+    return KeptAnswer(body, b'"e"', fresh, b"t")
+
+
+def key(name: str) -> tuple[bytes, bytes]:
+    return (name.encode(), b"")
+
+
+def test_an_answer_is_served_again_while_it_is_fresh() -> None:
+    kept = KeptAnswers(10_000, Purges())
+    kept.put(key("a"), answer(), b"none")
+    found = kept.get(key("a"), 99.0)
+    assert found is not None
+    assert found.body == b"x"
+    fields = dict(found.fields(50.0))
+    assert fields[b"cache-status"] == b"gateway; hit; ttl=50"
+    assert fields[b"age"] == b"50"
+    assert fields[b"server-timing"] == b"none"
+    assert found.fields(50.5) is found.fields(50.9)
+    assert kept.get(key("a"), 100.0) is None
+    assert kept.get(key("a"), 50.0) is None  # it is gone for good
+    assert kept.get(key("b"), 0.0) is None
+
+
+def test_what_is_not_fresh_or_not_complete_is_not_kept() -> None:
+    kept = KeptAnswers(10_000, Purges())
+    kept.put(key("a"), answer(until=None), b"")
+    kept.put(key("b"), answer(complete=False), b"")
+    kept.put(key("c"), answer(b"x" * 20_000), b"")
+    assert [kept.get(key(name), 0.0) for name in "abc"] == [None] * 3
+
+
+def test_memory_is_bounded_and_the_least_recently_used_goes_first() -> None:
+    kept = KeptAnswers(3500, Purges())
+    for name in "abc":
+        kept.put(key(name), answer(), b"")
+    kept.get(key("a"), 0.0)
+    kept.put(key("d"), answer(), b"")
+    assert [name for name in "abcd" if kept.get(key(name), 0.0)] == ["a", "c", "d"]
+    kept.put(key("d"), answer(b"y" * 100), b"")
+    assert [name for name in "abcd" if kept.get(key(name), 0.0)] == ["a", "c", "d"]
+    assert kept._bytes == sum(kept._cost(k, a) for k, a in kept._answers.items())
+
+
+def test_a_purge_empties_it() -> None:
+    purges = Purges()
+    kept = KeptAnswers(10_000, purges)
+    kept.put(key("a"), answer(), b"")
+    purges.add("tag:x", purges.latest + 1)
+    assert kept.get(key("a"), 0.0) is None
+    assert kept._bytes == 0
