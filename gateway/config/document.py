@@ -74,7 +74,8 @@ class Document:
 
     def explains(self, finding: Finding) -> bool:
         """Whether `finding` only follows from a value that was refused already."""
-        location = finding.location
+        # A key is none of the value's business, so it is wrong for a reason of its own.
+        location = finding.location[:-1] if finding.at_key else finding.location
         return any(location[:n] in self.refused for n in range(1, len(location) + 1))
 
     def place(self, finding: Finding) -> Finding:

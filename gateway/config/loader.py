@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -31,11 +31,12 @@ from gateway.plan import Plan, compile_plan, path_shape, suggest
 from gateway.units import WRITTEN
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
 __all__ = ["Loaded", "compile_config", "load", "loads", "shipped"]
 
 _MAX_BYTES = 16 * 1024 * 1024
+_MAX_MESSAGE = 400
 M = TypeVar("M", bound=BaseModel)
 Location = tuple[str | int, ...]
 
@@ -98,7 +99,7 @@ def loads(
     if read.value is not None or not read.findings:
         checker.check()
     told = [read.place(f) for f in checker.findings if not read.explains(f)]
-    findings = {(f.line, f.column, f.message): f for f in (*read.findings, *told)}
+    findings = {(f.line, f.column, f.message): f for f in map(_one_line, (*read.findings, *told))}
     if findings:
         raise ConfigError([findings[key] for key in sorted(findings)], name)
     config = Config(upstreams=checker.upstreams, dashboards=checker.dashboards)
@@ -123,6 +124,45 @@ def compile_config(config: Config, file: str = "<config>") -> Loaded:
 
 def _at_start(message: str) -> Finding:
     return Finding(message, line=1, column=1)
+
+
+def _one_line(finding: Finding) -> Finding:
+    """Return the finding in one line of printable text, whatever the document had it quote."""
+    message = finding.message
+    if not message.isprintable():
+        message = "".join(
+            c if c.isprintable() else c.encode("unicode_escape").decode() for c in message
+        )
+    if len(message) > _MAX_MESSAGE:
+        message = message[:_MAX_MESSAGE] + " ..."
+    return finding if message is finding.message else replace(finding, message=message)
+
+
+class _AnyName:
+    """Stands for the names of upstreams where they cannot be read: none of them is a mistake."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+def _declared(parameters: Any) -> dict[str, Any]:
+    """Return the parameters that have a name; what is no schema is replaced by one.
+
+    So that references to a parameter that was refused are no further mistake.
+    """
+    if not isinstance(parameters, dict):
+        return {}
+    return {
+        name: schema if isinstance(schema, dict) else {"type": "string"}
+        for name, schema in parameters.items()
+        if re.match(NAME, name) and len(name) <= MAX_NAME
+    }
 
 
 class _Checker:
@@ -152,7 +192,7 @@ class _Checker:
                 self.upstreams[name] = model
         dashboards = self.members("dashboards")
         for name, raw in dashboards.items():
-            self.dashboard(name, raw, upstreams)
+            self.dashboard(name, raw, upstreams or _AnyName())
         self.collisions(
             {
                 name: raw["path"]
@@ -191,14 +231,15 @@ class _Checker:
 
     def dashboard(self, name: str, raw: Any, upstreams: Collection[str]) -> None:
         at: Location = ("dashboards", name)
-        sections = raw.get("sections") if isinstance(raw, dict) else None
-        if not isinstance(sections, dict) or not sections:
+        if not isinstance(raw, dict):
             self.model(DashboardConfig, raw, at)
             return
+        declared = raw.get("sections")
+        sections: dict[str, Any] = declared if isinstance(declared, dict) else {}
         self.names(sections, (*at, "sections"), NAME)
         good: dict[str, SectionConfig] = {}
-        for section, declared in sections.items():
-            slot = self.model(SectionConfig, declared, (*at, "sections", section))
+        for section, slot_raw in sections.items():
+            slot = self.model(SectionConfig, slot_raw, (*at, "sections", section))
             if slot is not None:
                 good[section] = slot
         # What is wrong beside the sections is told, and left out to look at the sections all the
@@ -206,20 +247,20 @@ class _Checker:
         rest = {key: value for key, value in raw.items() if key != "sections"}
         before = len(self.findings)
         stand_in = {"stand_in": {"get": "a:/"}}
-        model = self.model(DashboardConfig, {**rest, "sections": stand_in}, at)
+        model = self.model(DashboardConfig, {**rest, "sections": stand_in} if sections else raw, at)
         if model is None:
             wrong = {f.location[2] for f in self.findings[before:] if len(f.location) > 2}  # noqa: PLR2004
             kept = {key: value for key, value in rest.items() if key not in wrong}
             kept.setdefault("path", "/")
+            parameters = _declared(rest.get("parameters"))
             try:
                 model = DashboardConfig.model_validate(
-                    {**kept, "sections": stand_in}, context=WRITTEN
+                    {**kept, "parameters": parameters, "sections": stand_in}, context=WRITTEN
                 )
             except ValidationError:
                 return
-        if good:
-            refused = [section for section in sections if section not in good]
-            self.compile(name, model.model_copy(update={"sections": good}), upstreams, refused)
+        refused = [section for section in sections if section not in good]
+        self.compile(name, model.model_copy(update={"sections": good}), upstreams, refused)
 
     def compile(
         self, name: str, dashboard: DashboardConfig, upstreams: Collection[str],

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from gateway.json_schema import compile_schema
 from gateway.layers.breaker import BreakerPolicy
 from gateway.layers.cache import CachePolicy
 from gateway.layers.cooldown import CoolDownPolicy
@@ -86,6 +87,12 @@ def _header_value(value: str) -> str:
     return value
 
 
+def _json_schema(value: dict[str, Any]) -> dict[str, Any]:
+    compile_schema(value)
+    return value
+
+
+JsonSchema = Annotated[dict[str, Any], AfterValidator(_json_schema)]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 HeaderValue = Annotated[str, AfterValidator(_header_value)]
 BaseUrl = Annotated[
@@ -149,7 +156,7 @@ class UpstreamConfig(Model):
     """Bytes of an answer at most, before and after decompression."""
     max_depth: Annotated[int, Field(ge=1, le=200)] = 64
     """Levels of nesting in an answer at most."""
-    answer: dict[str, Any] | None = None
+    answer: JsonSchema | None = None
     """JSON Schema that every answer must meet."""
 
 
@@ -209,7 +216,7 @@ class SectionConfig(Model):
     """Fetched for other sections to refer to, not part of the answer."""
     cache: CachePolicy | None = None
     """Freshness of this section where it differs from its upstream's."""
-    answer: dict[str, Any] | None = None
+    answer: JsonSchema | None = None
     """JSON Schema that the upstream's answer must meet, and that types the section in OpenAPI."""
     description: str | None = None
     """What it is, for OpenAPI."""
