@@ -37,10 +37,15 @@ def binary() -> str:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port that nobody listens on, nor on the one 10,000 above (the bus of a Cluster)."""
+    for _ in range(100):
+        with socket.socket() as probe, socket.socket() as bus:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+            with contextlib.suppress(OSError, OverflowError):
+                bus.bind(("127.0.0.1", port + 10_000))
+                return port
+    raise RuntimeError("no port is free")
 
 
 class RedisServer:
@@ -61,10 +66,11 @@ class RedisServer:
     def unix_url(self) -> str:
         return f"unix://{self.socket}?db=0"
 
-    def start(self) -> RedisServer:
+    def start(self, *first: str) -> RedisServer:
+        """Start, with `first` before all options (a configuration file), and wait for its PONG."""
         self.process = subprocess.Popen(
             [
-                binary(), "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
+                binary(), *first, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
                 "--appendonly", "no", "--dir", str(self.directory), "--unixsocket",
                 str(self.socket), "--loglevel", "warning", *self.options,
             ],

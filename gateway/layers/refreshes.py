@@ -107,7 +107,7 @@ class Refreshes:
                 self._failed.clear()
             self._failed[key] = self._clock() + _HOLD_OFF
             self._tell(upstream, request.section, "failed")
-        except Exception:  # noqa: BLE001 - a bug, in a task that nobody awaits
+        except Exception:
             _log.exception("a refresh beside the answer has failed")
             self._tell(upstream, request.section, "failed")
         else:

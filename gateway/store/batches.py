@@ -106,7 +106,7 @@ class Batches(Generic[Item, Result]):
         results: Sequence[Result] = ()
         try:
             results = await self._run([item for item, _ in batch])
-        except Exception:  # noqa: BLE001 - a bug; what can happen to a server `run` handles
+        except Exception:
             _log.exception("a batch of the store failed")
         finally:
             self._settle(batch, results)

@@ -24,11 +24,35 @@ if TYPE_CHECKING:
 __all__ = ["ByteStore"]
 
 
-class ByteStore(RedisCache):  # type: ignore[misc]
-    """Bytes under names, in a namespace, through a client that is given.
+class _Collected:
+    """Stands in for a client: takes note of commands, to send them all at once.
 
-    The client may be a pipeline: then nothing is sent before that is executed.
+    redis-py's pipelines are no such thing: what a Cluster pipeline has collected is lost when one
+    of its commands is awaited, as aiocache does.
     """
+
+    __slots__ = ("_client", "_commands")
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._commands: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        async def collect(*arguments: Any, **options: Any) -> None:
+            self._commands.append((name, arguments, options))
+
+        return collect
+
+    async def execute(self) -> list[Any]:
+        pipeline = self._client.pipeline(transaction=False)
+        for name, arguments, options in self._commands:
+            getattr(pipeline, name)(*arguments, **options)
+        answers: list[Any] = await pipeline.execute(raise_on_error=False)
+        return answers
+
+
+class ByteStore(RedisCache):  # type: ignore[misc]
+    """Bytes under names, in a namespace, through a client that is given."""
 
     def __init__(self, client: Client, namespace: str) -> None:
         # RedisBackend's own would make another client, from a host and a port only.
@@ -47,13 +71,13 @@ class ByteStore(RedisCache):  # type: ignore[misc]
         """Where purges are told, and under which name they are kept."""
         return f"{self.namespace}:purges"
 
-    def pipelined(self) -> ByteStore:
-        """Return the same store, its commands collected until `execute`."""
-        return ByteStore(self.client.pipeline(transaction=False), self.namespace)
+    def collected(self) -> ByteStore:
+        """Return the same store, its commands held back until `execute`."""
+        return ByteStore(_Collected(self.client), self.namespace)
 
     async def execute(self) -> list[Any]:
-        """Send what was collected; what a command fails with takes the place of its answer."""
-        answers: list[Any] = await self.client.execute(raise_on_error=False)
+        """Send what was held back; what a command fails with takes the place of its answer."""
+        answers: list[Any] = await self.client.execute()
         return answers
 
     async def take(self, key: str, token: bytes, milliseconds: int) -> None:

@@ -95,7 +95,7 @@ class Circuit:
     async def _alive(self) -> bool:
         try:
             await patiently(self._probe(), _PATIENCE)
-        except Exception as error:  # noqa: BLE001 - whatever a client library raises, it is no sign of life
+        except Exception as error:
             _log.debug("no sign of life from the shared store: %s", type(error).__name__)
             return False
         self.up = True

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from urllib.parse import SplitResult
 
-__all__ = ["Client", "connector"]
+__all__ = ["Client", "close", "connector"]
 
 Client = Any  # Redis or RedisCluster: redis-py types their commands as awaitable or not, never both
 
@@ -55,6 +55,14 @@ def connector(url: str) -> Callable[[], Client]:
     raise ValueError(
         "a Redis URL begins with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://"
     )
+
+
+async def close(client: Client) -> None:
+    """Close every connection of `client`; those to Sentinels are not closed by its own `aclose`."""
+    await client.aclose()
+    sentinel = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
+    for asked in sentinel.sentinels if sentinel is not None else ():
+        await asked.aclose()
 
 
 def _single(url: str) -> Callable[[], Client]:

@@ -2,6 +2,9 @@
 
 A lease ends by itself within a second unless its holder shows life: it is renewed for as long as
 the fetch lasts. So nobody waits long for a replica that died, and nobody overtakes a slow one.
+
+After the server was lost and found, its leases are in doubt for as long as one can last: their
+holders may have given up on it, or never learnt that they hold one. Nobody waits for these.
 """
 
 from __future__ import annotations
@@ -40,7 +43,7 @@ class Leases:
         clock: monotonic seconds.
     """
 
-    __slots__ = ("_batches", "_clock", "_held", "_link", "_opened", "_patience", "_seconds",
+    __slots__ = ("_batches", "_clock", "_doubtful_until", "_held", "_link", "_opened", "_patience", "_seconds",
                  "_writes")  # fmt: skip
 
     def __init__(
@@ -60,6 +63,7 @@ class Leases:
         self._patience = patience
         self._clock = clock
         self._held: set[Lease] = set()
+        self._doubtful_until = 0.0
         self._batches: Batches[Lease, Acquired | None] = Batches(self._take, None)
 
     async def acquire(self, key: str) -> Acquired:
@@ -77,6 +81,10 @@ class Leases:
         if acquired.lease is not None and acquired.lease.token:
             self._hold(acquired.lease)
         return acquired
+
+    def doubt(self) -> None:
+        """Wait for no lease that may be from before this moment."""
+        self._doubtful_until = self._clock() + self._seconds
 
     def let_go(self, lease: Lease) -> bytes:
         """Stop renewing `lease`; return its token."""
@@ -116,10 +124,10 @@ class Leases:
 
     async def _take(self, leases: list[Lease]) -> Sequence[Acquired | None]:
         async def take(store: ByteStore) -> list[Any]:
-            pipe = store.pipelined()
+            collected = store.collected()
             for lease in leases:
-                await pipe.take(lease.key, lease.token, int(self._seconds * 1000))
-            return await pipe.execute()
+                await collected.take(lease.key, lease.token, int(self._seconds * 1000))
+            return await collected.execute()
 
         answers = await self._link.ask(take, self._patience)
         if answers is None:
@@ -137,4 +145,6 @@ class Leases:
         if isinstance(left, Exception) or left == -1:
             # None of ours is without an end; it would keep everybody waiting for ever.
             self._writes.submit(lambda store: store.break_lease(lease.key))
+        if self._clock() < self._doubtful_until:
+            return Acquired(Lease(lease.key), entry)
         return Acquired(None, entry)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from redis.exceptions import (
     ClusterDownError,
@@ -22,6 +22,7 @@ from redis.exceptions import (
 
 from gateway.store.byte_store import ByteStore
 from gateway.store.circuit import Circuit
+from gateway.store.connect import close
 from gateway.store.patience import patiently
 from gateway.store.seam import StoreRefused
 
@@ -47,13 +48,20 @@ _REFUSED = (OutOfMemoryError, ReadOnlyError)
 _REFUSED_FOR = 1.0
 
 
+class Linked(Protocol):
+    """Hears of a new client."""
+
+    def __call__(self, store: ByteStore, *, again: bool) -> None:
+        """Take `store`; `again` when it is not the first."""
+
+
 class Link:
     """Asks the server, and knows whether that makes sense.
 
     Args:
         connect: makes a client; nothing connects before it is used.
         namespace: prefix of every key.
-        linked: called with each new client that has shown life.
+        linked: called with each new client that has shown life, and whether there was one before.
         events: where ups, downs and refusals are told.
         clock: monotonic seconds.
         sleep: waits between probes.
@@ -68,7 +76,7 @@ class Link:
         connect: Callable[[], Client],
         *,
         namespace: str,
-        linked: Callable[[ByteStore], None],
+        linked: Linked,
         events: Events,
         clock: Clock,
         sleep: Sleep,
@@ -147,18 +155,19 @@ class Link:
             self._close(client)
             raise
         # The old client goes as a whole: none of its connections is worth the doubt.
-        if self._bytes is not None:
-            self._close(self._bytes.client)
+        before = self._bytes
+        if before is not None:
+            self._close(before.client)
         self._bytes = ByteStore(client, self._namespace)
-        self._linked(self._bytes)
+        self._linked(self._bytes, again=before is not None)
 
     def _close(self, client: Client) -> None:
-        async def close() -> None:
+        async def finish() -> None:
             try:
-                await client.aclose()
+                await close(client)
             except (RedisError, OSError) as error:
                 _log.debug("a connection was closed already: %s", type(error).__name__)
 
-        task = asyncio.get_running_loop().create_task(close())
+        task = asyncio.get_running_loop().create_task(finish())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)

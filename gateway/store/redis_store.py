@@ -179,7 +179,9 @@ class RedisStore:
             self.discard(key)
         return entry
 
-    def _linked(self, store: ByteStore) -> None:
+    def _linked(self, store: ByteStore, *, again: bool) -> None:
+        if again:
+            self._leases.doubt()
         self._watch.start(store)
 
     async def _look(self) -> None:

@@ -63,10 +63,10 @@ class Writes:
 
     async def _run(self, writes: list[Callable[[ByteStore], Awaitable[Any]]]) -> Sequence[None]:
         async def send(store: ByteStore) -> list[Any]:
-            pipe = store.pipelined()
+            collected = store.collected()
             for write in writes:
-                await write(pipe)
-            return await pipe.execute()
+                await write(collected)
+            return await collected.execute()
 
         for answer in await self._link.ask(send, _PATIENCE) or ():
             if isinstance(answer, Exception):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 
 import pytest
@@ -43,10 +44,8 @@ async def test_somebody_elses_cancellation_stays_one() -> None:
 
 async def stubborn(times: int) -> str:
     for _ in range(times):
-        try:
+        with contextlib.suppress(asyncio.CancelledError):  # lost, as in asyncio.wait_for
             await asyncio.sleep(10)
-        except asyncio.CancelledError:  # noqa: PERF203 - lost, as in asyncio.wait_for
-            pass
     return "late"
 
 

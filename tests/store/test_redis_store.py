@@ -176,7 +176,7 @@ async def test_a_lease_is_not_renewed_for_ever(make: Make, server: RedisServer) 
     now = 1000.0
     store = make(server.url, lease=0.1, clock=lambda: now)
     await store.open()
-    held, _ = await store.acquire("k")
+    assert await store.acquire("k")
     now = 1031.0
     await asyncio.sleep(0.3)
     assert (await store.acquire("k")).lease is not None
@@ -209,6 +209,22 @@ async def test_who_gives_up_waiting_gives_the_lease_back(make: Make, server: Red
     while (await store.acquire("k")).lease is None:
         assert time.monotonic() < ends
         await asyncio.sleep(0.01)
+
+
+async def test_after_a_loss_nobody_waits_for_leases_from_before(
+    make: Make, own_server: RedisServer
+) -> None:
+    store = make(own_server.url, namespace="doubt", lease=0.3)
+    await store.open()
+    own_server.pause()
+    assert await store.get("k") is None
+    own_server.resume()
+    await until(lambda: store.up)
+    own_server.command("SET", "doubt:{k}:lease", "somebody", "PX", 5000)
+    granted, _ = await store.acquire("k")
+    assert granted.token == b""
+    await asyncio.sleep(0.4)
+    assert (await store.acquire("k")).lease is None
 
 
 @pytest.mark.parametrize("kind", ["list", "eternal"])
