@@ -35,12 +35,15 @@ class Step:
 
     Attributes:
         name: of the section.
-        starts: what it waits for, in words.
+        starts: what it waits for and by which references, in words.
         calls: `upstream target` of each source; targets that need another section's value show
             their template.
         most_calls: requests it can make at worst, retries counted.
-        slowest: seconds that it can take by its upstreams' timeouts and those it waits for.
+        slowest: seconds that it can take by its upstreams' timeouts and those it waits for, every
+            attempt spent.
         cache: its freshness, in words.
+        key: what tells its kept answers apart: upstream, method, target and forwarded header
+            fields, one text for each source.
         notes: required, hidden, fallback, when ...
     """
 
@@ -50,6 +53,7 @@ class Step:
     most_calls: int
     slowest: float
     cache: str
+    key: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -92,23 +96,41 @@ def explain(loaded: Loaded, url: SplitResult) -> Explanation:
     upstreams = loaded.config.upstreams
     depth: dict[int, int] = {}
     slowest: dict[int, float] = {}
+    first: dict[int, float] = {}
+    count: dict[int, int] = {}
     steps = []
     for section in _in_order(plan):
         before = _before(section)
-        depth[section.index] = 1 + max((depth[b] for b in before), default=-1)
-        own = max(_patience(upstreams[s.upstream]) for s in section.sources)
-        slowest[section.index] = own + max((slowest[b] for b in before), default=0.0)
-        steps.append(_step(plan, section, scope, upstreams, slowest[section.index]))
+        number = section.index
+        depth[number] = 1 + max((depth[b] for b in before), default=-1)
+        called = [upstreams[source.upstream] for source in section.sources]
+        count[number] = _elements(plan, section, scope, count)
+        rounds = _rounds(section, count[number])
+        slowest[number] = rounds * max(map(_patience, called)) + max(
+            (slowest[b] for b in before), default=0.0
+        )
+        first[number] = max(u.timeout for u in called) + max(
+            (first[b] for b in before), default=0.0
+        )
+        steps.append(_step(plan, section, scope, upstreams, slowest[number], count[number]))
     waves = tuple(
         tuple(s.name for s in plan.sections if depth[s.index] == level)
         for level in range(max(depth.values()) + 1)
     )
-    warnings = tuple(
-        f"{step.name} can take {step.slowest:g} s by the timeouts on its way, "
-        f"the deadline is {plan.deadline:g} s"
-        for step in steps
-        if step.slowest > plan.deadline
-    )
+    # Retries are left out: they end with the deadline anyway. A single slow answer after another
+    # that cannot fit is a mistake in the figures.
+    warnings = [
+        f"{section.name}: the timeouts on its way add up to {first[section.index]:g} s, "
+        f"the deadline ends it at {plan.deadline:g} s"
+        for section in plan.sections
+        if first[section.index] > plan.deadline
+    ]
+    if "{" not in url.path:
+        warnings += [
+            f"{parameter.name} is required, the request is refused without it"
+            for parameter in plan.parameters
+            if parameter.name not in scope
+        ]
     order = {section.name: section.index for section in plan.sections}
     return Explanation(
         dashboard=plan.name,
@@ -117,7 +139,7 @@ def explain(loaded: Loaded, url: SplitResult) -> Explanation:
         deadline=plan.deadline,
         waves=waves,
         steps=tuple(sorted(steps, key=lambda step: order[step.name])),
-        warnings=warnings,
+        warnings=tuple(warnings),
     )
 
 
@@ -126,10 +148,12 @@ def _find(loaded: Loaded, path: str) -> tuple[Plan, dict[str, str]]:
         if path_shape(plan.path) == path_shape(path) and ("{" in path or plan.path == path):
             return plan, {}
     segments = path.split("/")
-    for plan in loaded.plans:
+    # A literal segment beats a parameter, from left to right, as it does for requests.
+    for plan in sorted(loaded.plans, key=lambda p: [s.startswith("{") for s in p.path.split("/")]):
         declared = plan.path.split("/")
         if len(declared) == len(segments) and all(
-            d.startswith("{") or d == s for d, s in zip(declared, segments, strict=True)
+            d.startswith("{") or d in {s, unquote(s)}
+            for d, s in zip(declared, segments, strict=True)
         ):
             texts = {
                 d[1:-1]: s for d, s in zip(declared, segments, strict=True) if d.startswith("{")
@@ -179,12 +203,14 @@ def _in_order(plan: Plan) -> list[Section]:
     return ordered
 
 
-def _attempts(upstream: UpstreamConfig) -> int:
-    return upstream.retry.attempts if upstream.retry else 1
+def _most_calls(upstream: UpstreamConfig) -> int:
+    """Return how many requests one call can become: each attempt can be hedged once."""
+    attempts = upstream.retry.attempts if upstream.retry else 1
+    return attempts * (2 if upstream.hedge else 1)
 
 
 def _patience(upstream: UpstreamConfig) -> float:
-    attempts = _attempts(upstream)
+    attempts = upstream.retry.attempts if upstream.retry else 1
     pauses = upstream.retry.cap * (attempts - 1) if upstream.retry else 0.0
     return upstream.timeout * attempts + pauses
 
@@ -195,29 +221,52 @@ def _step(
     scope: Mapping[str, Any],
     upstreams: Mapping[str, UpstreamConfig],
     slowest: float,
+    elements: int,
 ) -> Step:
-    attempts = sum(_attempts(upstreams[source.upstream]) for source in section.sources)
+    attempts = sum(_most_calls(upstreams[source.upstream]) for source in section.sources)
+    calls = tuple(
+        _call(section, source.upstream, source.template, scope) for source in section.sources
+    )
     return Step(
         name=section.name,
         starts=_starts(plan, section),
-        calls=tuple(
-            _call(section, source.upstream, source.template, scope) for source in section.sources
-        ),
-        most_calls=attempts * _elements(section, scope),
+        calls=calls,
+        most_calls=attempts * _batches(section, elements),
         slowest=slowest,
         cache=_cache(section, upstreams),
+        key=tuple(
+            _key(call, upstreams[source.upstream])
+            for source, call in zip(section.sources, calls, strict=True)
+        ),
         notes=tuple(_notes(section)),
     )
 
 
 def _starts(plan: Plan, section: Section) -> str:
-    names = [plan.sections[need].name for need in section.needs]
+    names = [
+        f"{plan.sections[need].name} ({_reasons(section, plan.sections[need].name)})"
+        for need in section.needs
+    ]
     words = f"after {' and '.join(names)}" if names else "at once"
     if section.for_each is not None and section.for_each.flows_from is not None:
         leader = plan.sections[section.for_each.flows_from].name
         each = f"each element as soon as {leader} has it"
         words = f"{words}, {each}" if names else each
     return words
+
+
+def _reasons(section: Section, name: str) -> str:
+    """Return the references by which a section waits for another."""
+    found = [r for source in section.sources for r in source.template.references if r.root == name]
+    if section.for_each is not None and section.for_each.items.root == name:
+        found.append(section.for_each.items)
+    return ", ".join(dict.fromkeys(f"{{{r.text}}}" for r in found)) or "when"
+
+
+def _key(call: str, upstream: UpstreamConfig) -> str:
+    name, _, target = call.partition(" ")
+    apart = f" by {', '.join(upstream.forward_headers)}" if upstream.forward_headers else ""
+    return f"{name} GET {target}{apart}"
 
 
 def _call(section: Section, upstream: str, template: Any, scope: Mapping[str, Any]) -> str:
@@ -228,14 +277,36 @@ def _call(section: Section, upstream: str, template: Any, scope: Mapping[str, An
         return f"{upstream} {template.text.partition(':')[2]}{each}"
 
 
-def _elements(section: Section, scope: Mapping[str, Any]) -> int:
-    """Return how many calls the section's list makes at most."""
+def _elements(
+    plan: Plan, section: Section, scope: Mapping[str, Any], count: Mapping[int, int]
+) -> int:
+    """Return how many elements the section's list has at most; `count` is that of earlier ones."""
     spec = section.for_each
     if spec is None:
         return 1
     items = spec.items.find(dict(scope))
-    count = min(len(items), spec.limit) if isinstance(items, list) else spec.limit
-    return -(-count // spec.batch) if spec.batch else count
+    if items is ABSENT:
+        return 0
+    if isinstance(items, list):
+        return min(len(items), spec.limit)
+    for leader in plan.sections:
+        # It has an element for each of that section's own.
+        if leader.name == spec.items.root and leader.for_each is not None and spec.items.bare:
+            return min(count[leader.index], spec.limit)
+    return spec.limit
+
+
+def _batches(section: Section, elements: int) -> int:
+    """Return how many calls the elements make."""
+    batch = section.for_each.batch if section.for_each is not None else None
+    return -(-elements // batch) if batch else elements
+
+
+def _rounds(section: Section, elements: int) -> int:
+    """Return how many calls come one after the other when every one takes its time."""
+    if section.for_each is None:
+        return 1
+    return -(-_batches(section, elements) // section.for_each.concurrency)
 
 
 def _cache(section: Section, upstreams: Mapping[str, UpstreamConfig]) -> str:
