@@ -77,10 +77,10 @@ def test_imports_go_strictly_downward() -> None:
         for target in imported(tree):
             if not target.startswith("gateway."):
                 continue
-            target = target.removeprefix("gateway.")
-            same_package = name.split(".")[0] == target.split(".")[0]
-            if not same_package and place(target) >= place(name):
-                wrong.append(f"{name} imports {target}")
+            below = target.removeprefix("gateway.")
+            same_package = name.split(".")[0] == below.split(".")[0]
+            if not same_package and place(below) >= place(name):
+                wrong.append(f"{name} imports {below}")
     assert wrong == []
 
 

@@ -88,7 +88,7 @@ class _Flight:
         """Make the call and tell the callers."""
         try:
             response = await call(self.request)
-        except Exception as error:  # noqa: BLE001 - it is raised at every caller
+        except Exception as error:
             if not self.fail(error) and not isinstance(error, CallError):
                 # A bug that nobody waits to hear of.
                 self.task.get_loop().call_exception_handler(

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 from gateway.mock.answer import Answer, json_answer
 
 
-class Refusal(Exception):  # noqa: N818 - named for what the caller is told
+class Refusal(Exception):
     """A request that Open-Meteo answers with 400 and a reason."""
 
     @property
