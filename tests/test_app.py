@@ -288,6 +288,7 @@ async def test_header_fields_are_forwarded_only_where_declared() -> None:
     assert a.calls.last.request.headers["x-key"] == "k"
     assert "cookie" not in a.calls.last.request.headers
     assert "authorization" not in b.calls.last.request.headers
+    assert answer.headers["vary"] == "authorization"
 
 
 @respx.mock

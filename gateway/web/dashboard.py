@@ -67,6 +67,9 @@ class DashboardEndpoint:
         self._clock = clock
         self._now = now
         self._no_timing = no_timing(fan_out.plan)
+        passed_on = sorted({name for names in self._forward.values() for name in names})
+        # RFC 9110 section 12.5.5: what was passed on may have changed the answer.
+        self._vary = [(b"vary", b", ".join(passed_on))] if passed_on else []
 
     async def __call__(
         self, scope: Scope, receive: Receive, send: Send, path: Sequence[tuple[str, str]]
@@ -177,7 +180,7 @@ class DashboardEndpoint:
     async def _send(
         self, send: Send, method: str, answer: KeptAnswer, if_none_match: bytes
     ) -> None:
-        headers = answer.fields(self._now())
+        headers = [*answer.fields(self._now()), *self._vary]
         body = answer.body
         status = 200
         if if_none_match and matches(if_none_match, answer.etag):

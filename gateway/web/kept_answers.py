@@ -13,13 +13,21 @@ if TYPE_CHECKING:
 
 __all__ = ["KeptAnswer", "KeptAnswers"]
 
+_LAST = 1.0  # seconds
+_LAST_SHARE = 0.1
 _OVERHEAD = 1024  # key, header values and bookkeeping of one answer, in bytes
 
 
 class KeptAnswer:
-    """One answer: its bytes, its validator, its freshness, its timings."""
+    """One answer: its bytes, its validator, its freshness, its timings.
 
-    __slots__ = ("_at", "_fields", "_private", "body", "etag", "freshness", "timing")
+    Attributes:
+        until: POSIX seconds up to which it is served without a look at its sections. That is a
+            little before they expire, so that their cache gets its chance to refresh them early
+            (XFetch) and nobody has to wait for it.
+    """
+
+    __slots__ = ("_at", "_fields", "_private", "body", "etag", "freshness", "timing", "until")
 
     def __init__(
         self,
@@ -35,6 +43,10 @@ class KeptAnswer:
         self.freshness = freshness
         self.timing = timing
         self._private = private
+        ends, began = freshness.fresh_until, freshness.as_of
+        self.until = 0.0
+        if ends is not None and began is not None:
+            self.until = ends - min(_LAST, (ends - began) * _LAST_SHARE)
         self._at = -1
         self._fields: list[tuple[bytes, bytes]] = []
 
@@ -82,8 +94,7 @@ class KeptAnswers:
         answer = self._answers.pop(key, None)
         if answer is None:
             return None
-        until = answer.freshness.fresh_until
-        if until is None or until <= now:
+        if answer.until <= now:
             self._bytes -= self._cost(key, answer)
             return None
         self._answers[key] = answer  # back in, as the most recently used
