@@ -86,7 +86,7 @@ class RedisServer:
         raise RuntimeError("the Redis server did not start")
 
     def command(self, *arguments: Any) -> Any:
-        client = redis.Redis(
+        client: Any = redis.Redis(
             port=self.port,
             socket_timeout=2,
             socket_connect_timeout=2,

@@ -57,7 +57,7 @@ def test_rows_of_netstrings_are_unambiguous(one: list[bytes], two: list[bytes]) 
     assert (rows[0] == rows[1]) == (one == two)
 
 
-BASE = (b"1", "users", "GET", "/users/1", [], b"")
+BASE: Any = (b"1", "users", "GET", "/users/1", [], b"")
 
 
 def test_a_key_is_short_and_ascii_and_the_same_in_every_process() -> None:

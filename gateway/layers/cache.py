@@ -21,7 +21,6 @@ from gateway.freshness import (
     speaks_against_keeping,
 )
 from gateway.keys import Keys
-from gateway.layers.refreshes import Refreshes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,9 +28,10 @@ if TYPE_CHECKING:
     from gateway.call import Call, Clock, Layer, Request, Response
     from gateway.events import Events
     from gateway.freshness import Entry
+    from gateway.layers.refreshes import Refreshes
     from gateway.store import Store
 
-__all__ = ["CacheLookup", "CachePolicy", "Refreshes", "cache"]
+__all__ = ["CacheLookup", "CachePolicy", "cache"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,8 +43,8 @@ class Leases:
         clock: monotonic seconds.
     """
 
-    __slots__ = ("_batches", "_clock", "_doubtful_until", "_held", "_link", "_opened", "_patience", "_seconds",
-                 "_writes")  # fmt: skip
+    __slots__ = ("_batches", "_clock", "_doubtful_until", "_held", "_link", "_opened",
+                 "_patience", "_seconds", "_writes")  # fmt: skip
 
     def __init__(
         self,

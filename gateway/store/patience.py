@@ -2,8 +2,8 @@
 
 `patiently` is a timeout that does not blame a server for a busy event loop. A plain timeout of
 50 ms fires when the loop itself was kept busy for 50 ms, although the answer has long been waiting
-in the socket. Here the time is counted in slices that the loop has to live through one after the other: a
-stall uses up one slice, a silent server uses up all of them.
+in the socket. Here the time is counted in slices that the loop has to live through one after the
+other: a stall uses up one slice, a silent server uses up all of them.
 
 Both functions cancel until it helps: a cancellation that falls into an `asyncio.wait_for` just as
 that is done is lost (before Python 3.12), and redis-py sends within one.

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,14 +21,13 @@ STEADY: dict[str, Any] = {"jitter": 0, "early_refresh": 0}
 
 
 def on_virtual_time(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    import functools
-
     @functools.wraps(test)
     def wrapper(*args: Any, **kwargs: Any) -> None:
         run(test(*args, **kwargs))
 
-    del wrapper.__wrapped__  # type: ignore[attr-defined]
-    wrapper.__signature__ = __import__("inspect").signature(test)  # type: ignore[attr-defined]
+    # pytest must see the parameters, and must not see the coroutine function behind them.
+    del wrapper.__wrapped__
+    wrapper.__signature__ = inspect.signature(test)  # type: ignore[attr-defined]
     return wrapper
 
 

@@ -22,9 +22,7 @@ def replicas(upstream: Any, count: int = 3, **options: Any) -> list[Replica]:
 @on_virtual_time
 async def test_all_replicas_together_call_once() -> None:
     upstream = FakeUpstream((0.1, None))
-    answers = await asyncio.gather(
-        *(one.get() for one in replicas(upstream) for _ in range(333))
-    )
+    answers = await asyncio.gather(*(one.get() for one in replicas(upstream) for _ in range(333)))
     assert upstream.calls == 1
     assert {answer.value["number"] for answer in answers} == {0}
     assert loop_time() < 1000.15  # nobody waits much longer than the call takes
@@ -95,7 +93,8 @@ async def key_of(replica: Replica) -> str:
     """Return the key that the replicas use."""
     other = Replica(FakeUpstream(), policy())
     await other.get()
-    return next(iter(other.store._entries))
+    key: str = next(iter(other.store._entries))
+    return key
 
 
 @on_virtual_time

@@ -44,8 +44,8 @@ async def make(heard: list[Event]) -> AsyncIterator[Callable[..., RedisStore]]:
     stores: list[RedisStore] = []
 
     def new(url: str, **options: Any) -> RedisStore:
-        options = {"events": Events([heard.append]), "namespace": namespace} | options
-        stores.append(RedisStore(connector(url), **options))
+        given: Any = {"events": Events([heard.append]), "namespace": namespace} | options
+        stores.append(RedisStore(connector(url), **given))
         return stores[-1]
 
     yield new

@@ -65,10 +65,10 @@ async def test_a_failing_batch_comes_to_nothing_and_is_logged(
         return items[:1]
 
     failing: Batches[int, int] = Batches(run, -1)
-    assert await asyncio.gather(failing.submit(1), failing.submit(2)) == [-1, -1]
+    assert await asyncio.gather(*map(failing.submit, (1, 2))) == [-1, -1]
     assert "ZeroDivisionError" in caplog.text
     few: Batches[int, int] = Batches(short, -1)
-    assert await asyncio.gather(few.submit(1), few.submit(2)) == [1, -1]
+    assert await asyncio.gather(*map(few.submit, (1, 2))) == [1, -1]
 
 
 @on_virtual_time

@@ -93,7 +93,7 @@ asyncio.run(main())
 
 async def test_a_holder_killed_costs_one_lease_time(own_server: RedisServer) -> None:
     key = Keys(b"1", NAME, STEADY).of(Request("/", None))  # type: ignore[arg-type]
-    holder = subprocess.Popen(
+    holder = subprocess.Popen(  # noqa: ASYNC220 - it is waited for with a bound
         [sys.executable, "-c", HOLDER, own_server.url, key], stdout=subprocess.PIPE
     )
     assert holder.stdout is not None
@@ -158,8 +158,7 @@ async def test_whatever_happens_to_redis_no_request_fails_and_none_waits_long(
 
         await asyncio.gather(*(client(three[n % 3]) for n in range(12)))
         await harm
-        for one in three:
-            await until(lambda one=one: one.store.up)
+        await until(lambda: all(one.store.up for one in three))
     took.sort()
     assert len(took) > 1000
     # The first of each loss wait 50 ms, and nobody waits for leases from before it. The rest of

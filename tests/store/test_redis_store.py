@@ -228,9 +228,7 @@ async def test_after_a_loss_nobody_waits_for_leases_from_before(
 
 
 @pytest.mark.parametrize("kind", ["list", "eternal"])
-async def test_a_lease_without_an_end_is_broken(
-    kind: str, make: Make, server: RedisServer
-) -> None:
+async def test_a_lease_without_an_end_is_broken(kind: str, make: Make, server: RedisServer) -> None:
     store = make(server.url, namespace=f"eternal-{kind}")
     await store.open()
     name = f"eternal-{kind}:{{k}}:lease"
@@ -271,6 +269,7 @@ async def test_purges_reach_every_replica(make: Make, server: RedisServer) -> No
 
 
 def _subscribers(server: RedisServer, store: RedisStore) -> int:
+    assert store._link._bytes is not None
     channel = store._link._bytes.channel
     return int(server.command("PUBSUB", "NUMSUB", channel)[1])
 
@@ -294,9 +293,7 @@ async def test_marks_grow_even_when_the_clock_does_not(make: Make, server: Redis
     assert marks == sorted(set(marks))
 
 
-async def test_a_purge_without_a_server_is_told_later(
-    make: Make, own_server: RedisServer
-) -> None:
+async def test_a_purge_without_a_server_is_told_later(make: Make, own_server: RedisServer) -> None:
     one, two = make(own_server.url), make(own_server.url)
     await one.open()
     await two.open()
