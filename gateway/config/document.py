@@ -108,8 +108,11 @@ def read(text: str, environment: Mapping[str, str]) -> Document:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
+        at = _mark(mark) if mark else (1, 1)
         message = f"no YAML: {error.problem or error.context or 'cannot be read'}"
-        reader.refuse_at(_mark(mark) if mark else (1, 1), message)
+        if "${" in _up_to(text, at):
+            message += '; between braces or brackets write "${NAME}" in quotes'
+        reader.refuse_at(at, message)
         return reader.document
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split()) or "nested too deep"
@@ -146,6 +149,12 @@ def _too_deep(text: str) -> Any:
 
 def _mark(mark: Any) -> tuple[int, int]:
     return mark.line + 1, mark.column + 1
+
+
+def _up_to(text: str, at: tuple[int, int]) -> str:
+    """Return the part of the line before a place."""
+    lines = text.splitlines()[at[0] - 1 : at[0]]
+    return lines[0][: at[1]] if lines else ""
 
 
 def _reader_position(error: Exception, text: str) -> tuple[int, int]:

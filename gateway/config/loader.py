@@ -6,6 +6,7 @@ one hides none in another, and references to a piece that was refused are no fur
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from dataclasses import dataclass, replace
@@ -207,7 +208,8 @@ class _Checker:
         if not isinstance(raw, dict) or not raw:
             if key in self.raw:
                 self.findings.append(Finding("should be a mapping of names, not empty", (key,)))
-            else:
+            # A key that is there under a wrong name is one mistake, not two.
+            elif not difflib.get_close_matches(key, set(self.raw) - set(Config.model_fields)):
                 self.findings.append(Finding(f"{key} is missing"))
             return {}
         self.names(raw, (key,), UPSTREAM_NAME if key == "upstreams" else NAME)
