@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from gateway.config.loader import Loaded, compile_config, load
 from gateway.config.models import Config
 from gateway.config.settings import Settings
+from gateway.errors import ConfigError, Finding
 from gateway.events import Events
 from gateway.fanout import FanOut
 from gateway.layers.refreshes import Refreshes
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from gateway.events import Event
     from gateway.plan import Plan
+    from gateway.store import Store
 
 __all__ = ["create_app"]
 
@@ -62,8 +64,7 @@ def create_app(
     else:
         loaded = load(config)
     events = Events(listeners)
-    redis = settings.redis_url.get_secret_value() if settings.redis_url else None
-    store = open_store(redis, events=events, max_bytes=settings.cache_memory)
+    store = _open_store(settings, events)
     refreshes = Refreshes(events=events, clock=time.monotonic)
     shared = Shared(store, refreshes, events)
     upstreams = open_upstreams(loaded, shared)
@@ -110,6 +111,14 @@ def create_app(
         # FastAPI's own telemetry asks the environment for a provider on every request (6 % of one).
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
+
+
+def _open_store(settings: Settings, events: Events) -> Store:
+    redis = settings.redis_url.get_secret_value() if settings.redis_url else None
+    try:
+        return open_store(redis, events=events, max_bytes=settings.cache_memory)
+    except ValueError as error:
+        raise ConfigError([Finding(f"GATEWAY_REDIS_URL: {error}")], "environment") from None
 
 
 def open_upstreams(loaded: Loaded, shared: Shared) -> dict[str, Upstream]:

@@ -245,7 +245,10 @@ async def _all(walk: Walk, coroutines: list[Coroutine[Any, Any, T]]) -> list[T]:
         return []
     tasks = [walk.loop.create_task(coroutine) for coroutine in coroutines]
     try:
-        await asyncio.wait(tasks)
+        # A bug in one ends the others: one of them may wait for what it would have brought.
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
         return [task.result() for task in tasks]
     finally:
         running = [task for task in tasks if not task.done()]

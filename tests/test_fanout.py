@@ -144,6 +144,7 @@ def test_cancellation_ends_every_call_and_leaves_no_task() -> None:
         'x: {get: "a:/x"}\ny: {get: "a:/slow"}',
         'x: {race: ["a:/x", "b:/slow"]}',
         'x: {for_each: "{ids}", get: "a:/x/{item}"}',
+        'x: {for_each: "{ids}", get: "a:/x?same=1"}',
         'x: {for_each: {in: "{ids}", batch: 2}, get: "a:/x?id={item}"}',
     ],
 )
