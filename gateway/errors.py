@@ -100,8 +100,11 @@ class ConfigError(GatewayError):
         super().__init__("\n".join(self.lines()))
 
     def lines(self) -> list[str]:
-        """Return one `file:line:col: message` line for each finding."""
-        return [f"{self.file}:{f.line}:{f.column}: {f.message}" for f in self.findings]
+        """Return one `file:line:col: message` line for each finding; no place where it has none."""
+        return [
+            f"{self.file}:{f.line}:{f.column}: {f.message}" if f.line else f"{self.file}: {f.message}"
+            for f in self.findings
+        ]
 
 
 class CallError(GatewayError):
