@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _GO_PATIENCE = 480
 _GO_MODULE = "github.com/krakend/krakend-ce/v2/cmd/krakend-ce@latest"
+_GO_RUNTIME = {"GOMAXPROCS": "1", "USAGE_DISABLE": "1"}
 
 
 class MissingError(RuntimeError):
@@ -84,7 +85,9 @@ def _node(out: Path, upstream: str) -> Server:
         _run(["npm", "ci", "--no-audit", "--no-fund"], cwd=place)
     port = free_port()
     env = _environment(upstream, port) | {"NODE_ENV": "production"}
-    return Server("node", ["node", "server.js"], port, out / "logs" / "node.log", env=env, cwd=place)
+    return Server(
+        "node", ["node", "server.js"], port, out / "logs" / "node.log", env=env, cwd=place
+    )
 
 
 def _nginx_lua(out: Path, upstream: str) -> Server:
@@ -119,10 +122,34 @@ def _krakend(out: Path, upstream: str) -> Server:
         if shutil.which("go") is None:
             raise MissingError("krakend is not on the PATH and Go is not installed to build it")
         print("==> building KrakenD CE into bench/out/krakend")
-        (out / "krakend").mkdir(parents=True, exist_ok=True)
-        _run(["go", "install", _GO_MODULE], timeout=_GO_PATIENCE, GOBIN=str(built.parent))
+        built.parent.mkdir(parents=True, exist_ok=True)
+        _run(
+            ["go", "install", _GO_MODULE], timeout=_GO_PATIENCE, GOBIN=str(built.parent), **_go(out)
+        )
         binary = str(built)
     port = free_port()
+    command = [binary, "run", "-c", str(_krakend_config(out / "krakend", upstream, port))]
+    return Server("krakend", command, port, out / "logs" / "krakend.log", env=_GO_RUNTIME)
+
+
+def _lura(out: Path, upstream: str) -> Server:
+    place, binary = HERE / "peers" / "lura", out / "lura" / "lura"
+    if not binary.exists():
+        if shutil.which("go") is None:
+            raise MissingError("Go is not installed to build it")
+        print("==> building Lura into bench/out/lura")
+        _run(["go", "build", "-o", str(binary), "."], cwd=place, timeout=_GO_PATIENCE, **_go(out))
+    port = free_port()
+    command = [str(binary), "-c", str(_krakend_config(binary.parent, upstream, port))]
+    return Server("lura", command, port, out / "logs" / "lura.log", env=_GO_RUNTIME)
+
+
+def _go(out: Path) -> dict[str, str]:
+    """Return the environment that keeps what Go downloads in bench/out, and removable."""
+    return {"GOPATH": str(out / "go"), "GOFLAGS": "-modcacherw"}
+
+
+def _krakend_config(place: Path, upstream: str, port: int) -> Path:
     endpoints = [
         {
             "endpoint": f"/{name}",
@@ -136,11 +163,10 @@ def _krakend(out: Path, upstream: str) -> Server:
     ]
     config = {"version": 3, "port": port, "timeout": "30s", "max_idle_connections_per_host": 512,
               "endpoints": endpoints}  # fmt: skip
-    path = out / "krakend" / "krakend.json"
+    path = place / "krakend.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(config, indent=1))
-    log = out / "logs" / "krakend.log"
-    env = {"GOMAXPROCS": "1", "USAGE_DISABLE": "1"}
-    return Server("krakend", [binary, "run", "-c", str(path)], port, log, env=env)
+    return path
 
 
 PEERS: dict[str, tuple[str, Callable[[Path, str], Server]]] = {
@@ -150,4 +176,5 @@ PEERS: dict[str, tuple[str, Callable[[Path, str], Server]]] = {
     "node": ("Node fastify + undici", _node),
     "nginx_lua": ("nginx + Lua with cjson", _nginx_lua),
     "krakend": ("KrakenD CE", _krakend),
+    "lura": ("Lura (KrakenD CE's engine)", _lura),
 }
