@@ -102,7 +102,7 @@ class ConfigError(GatewayError):
     def lines(self) -> list[str]:
         """Return one `file:line:col: message` line for each finding; no place where it has none."""
         return [
-            f"{self.file}:{f.line}:{f.column}: {f.message}" if f.line else f"{self.file}: {f.message}"
+            f"{self.file}{f':{f.line}:{f.column}' if f.line else ''}: {f.message}"
             for f in self.findings
         ]
 
