@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from redis.exceptions import (
     ClusterDownError,
     MasterDownError,
+    NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
@@ -44,7 +45,7 @@ _LOST = (
     TimeoutError, OSError, RedisConnectionError, RedisTimeoutError, ClusterDownError,
     MasterDownError,
 )  # fmt: skip
-_REFUSED = (OutOfMemoryError, ReadOnlyError)
+_REFUSED = (OutOfMemoryError, ReadOnlyError, NoPermissionError)
 _REFUSED_FOR = 1.0
 
 

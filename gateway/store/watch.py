@@ -64,12 +64,13 @@ class Watch:
             pubsub = store.client.pubsub()
             try:
                 await pubsub.subscribe(store.channel)
-                await self._look()  # once subscribed, so that nothing falls between
                 while self._store is store:
                     message = await pubsub.get_message(
                         ignore_subscribe_messages=True, timeout=_LOOK_AGAIN
                     )
                     if message is None:
+                        # Nothing for a while, or the subscription was confirmed: what was told
+                        # before that is found by looking.
                         await self._look()
                     else:
                         self._heard(message)

@@ -263,6 +263,10 @@ async def test_purges_reach_every_replica(make: Make, server: RedisServer) -> No
     assert one.purges.cover(mark - 1, "", "", ("dashboard:a",))
     await until(lambda: two.purges.latest == mark, 0.5)
     assert two.purges.cover(mark - 1, "", "", ("dashboard:a",))
+    await asyncio.sleep(0.1)  # they have looked by now, and will not again for a second
+    await one.purge("dashboard:b")
+    mark = one.purges.latest
+    await until(lambda: two.purges.latest == mark, 0.5)
     late = make(server.url)
     await late.open()
     await until(lambda: late.purges.latest == mark)
