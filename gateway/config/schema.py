@@ -14,7 +14,7 @@ _VARIABLE = {"type": "string", "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?
 def json_schema() -> dict[str, Any]:
     """Return the schema (draft 2020-12).
 
-    Where a number or a switch is asked for, `${NAME}` may stand too: the loader replaces it before
+    Wherever not just any text may stand, `${NAME}` may stand too: the loader replaces it before
     anything is checked.
     """
     schema = _with_variables(Config.model_json_schema(by_alias=True))
@@ -30,11 +30,40 @@ def _with_variables(node: Any) -> Any:
         return [_with_variables(child) for child in node]
     if not isinstance(node, dict):
         return node
-    told = {key: _with_variables(child) for key, child in node.items() if not _is_title(key, child)}
-    if told.get("type") in {"integer", "number", "boolean"}:
-        beside = {k: told.pop(k) for k in ("default", "description") if k in told}
+    told: dict[str, Any] = {}
+    for key, child in node.items():
+        if key == "propertyNames":
+            told[key] = child  # what a name is can be no variable
+        elif key == "oneOf":
+            told["anyOf"] = _with_variables(child)  # a variable meets more than one branch
+        elif not _is_title(key, child):
+            told[key] = _with_variables(child)
+    if "patternProperties" in told:
+        told.setdefault("additionalProperties", False)  # a name that does not match is none
+    if "anyOf" in told:
+        told["anyOf"] = _flat(told["anyOf"])
+    elif _is_narrow(told):
+        beside = {k: told.pop(k) for k in ("default", "description", "examples") if k in told}
         return {"anyOf": [told, _VARIABLE], **beside}
     return told
+
+
+def _is_narrow(schema: dict[str, Any]) -> bool:
+    """Whether a scalar has to be more than some text."""
+    kind = schema.get("type")
+    return kind in {"integer", "number", "boolean"} or (
+        kind == "string" and not schema.keys().isdisjoint({"const", "enum", "format", "pattern"})
+    )
+
+
+def _flat(branches: list[Any]) -> list[Any]:
+    """Return the branches with those of branches in their place, and none of them twice."""
+    flat: list[Any] = []
+    for branch in branches:
+        for one in branch["anyOf"] if branch.keys() == {"anyOf"} else [branch]:
+            if one not in flat:
+                flat.append(one)
+    return flat
 
 
 def _is_title(key: str, child: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gateway.errors import ConfigError, Finding
@@ -18,12 +18,23 @@ __all__ = ["Settings"]
 _PREFIX = "GATEWAY_"
 
 
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+Level = Annotated[Literal["critical", "error", "warning", "info", "debug"], BeforeValidator(_lower)]
+
+
 class Settings(BaseSettings):
-    """What differs from one deployment to the next; everything else is in the configuration."""
+    """What differs from one deployment to the next; everything else is in the configuration.
+
+    A variable that is set and empty counts as not set, as `NAME=${NAME:-}` in a compose file makes
+    them: an empty token is no token.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix=_PREFIX, frozen=True, extra="ignore", use_attribute_docstrings=True,
-        hide_input_in_errors=True,
+        hide_input_in_errors=True, env_ignore_empty=True,
     )  # fmt: skip
 
     host: str = "127.0.0.1"
@@ -42,7 +53,7 @@ class Settings(BaseSettings):
     """Seconds that requests under way get to finish at shutdown."""
     keep_alive: Annotated[int, Field(ge=1, le=3600)] = 75
     """Seconds that an idle connection of a client is kept."""
-    log_level: Literal["critical", "error", "warning", "info", "debug"] = "info"
+    log_level: Level = "info"
     """The least that is logged."""
     log_format: Literal["text", "json"] = "text"
     """How it is logged."""

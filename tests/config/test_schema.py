@@ -40,6 +40,15 @@ def changed(**upstream: Any) -> dict[str, Any]:
         ({"concurrency": 5}, True),
         ({"concurrency": "adaptive"}, True),
         ({"concurrency": "${N}"}, True),
+        ({"base_url": "${URL}"}, True),
+        ({"base_url": "${URL:-http://a}/v1"}, True),
+        ({"base_url": "no url"}, False),
+        ({"timeout": "${T:-2s}"}, True),
+        ({"timeout": "$T"}, False),
+        ({"transport": "${TRANSPORT}"}, True),
+        ({"transport": "htpx"}, False),
+        ({"cache": {"ttl": "${TTL}"}}, True),
+        ({"max_body": "${MAX}"}, True),
         ({"concurrency": "many"}, False),
         ({"retry": {}}, True),
         ({"retry": {"attempts": 99}}, False),
@@ -61,3 +70,22 @@ def test_every_key_is_described() -> None:
         if "description" not in member and "$ref" not in member and "description" not in model
     ]
     assert missing == []
+
+
+def test_names_are_no_place_for_variables() -> None:
+    document = changed()
+    document["upstreams"]["${A}"] = document["upstreams"]["a"]
+    assert not compile_schema(json_schema()).is_valid(document)
+
+
+def test_no_alternative_stands_twice() -> None:
+    def check(node: Any) -> None:
+        if isinstance(node, dict):
+            branches = node.get("anyOf", [])
+            assert all(b not in branches[:i] for i, b in enumerate(branches))
+            assert not any(b.keys() == {"anyOf"} for b in branches)
+            node = list(node.values())
+        for child in node if isinstance(node, list) else []:
+            check(child)
+
+    check(json_schema())

@@ -30,3 +30,16 @@ def test_a_value_that_cannot_be_is_told_by_its_variable_and_not_shown(
         Settings.read()
     assert f"GATEWAY_{variable}: " in str(caught.value)
     assert "s3cret" not in str(caught.value)
+
+
+def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("PORT", "ADMIN_TOKEN", "REDIS_URL", "LOG_LEVEL"):
+        monkeypatch.setenv(f"GATEWAY_{variable}", "")
+    settings = Settings.read()
+    assert (settings.port, settings.log_level) == (8000, "info")
+    assert (settings.admin_token, settings.redis_url) == (None, None)
+
+
+def test_levels_are_read_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_LOG_LEVEL", "WARNING")
+    assert Settings.read().log_level == "warning"
