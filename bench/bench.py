@@ -134,7 +134,7 @@ class Bench:
 
     def _in_redis(self) -> Server:
         port = self.server("redis").port
-        env = {"GATEWAY_REDIS_URL": f"redis://127.0.0.1:{port}/0", "GATEWAY_CACHE_MEMORY": "0"}
+        env = {"GATEWAY_REDIS_URL": f"redis://127.0.0.1:{port}/0", "GATEWAY_CACHE_MEMORY": "1"}
         return self.gateway("in_redis", cache=True, env=env)
 
     def _redis(self) -> Server:

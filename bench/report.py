@@ -1,5 +1,214 @@
-"""Stub until the tables are written."""
-def brief(x): return str({k:{l:round(sorted(r['rate'] for r in rows)[len(rows)//2]) for l,rows in v.items()} if k=='closed' else v for k,v in (x or {}).items()})[:1500]
-def markdown(r): return ''
-def chart(r): return ''
-def must_show(r): return ''
+"""The report: `docs/benchmark.md` from the figures of one run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import peers
+import stats
+import work
+from goals import goals, scaling
+
+Results = dict[str, Any]
+
+NAMES = {
+    "gateway": "**the gateway, every feature on**",
+    "constant": "floor: constant bytes from bare ASGI under uvicorn",
+    "upstream": "limit: the slowest upstream alone",
+    "cached": "**cached in process**",
+    "not_modified": "**304 Not Modified**",
+    "in_redis": "**cached in Redis, nothing kept in process**",
+    "cold": "**cold, for comparison**",
+    "declared1": "1 declared",
+    "declared100": "100 declared",
+    "declared1000": "1,000 declared",
+    "one": "one process",
+    "two": "two processes",
+} | {name: label for name, (label, _) in peers.PEERS.items()}
+
+_DELAY = {
+    "upstream": "one upstream alone, called directly",
+    "three": "**the gateway, three sections**",
+    "node": "Node fastify + undici, three sections",
+    "upstream_at_ten": "one upstream alone, at the rate of ten",
+    "one": "**the gateway, one section, at the rate of ten**",
+    "ten": "**the gateway, ten sections**",
+}
+
+
+def brief(figures: Results | None) -> str:
+    """Return a scenario's medians in a few lines, for the terminal."""
+    if not figures:
+        return "    failed"
+    groups = {"": figures["closed"]} if "closed" in figures else figures.get("grows", {})
+    lines = []
+    for step, rows in groups.items():
+        cells = "  ".join(f"{n} {stats.of(r).median:,.0f}/s" for n, r in rows.items())
+        lines.append(f"    {step:5}{cells}")
+    for name, rows in figures.get("open", {}).items():
+        p50, p99 = (stats.of(rows, key).median * 1e3 for key in ("p50", "p99"))
+        lines.append(f"    {name}: {rows[0]['rate']:,.0f}/s, p50 {p50:.2f} ms, p99 {p99:.2f} ms")
+    for row in figures.get("memory", []):
+        lines.append(f"    {row['each'] / 1024:.1f} KB each, {row['rate']:,.0f}/s")
+    if "seconds" in figures:
+        lines.append(f"    {stats.spread(figures['seconds']).median * 1e6:.1f} us")
+    return "\n".join(lines)
+
+
+def must_show(results: Results) -> str:
+    """Return the goals as a table in Markdown."""
+    lines = ["| against | wanted | found (median, least to most) | |", "| --- | --- | --- | --- |"]
+    for goal in goals(results):
+        bound = f"{'≥' if goal.at_least else '≤'} {goal.wanted:g} {goal.unit}"
+        if goal.found is None:
+            lines.append(f"| {goal.what} | {bound} | not measured | |")
+            continue
+        found = goal.found
+        verdict = "reached" if goal.met else "**not reached**"
+        value = f"{found.median:.2f} ({found.least:.2f} to {found.most:.2f})"
+        lines.append(f"| {goal.what} | {bound} | {value} | {verdict} |")
+    return "\n".join(lines)
+
+
+def _closed_table(rows: dict[str, stats.Rows], base: str) -> str:
+    """Return rates, times and ratios against `base`, each the median of its rounds."""
+    lines = [
+        f"| | answers/s (least to most) | p50 | p99 | {base} is so many times as fast | core used |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, found in sorted(rows.items(), key=lambda item: -stats.of(item[1]).median):
+        rate, against = stats.of(found), stats.ratio(rows[base], found)
+        times = [stats.of(found, key).median * 1e3 for key in ("p50", "p99")]
+        lines.append(
+            f"| {NAMES[name]} | {rate.median:,.0f} ({rate.least:,.0f} to {rate.most:,.0f}) "
+            f"| {times[0]:.2f} ms | {times[1]:.2f} ms "
+            f"| {against.median:.2f} ({against.least:.2f} to {against.most:.2f}) "
+            f"| {stats.of(found, 'core').median:.0%} |"
+        )
+    return "\n".join(lines)
+
+
+def _growth_table(grows: dict[str, dict[str, stats.Rows]], what: str) -> str:
+    names = list(dict.fromkeys(name for rows in grows.values() for name in rows))
+    others = [name for name in names if name != "gateway"]
+    lines = [
+        f"| {what} | gateway: answers/s | p50 | p99 | "
+        + " | ".join(f"times {NAMES[name]}" for name in others)
+        + " |",
+        "| --- | --- | --- | --- |" + " --- |" * len(others),
+    ]
+    for step, rows in grows.items():
+        mine = rows["gateway"]
+        cells = [
+            f"{step}", f"{stats.of(mine).median:,.0f}",
+            f"{stats.of(mine, 'p50').median * 1e3:.2f} ms",
+            f"{stats.of(mine, 'p99').median * 1e3:.2f} ms",
+        ]  # fmt: skip
+        for name in others:
+            found = stats.ratio(mine, rows[name]) if name in rows else None
+            cells.append(
+                f"{found.median:.2f} ({found.least:.2f} to {found.most:.2f})" if found else ""
+            )
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _delay_table(rows: dict[str, stats.Rows]) -> str:
+    lines = ["| | rate | p50 | p99 | generator late, p99 |", "| --- | --- | --- | --- | --- |"]
+    for name, label in _DELAY.items():
+        if name in rows:
+            p50, p99, late = (stats.of(rows[name], k) for k in ("p50", "p99", "late_p99"))
+            lines.append(
+                f"| {label} | {rows[name][0]['rate']:,.0f}/s "
+                f"| {p50.median * 1e3:.2f} ms ({p50.least * 1e3:.2f} to {p50.most * 1e3:.2f}) "
+                f"| {p99.median * 1e3:.2f} ms ({p99.least * 1e3:.2f} to {p99.most * 1e3:.2f}) "
+                f"| {late.median * 1e3:.2f} ms |"
+            )
+    return "\n".join(lines)
+
+
+def _memory(rows: stats.Rows) -> str:
+    each = stats.spread([row["each"] / 1024 for row in rows])
+    last = rows[-1]
+    return (
+        f"{each.median:.1f} KB for each ({each.least:.1f} to {each.most:.1f}): the most that was "
+        "resident, less what was resident after a warm-up, by 5,000. "
+        f"{last['rate']:,.0f} answers a second, p50 {last['p50']:.2f} s, none lost. One holds a "
+        "client's connection and three of upstreams, 20,000 sockets together, less 300: each of the "
+        "three upstreams has 4,900 places, so at the peak up to a hundred calls wait for one."
+    )
+
+
+def _processes(results: Results) -> str:
+    rows = results["processes"]["closed"]
+    scale, raw = scaling(results), stats.ratio(rows["two"], rows["one"])
+    shares = [row["busiest"] / row["cpu"] for row in rows["two"]]
+    if scale is None:
+        return ""
+    return (
+        f"On two cores that nginx and wrk use as well, two processes answer {raw.median:.2f} times "
+        f"as much as one ({raw.least:.2f} to {raw.most:.2f}). What they would do with a core each is "
+        "reckoned from CPU time: answers for each second of CPU that the gateway used, two processes "
+        "against one, times how evenly they share (all their CPU time over that of the busiest; the "
+        f"busiest had {stats.spread(shares).median:.0%}). That is {scale.median:.2f} "
+        f"({scale.least:.2f} to {scale.most:.2f})."
+    )
+
+
+def markdown(results: Results) -> str:
+    """Return the report; a scenario that was not run is left out, one that failed is told."""
+    machine = results["machine"]
+    versions = ", ".join(
+        f"{name} {v}" if name not in v else v for name, v in machine["versions"].items()
+    )
+    parts = [
+        "# Benchmark",
+        "Written by `make bench`; how it is measured stands in [bench/README.md](../bench/README.md)."
+        " Only ratios from one run mean anything: every figure is the median of "
+        f"{results['rounds']} rounds of {results['seconds']:g} s, in which all take turns "
+        "(A B C A B C), with the least and the most beside it. Ratios are taken round by round.",
+        f"{results['date']}, {machine['cores']} cores ({machine['model'] or 'model unknown'}), "
+        f"Python {machine['python']}, {versions}; load average {machine['load_before']:.1f} before "
+        f"and {results['load_after']:.1f} after. The cores are shared with other work.",
+        "![chart](benchmark.svg)",
+        "## Against what is wanted",
+        must_show(results),
+    ]
+    sizes = [len(work.documents()[f"{name}.json"]) for name in "abc"]
+    closed = {
+        "cold": (f"Cold fan-out of 3 ({sizes[0]}, {sizes[1]} and {sizes[2]} bytes), 64 clients",
+                 "gateway"),
+        "cached": ("Cached, 64 clients", "constant"),
+        "declared": ("Declared dashboards, 64 clients", "declared1"),
+    }  # fmt: skip
+    growth = {
+        "clients": "clients",
+        "sections": "sections",
+        "payload": "bytes of the one section, 8 clients",
+    }
+    for name, (title, base) in closed.items():
+        if name in results:
+            rows = results[name]["closed"]
+            parts += [f"## {title}", _closed_table(rows, base)]
+    if results.get("missing"):
+        told = (f"- {NAMES.get(n, n)}: {why.strip()}" for n, why in results["missing"].items())
+        parts += ["## Missing", "\n".join(told)]
+    for name, what in growth.items():
+        if name in results:
+            parts += [f"## Growth with {name}", _growth_table(results[name]["grows"], what)]
+    if "delay" in results:
+        parts += ["## Upstreams that take 20 ms, half load, open loop",
+                  _delay_table(results["delay"]["open"])]  # fmt: skip
+    if "in_flight" in results:
+        parts += ["## 5,000 dashboards in flight, upstreams that take 1 s",
+                  _memory(results["in_flight"]["memory"])]  # fmt: skip
+    if "processes" in results:
+        parts += ["## Two processes", _processes(results)]
+    if "orjson" in results:
+        taken = stats.spread(results["orjson"]["seconds"]).median * 1e6
+        parts += ["## What orjson needs",
+                  f"{taken:.1f} µs to read the three documents and write one."]  # fmt: skip
+    if results.get("failed"):
+        told = (f"- {name}: {why}" for name, why in results["failed"].items())
+        parts += ["## Failed", "\n".join(told)]
+    return "\n\n".join(parts) + "\n"

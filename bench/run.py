@@ -10,6 +10,7 @@ import sys
 import time
 import traceback
 
+import chart
 import peers
 import report
 from bench import Bench, machine
@@ -67,7 +68,7 @@ def main() -> int:
     if not (given.no_report or given.scenario or given.peer or given.quick):
         docs = HERE.parent / "docs"
         (docs / "benchmark.md").write_text(text)
-        (docs / "benchmark.svg").write_text(report.chart(results))
+        (docs / "benchmark.svg").write_text(chart.svg(results))
         print("wrote docs/benchmark.md and docs/benchmark.svg")
     print(report.must_show(results))
     return 1 if failed else 0
