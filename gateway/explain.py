@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote
 
+from gateway.compiler import path_shape
 from gateway.errors import CallError, GatewayError
 from gateway.parameter import InvalidParameterError
-from gateway.plan import path_shape, suggest
 from gateway.reference import ABSENT
+from gateway.suggestion import suggest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

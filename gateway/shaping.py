@@ -1,19 +1,20 @@
-"""Shaping of values by JMESPath, and what becomes of values that do not fit."""
+"""JMESPath: shaping of values, what becomes of those that do not fit, what an expression reads."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import jmespath
 from jmespath.exceptions import JMESPathError
 
 from gateway.errors import DependencyFailed, UpstreamPayload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from gateway.outcome import Outcome
 
-__all__ = ["dependency_failed", "is_true", "search", "shape"]
+__all__ = ["dependency_failed", "is_true", "names_read", "search", "shape"]
 
 
 def dependency_failed(name: str, outcome: Outcome) -> DependencyFailed:
@@ -50,3 +51,27 @@ def is_true(value: Any) -> bool:
     Empty list, object and string, false and null are false; the number 0 is true.
     """
     return not (value is None or value is False or value in ("", [], {}))
+
+
+def names_read(expression: str) -> set[str]:
+    """Return the names that an expression reads from the value it is given."""
+    return _roots(jmespath.compile(expression).parsed)
+
+
+# Nodes of a JMESPath tree whose further children see another value than the root.
+_FIRST_ONLY = {
+    "subexpression", "index_expression", "pipe", "projection", "value_projection",
+    "filter_projection", "flatten",
+}  # fmt: skip
+
+
+def _roots(node: Mapping[str, Any]) -> set[str]:
+    kind = node["type"]
+    if kind == "field":
+        return {node["value"]}
+    if kind == "expref":
+        return set()
+    children = node["children"]
+    if kind in _FIRST_ONLY:
+        children = children[:1]
+    return {root for child in children if isinstance(child, dict) for root in _roots(child)}

@@ -16,10 +16,11 @@ ROOT = Path(gateway.__file__).parent
 # The longest prefix decides. Modules of one floor may import each other only where they are parts
 # of one thing (PARTS), or in the order of the list.
 FLOORS: list[list[str]] = [
-    ["errors", "units", "events", "policy", "logs"],
+    ["errors", "units", "events", "policy", "logs", "suggestion"],
     ["call", "timer", "cache_control", "freshness", "keys", "retry_after", "json_schema"],
     ["store", "transport", "ingress", "http_call", "layers"],
-    ["outcome", "reference", "parameter", "shaping", "config.models", "plan", "config", "race",
+    ["outcome", "reference", "template", "parameter", "shaping", "config.models", "plan",
+     "compiler", "config", "race",
      "for_each", "fanout", "merge", "explain", "prefetch"],
     ["upstream"],
     ["web"],

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import DependencyFailed
-from gateway.reference import ABSENT, TemplateError, parse_reference, parse_template
+from gateway.reference import ABSENT, TemplateError, parse_reference
+from gateway.template import parse_template
 
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 NASTY = st.sampled_from(

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from gateway.errors import Finding
 from gateway.json_schema import SchemaError
-from gateway.plan import suggest
+from gateway.suggestion import suggest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

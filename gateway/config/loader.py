@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 import gateway
+from gateway.compiler import compile_plan, path_shape
 from gateway.config import document
 from gateway.config.complaints import complaints
 from gateway.config.models import (
@@ -28,11 +29,13 @@ from gateway.config.models import (
     UpstreamConfig,
 )
 from gateway.errors import ConfigError, Finding
-from gateway.plan import Plan, compile_plan, path_shape, suggest
+from gateway.suggestion import suggest
 from gateway.units import WRITTEN
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
+
+    from gateway.plan import Plan
 
 __all__ = ["Loaded", "compile_config", "load", "loads", "shipped"]
 

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.compiler import path_shape
 from gateway.errors import ConfigError
-from gateway.plan import path_shape, suggest
+from gateway.suggestion import suggest
 from tests.planning import plan
 
 

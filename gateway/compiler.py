@@ -1,0 +1,400 @@
+"""From a declared dashboard to its Plan: the graph of sections, inferred from their references.
+
+Pure: no I/O, no clock. Everything that can be known before a request comes is worked out here,
+once: references are compiled, dependencies inferred, cycles refused, parameters sorted by where
+they stand.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import jmespath
+from jmespath.exceptions import JMESPathError
+
+from gateway.errors import ConfigError, Finding
+from gateway.parameter import Parameter, ParameterError, compile_parameter
+from gateway.plan import ForEach, Plan, Section, Source
+from gateway.reference import Reference, TemplateError, parse_reference
+from gateway.shaping import names_read
+from gateway.suggestion import suggest
+from gateway.template import parse_template
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+
+    from gateway.config.models import DashboardConfig, ForEachConfig, SectionConfig
+
+__all__ = ["compile_plan", "path_shape"]
+
+_PLACEHOLDER = re.compile(r"\{([^{}/]*)\}")
+_SEGMENT = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]*")
+RESERVED = ("/docs", "/redoc", "/openapi.json", "/healthz", "/readyz", "/metrics", "/admin")
+
+
+def path_shape(path: str) -> str:
+    """Return `path` with every placeholder alike: two dashboards of one shape would collide."""
+    return _PLACEHOLDER.sub("{}", path)
+
+
+def compile_plan(
+    name: str,
+    dashboard: DashboardConfig,
+    *,
+    upstreams: Collection[str],
+    declared: Collection[str] = (),
+) -> Plan:
+    """Compile one dashboard.
+
+    Args:
+        name: name of the dashboard.
+        dashboard: its declaration.
+        upstreams: names that sections may call.
+        declared: names of sections that are declared but were refused already; references to them
+            are no further mistake.
+
+    Raises:
+        ConfigError: with every mistake, located from the document's root.
+    """
+    return _Compiler(name, dashboard, upstreams, declared).compile()
+
+
+class _Compiler:
+    """Collects findings while it compiles, so that all mistakes are told at once."""
+
+    def __init__(
+        self,
+        name: str,
+        dashboard: DashboardConfig,
+        upstreams: Collection[str],
+        declared: Collection[str],
+    ) -> None:
+        self.name = name
+        self.dashboard = dashboard
+        self.upstreams = upstreams
+        self.declared = frozenset(declared)
+        self.at: tuple[str | int, ...] = ("dashboards", name)
+        self.findings: list[Finding] = []
+        self.index = {section: i for i, section in enumerate(dashboard.sections)}
+        self.names = {*dashboard.parameters, *self.index, *self.declared}
+        self.needs: list[dict[int, tuple[tuple[str | int, ...], int]]] = [
+            {} for _ in dashboard.sections
+        ]
+
+    def refuse(
+        self,
+        message: str,
+        *location: str | int,
+        offset: int = 0,
+        at_key: bool = False,
+    ) -> None:
+        self.findings.append(Finding(message, (*self.at, *location), offset=offset, at_key=at_key))
+
+    def compile(self) -> Plan:
+        parameters = self.parameters()
+        if self.dashboard.prefetch and any(p.required for p in parameters):
+            self.refuse("only a dashboard whose parameters all have defaults", "prefetch")
+        sections = [
+            self.section(i, name, config)
+            for i, (name, config) in enumerate(self.dashboard.sections.items())
+        ]
+        self.cycles()
+        if self.findings:
+            raise ConfigError(self.findings)
+        compiled = tuple(section for section in sections if section is not None)
+        count = len(compiled)
+        dependents: list[list[int]] = [[] for _ in range(count)]
+        followers: list[list[int]] = [[] for _ in range(count)]
+        roots = []
+        for section in compiled:
+            for need in section.needs:
+                dependents[need].append(section.index)
+            flows_from = section.for_each.flows_from if section.for_each else None
+            if flows_from is not None:
+                followers[flows_from].append(section.index)
+            elif not section.needs:
+                roots.append(section.index)
+        return Plan(
+            name=self.name,
+            path=self.dashboard.path,
+            parameters=tuple(parameters),
+            deadline=self.dashboard.deadline,
+            sections=compiled,
+            roots=tuple(roots),
+            dependents=tuple(map(tuple, dependents)),
+            followers=tuple(map(tuple, followers)),
+            config=self.dashboard,
+        )
+
+    # Parameters and path
+
+    def parameters(self) -> list[Parameter]:
+        placeholders = self.placeholders()
+        compiled = []
+        for name, schema in self.dashboard.parameters.items():
+            if name in self.index or name in self.declared:
+                self.refuse(
+                    f"{name} is a section too; a reference could mean either",
+                    "parameters", name, at_key=True,
+                )  # fmt: skip
+            try:
+                compiled.append(compile_parameter(name, schema, in_path=name in placeholders))
+            except ParameterError as error:
+                self.refuse(str(error), "parameters", name, *error.location)
+        return compiled
+
+    def placeholders(self) -> set[str]:
+        path = self.dashboard.path
+        found: set[str] = set()
+        for match in _PLACEHOLDER.finditer(path):
+            name = match[1]
+            if name not in self.dashboard.parameters:
+                close = suggest(name, self.dashboard.parameters)
+                self.refuse(
+                    f"{{{name}}} is no declared parameter{close}", "path", offset=match.start()
+                )
+            if name in found:
+                self.refuse(f"{{{name}}} stands in the path twice", "path", offset=match.start())
+            found.add(name)
+        for segment in path[1:].split("/"):
+            literal = _PLACEHOLDER.fullmatch(segment) is None
+            if literal and (segment in {".", ".."} or not _SEGMENT.fullmatch(segment)):
+                self.refuse(
+                    f"{segment!r} is no path segment; write plain text or one {{parameter}}", "path"
+                )
+        if path != "/" and "//" in path + "/":
+            self.refuse("the path has an empty segment", "path")
+        if any(path == taken or path.startswith(taken + "/") for taken in RESERVED):
+            self.refuse(f"{path} is taken by the gateway itself", "path")
+        return found
+
+    # Sections
+
+    def section(self, index: int, name: str, config: SectionConfig) -> Section | None:
+        before = len(self.findings)
+        at: tuple[str | int, ...] = ("sections", name)
+        element = None
+        for_each = None
+        if config.for_each is not None:
+            for_each, element = self.for_each(index, config, at)
+        sources = tuple(self.sources(index, config, at, element))
+        when = self.when(index, config.when, at)
+        select = self.expression(config.select, *at, "select")
+        if for_each is not None and for_each.batch is not None:
+            self.batch(sources, for_each, at)
+        if len(self.findings) > before:
+            return None
+        flows_from = for_each.flows_from if for_each else None
+        if (
+            for_each is not None
+            and flows_from is not None
+            and self.refers_elsewhere(for_each.items.root, sources, config)
+        ):
+            # It needs the whole list as well, so it has to wait for all of it.
+            for_each = replace(for_each, flows_from=None)
+            flows_from = None
+        return Section(
+            index=index,
+            name=name,
+            sources=sources,
+            needs=tuple(sorted(n for n in self.needs[index] if n != flows_from)),
+            for_each=for_each,
+            when=when,
+            select=select,
+            has_fallback=config.has_fallback,
+            fallback=config.fallback,
+            required=config.required,
+            hidden=config.hidden,
+            cache=config.cache,
+            answer=config.answer,
+            tags=(
+                f"dashboard:{self.name}",
+                f"section:{self.name}.{name}",
+                *(f"tag:{tag}" for tag in self.dashboard.tags),
+            ),
+            config=config,
+        )
+
+    def sources(
+        self, index: int, config: SectionConfig, at: tuple[str | int, ...], element: str | None
+    ) -> Iterator[Source]:
+        if config.get is not None:
+            yield from self.source(index, config.get, None, (*at, "get"), element)
+        for number, runner in enumerate(config.race or ()):
+            here = (*at, "race", number)
+            if isinstance(runner, str):
+                yield from self.source(index, runner, None, here, element)
+            else:
+                select = self.expression(runner.select, *here, "select")
+                yield from self.source(index, runner.get, select, (*here, "get"), element)
+
+    def source(
+        self,
+        index: int,
+        text: str,
+        select: Callable[[Any], Any] | None,
+        at: tuple[str | int, ...],
+        element: str | None,
+    ) -> Iterator[Source]:
+        try:
+            template = parse_template(text)
+        except TemplateError as error:
+            self.refuse(str(error), *at, offset=error.offset)
+            return
+        if template.upstream not in self.upstreams:
+            close = suggest(template.upstream, self.upstreams)
+            self.refuse(f"{template.upstream} is no declared upstream{close}", *at)
+        for reference in template.references:
+            self.refer(index, reference, at, element)
+        yield Source(template.upstream, template, select)
+
+    def refer(
+        self, index: int, reference: Reference, at: tuple[str | int, ...], element: str | None
+    ) -> None:
+        """Note that a section refers to something; unknown names are mistakes."""
+        root = reference.root
+        if root == element or root in self.dashboard.parameters:
+            return
+        if root in self.index:
+            self.needs[index].setdefault(self.index[root], (at, reference.offset))
+        elif root not in self.declared:
+            known = self.names | ({element} if element else set())
+            self.refuse(
+                f"{{{reference.text}}}: {root} is no parameter and no section"
+                f"{suggest(root, known)}",
+                *at,
+                offset=reference.offset,
+            )
+
+    def for_each(
+        self, index: int, config: SectionConfig, at: tuple[str | int, ...]
+    ) -> tuple[ForEach | None, str]:
+        spec: ForEachConfig | str | None = config.for_each
+        at = (*at, "for_each")
+        if isinstance(spec, str):
+            # Imported here: plan and models are on one floor, and only this shorthand needs it.
+            from gateway.config.models import ForEachConfig  # noqa: PLC0415
+
+            spec = ForEachConfig.model_validate({"in": spec})
+            items_at = at
+        else:
+            items_at = (*at, "in")
+        assert spec is not None  # noqa: S101 - the caller asked only where there is one
+        element = spec.element
+        if element in self.names:
+            self.refuse(f"{element} is a parameter or section already", *at, "as")
+        text = spec.in_.strip()
+        if not (text.startswith("{") and text.endswith("}")):
+            self.refuse("write one reference to a list, such as {posts} or {city}", *items_at)
+            return None, element
+        try:
+            items = parse_reference(text[1:-1])
+        except TemplateError as error:
+            self.refuse(str(error), *items_at, offset=error.offset)
+            return None, element
+        self.refer(index, items, items_at, None)
+        parameter = self.dashboard.parameters.get(items.root)
+        if parameter is not None and parameter.get("type") != "array":
+            self.refuse(f"{items.root} is no array parameter, so there is no list in it", *items_at)
+        key = self.expression(spec.key, *at, "key")
+        match = self.expression(spec.match, *at, "match")
+        return ForEach(
+            items=items,
+            element=element,
+            key=key,
+            limit=spec.limit,
+            concurrency=spec.concurrency,
+            batch=spec.batch,
+            match=match or (lambda value: value),
+            many=spec.many,
+            flows_from=self.flows_from(items, spec),
+        ), element
+
+    def flows_from(self, items: Reference, spec: ForEachConfig) -> int | None:
+        """Return the section whose elements can be taken one by one, if it is such a section."""
+        source = self.dashboard.sections.get(items.root) if items.bare else None
+        if source is None or source.for_each is None or spec.batch is not None:
+            return None
+        return self.index[items.root]
+
+    @staticmethod
+    def refers_elsewhere(root: str, sources: tuple[Source, ...], config: SectionConfig) -> bool:
+        """Whether a section refers to `root` in its calls or its condition too."""
+        in_calls = any(r.root == root for s in sources for r in s.template.references)
+        return in_calls or (config.when is not None and root in names_read(config.when))
+
+    def batch(
+        self, sources: tuple[Source, ...], for_each: ForEach, at: tuple[str | int, ...]
+    ) -> None:
+        for source in sources:
+            pairs = [
+                pair
+                for pair in source.template.query
+                for part in pair.value or ()
+                if isinstance(part, Reference) and part.root == for_each.element
+            ]
+            references = [r for r in source.template.references if r.root == for_each.element]
+            if (
+                len(pairs) != 1
+                or len(references) != 1
+                or not references[0].bare
+                or len(pairs[0].value or ()) != 1
+            ):
+                self.refuse(
+                    f"with `batch` the query has one pair name={{{for_each.element}}} to repeat",
+                    *at, "get",
+                )  # fmt: skip
+
+    def expression(self, text: str | None, *at: str | int) -> Callable[[Any], Any] | None:
+        if text is None:
+            return None
+        try:
+            compiled = jmespath.compile(text)
+        except JMESPathError as error:
+            self.refuse(f"no JMESPath: {_first_line(error)}", *at)
+            return None
+        return compiled.search
+
+    def when(
+        self, index: int, text: str | None, at: tuple[str | int, ...]
+    ) -> Callable[[Any], Any] | None:
+        search = self.expression(text, *at, "when")
+        if search is None or text is None:
+            return None
+        for root in sorted(names_read(text)):
+            if root in self.index:
+                self.needs[index].setdefault(self.index[root], ((*at, "when"), 0))
+            elif root not in self.names:
+                self.refuse(
+                    f"{root} is no parameter and no section{suggest(root, self.names)}",
+                    *at, "when",
+                )  # fmt: skip
+        return search
+
+    def cycles(self) -> None:
+        """Refuse reference cycles, each told once where it closes."""
+        names = list(self.dashboard.sections)
+        done: set[int] = set()
+        trail: list[int] = []
+
+        def visit(index: int) -> None:
+            trail.append(index)
+            for need, (at, offset) in self.needs[index].items():
+                if need in trail:
+                    ring = [*trail[trail.index(need) :], need]
+                    chain = " -> ".join(names[i] for i in ring)
+                    self.refuse(f"sections wait for each other: {chain}", *at, offset=offset)
+                elif need not in done:
+                    visit(need)
+            trail.pop()
+            done.add(index)
+
+        for index in range(len(names)):
+            if index not in done:
+                visit(index)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
