@@ -18,7 +18,7 @@ from gateway.layers.attempts import observe
 from gateway.layers.breaker import breaker
 from gateway.layers.budget import Budget, BudgetPolicy
 from gateway.layers.cache import cache
-from gateway.layers.collapse import CollapsePolicy, Flights, collapse
+from gateway.layers.collapse import CollapsePolicy, Flights, collapse, same_request
 from gateway.layers.cooldown import cooldown
 from gateway.layers.deadline import DeadlinePolicy, announce, deadline
 from gateway.layers.hedge import hedge
@@ -29,9 +29,9 @@ from gateway.layers.timeout import TimeoutPolicy, timeout
 from gateway.transport import Bounds, Http1Transport, Origin, StockTransport, TlsOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
-    from gateway.call import Call, Clock, Sleep
+    from gateway.call import Call, Clock, Request, Sleep
     from gateway.config.models import UpstreamConfig
     from gateway.events import Events
     from gateway.layers.refreshes import Refreshes
@@ -127,6 +127,12 @@ def open_upstream(
     patience = timeout(TimeoutPolicy(after=config.timeout), upstream=name, clock=clock)
     keeps = cached or config.cache is not None
     generation = _generation(config)
+    purges = shared.store.purges
+
+    def flown_for(request: Request) -> Hashable:
+        # Policies live as long as their plans: their identity tells them apart.
+        return purges.latest, id(request.cache), same_request(request)
+
     wire, exchanges = _wire(name, config, shared)
 
     call = stack(
@@ -136,7 +142,8 @@ def open_upstream(
               refreshes=shared.refreshes, now=shared.now, random=random, **named)
         if keeps else None,
         # One flight for many callers; it outlives its first caller's cancellation.
-        collapse(CollapsePolicy(), flights=flights, **named) if keeps else None,
+        # A purge lands between two flights: who asks after it joins none that began before it.
+        collapse(CollapsePolicy(), flights=flights, key=flown_for, **named) if keeps else None,
         # One fetch for many replicas; what it brings is kept for all of them.
         lease(config.cache, generation=generation, store=shared.store, now=shared.now,
               sleep=shared.sleep, random=random, **named)
