@@ -31,9 +31,7 @@ def svg(results: dict[str, Any]) -> str:
         x, y = 20 + (number % 2) * 420, top + 30 + (number // 2) * (_PANEL + 30)
         panels.append(_panel(title, steps, x, y) if steps else "")
     height = top + 2 * (_PANEL + 30) + 50
-    rows = "".join(
-        bar.replace("@Y", str(44 + index * _BARS)) for index, bar in enumerate(bars)
-    )
+    rows = "".join(bar.replace("@Y", str(44 + index * _BARS)) for index, bar in enumerate(bars))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
         'font-family="system-ui, sans-serif" font-size="13" fill="#111">'
@@ -86,10 +84,10 @@ def _panel(title: str, steps: dict[str, dict[str, float]], x: int, y: int) -> st
 
     parts = [f'<g transform="translate({x} {y})"><text x="0" y="12">{escape(title)} (ms)</text>']
     for power in range(low, high + 1):
-        level = place(0, 10.0**power)[1]
+        level, tick = place(0, 10.0**power)[1], f"{10.0**power:g}"
         parts.append(
             f'<line x1="50" x2="370" y1="{level:.1f}" y2="{level:.1f}" stroke="#e5e7eb"/>'
-            f'<text x="44" y="{level + 4:.1f}" text-anchor="end" font-size="11">{10.0**power:g}</text>'
+            f'<text x="44" y="{level + 4:.1f}" text-anchor="end" font-size="11">{tick}</text>'
         )
     for index, step in enumerate(steps):
         parts.append(

@@ -66,7 +66,7 @@ def goals(results: Results) -> list[Goal]:
     each = stats.spread([row["each"] / 1024 for row in memory]) if memory else None
     gw = "gateway"
     return [
-        Goal("cold, FastAPI + shared httpx", 25, True, _closed(results, "cold", gw, "shared_httpx")),
+        Goal("cold, FastAPI + shared httpx", 25.0, True, _closed(results, "cold", gw, "shared_httpx")),
         Goal("cold, Node fastify + undici", 1.0, True, _closed(results, "cold", gw, "node")),
         Goal("cold, nginx + Lua with cjson", 0.7, True, _closed(results, "cold", gw, "nginx_lua")),
         Goal("cold, KrakenD CE", 1.0, True, _closed(results, "cold", gw, "krakend")),

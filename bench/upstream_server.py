@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import uvloop
+
 import work
 
 
@@ -40,9 +41,12 @@ class Upstream(asyncio.Protocol):
             self._transport.write(answer)
 
 
-async def main(root: Path, ports: list[int]) -> None:
+def answers_in(root: Path) -> dict[str, bytes]:
     head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
-    answers = {p.name: head % p.stat().st_size + p.read_bytes() for p in root.glob("*.json")}
+    return {p.name: head % p.stat().st_size + p.read_bytes() for p in root.glob("*.json")}
+
+
+async def main(answers: dict[str, bytes], ports: list[int]) -> None:
     loop = asyncio.get_running_loop()
     for port in ports:
         await loop.create_server(lambda: Upstream(answers), "127.0.0.1", port, backlog=4096)
@@ -50,4 +54,4 @@ async def main(root: Path, ports: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(main(Path(sys.argv[1]), [int(port) for port in sys.argv[2:]]))
+    uvloop.run(main(answers_in(Path(sys.argv[1])), [int(port) for port in sys.argv[2:]]))

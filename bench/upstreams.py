@@ -27,7 +27,9 @@ http {{
   }}
 }}
 """
-_SLOW = """location /{prefix} {{ alias {root}/html/; rewrite_by_lua_block {{ ngx.sleep({seconds}) }} }}
+_SLOW = """location /{prefix} {{
+      alias {root}/html/; rewrite_by_lua_block {{ ngx.sleep({seconds}) }}
+    }}
 """
 
 

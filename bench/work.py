@@ -1,4 +1,4 @@
-"""The work that everyone is given: documents of the upstreams, and which of them a dashboard takes."""
+"""The work that everyone is given: documents of the upstreams, sections of the dashboards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The floor: constant bytes from a bare ASGI function, as uvicorn and nothing else would send them."""
+"""The floor: constant bytes from a bare ASGI function, with nothing but uvicorn below."""
 
 import os
 from pathlib import Path
