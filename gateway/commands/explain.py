@@ -37,7 +37,7 @@ def explain(
     """
     try:
         found = explained(load(config), urlsplit(path))
-    except NoSuchPathError as error:
+    except (NoSuchPathError, ValueError) as error:  # urlsplit refuses what is no URL at all
         errors().print(f"[red]{error}[/red]")
         raise typer.Exit(1) from None
     if form is Format.JSON:
