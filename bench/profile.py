@@ -146,8 +146,10 @@ def main() -> int:
         profile.add(line)
     if not profile.total:
         sys.exit("no samples")
-    print(f"{given.path}: {plain.rate:,.0f} answers/s, {cost:.1f} us of CPU for each; "
-          f"{profile.total} samples of the innermost Python frame (calls into C count there)\n")  # fmt: skip
+    print(f"{given.path}: {plain.rate:,.0f} answers/s, {cost:.1f} us of CPU for each")
+    print(
+        f"{profile.total} samples, each counted at its innermost Python frame: C is in its caller\n"
+    )
     print(table("layer, own time", profile.layers, profile.total, cost, 40), "\n")
     print(table("layer, with all that it calls", profile.inclusive, profile.total, cost, 40), "\n")
     print(table("file, own time", profile.files, profile.total, cost, given.top), "\n")

@@ -17,7 +17,7 @@ NAMES = {
     "upstream": "limit: the slowest upstream alone",
     "cached": "**cached in process**",
     "not_modified": "**304 Not Modified**",
-    "in_redis": "**cached in Redis, nothing kept in process**",
+    "in_redis": "**cached in Redis, nothing kept in process** (clients share reads)",
     "cold": "**cold, for comparison**",
     "declared1": "1 declared",
     "declared100": "100 declared",
@@ -25,6 +25,8 @@ NAMES = {
     "one": "one process",
     "two": "two processes",
 } | {name: label for name, (label, _) in peers.PEERS.items()}
+
+_PLAIN = {"gateway": "the gateway", "constant": "the floor", "declared1": "one declared"}
 
 _DELAY = {
     "upstream": "one upstream alone, called directly",
@@ -48,8 +50,10 @@ def brief(figures: Results | None) -> str:
     for name, rows in figures.get("open", {}).items():
         p50, p99 = (stats.of(rows, key).median * 1e3 for key in ("p50", "p99"))
         lines.append(f"    {name}: {rows[0]['rate']:,.0f}/s, p50 {p50:.2f} ms, p99 {p99:.2f} ms")
-    for row in figures.get("memory", []):
-        lines.append(f"    {row['each'] / 1024:.1f} KB each, {row['rate']:,.0f}/s")
+    lines += [
+        f"    {row['each'] / 1024:.1f} KB each, {row['rate']:,.0f}/s"
+        for row in figures.get("memory", [])
+    ]
     if "seconds" in figures:
         lines.append(f"    {stats.spread(figures['seconds']).median * 1e6:.1f} us")
     return "\n".join(lines)
@@ -57,33 +61,39 @@ def brief(figures: Results | None) -> str:
 
 def must_show(results: Results) -> str:
     """Return the goals as a table in Markdown."""
-    lines = ["| against | wanted | found (median, least to most) | |", "| --- | --- | --- | --- |"]
+    lines = [
+        "| against | wanted | found (median, least to most) | by CPU time | |",
+        "| --- | --- | --- | --- | --- |",
+    ]
     for goal in goals(results):
         bound = f"{'≥' if goal.at_least else '≤'} {goal.wanted:g} {goal.unit}"
         if goal.found is None:
-            lines.append(f"| {goal.what} | {bound} | not measured | |")
+            lines.append(f"| {goal.what} | {bound} | not measured | | |")
             continue
         found = goal.found
         verdict = "reached" if goal.met else "**not reached**"
         value = f"{found.median:.2f} ({found.least:.2f} to {found.most:.2f})"
-        lines.append(f"| {goal.what} | {bound} | {value} | {verdict} |")
+        cpu = f"{goal.by_cpu.median:.2f}" if goal.by_cpu else ""
+        lines.append(f"| {goal.what} | {bound} | {value} | {cpu} | {verdict} |")
     return "\n".join(lines)
 
 
 def _closed_table(rows: dict[str, stats.Rows], base: str) -> str:
     """Return rates, times and ratios against `base`, each the median of its rounds."""
+    against = f"{_PLAIN[base]} is so many times as fast"
     lines = [
-        f"| | answers/s (least to most) | p50 | p99 | {base} is so many times as fast | core used |",
-        "| --- | --- | --- | --- | --- | --- |",
+        f"| | answers/s (least to most) | p50 | p99 | {against} | core used | CPU each |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, found in sorted(rows.items(), key=lambda item: -stats.of(item[1]).median):
-        rate, against = stats.of(found), stats.ratio(rows[base], found)
+        rate, times_as = stats.of(found), stats.ratio(rows[base], found)
         times = [stats.of(found, key).median * 1e3 for key in ("p50", "p99")]
         lines.append(
             f"| {NAMES[name]} | {rate.median:,.0f} ({rate.least:,.0f} to {rate.most:,.0f}) "
             f"| {times[0]:.2f} ms | {times[1]:.2f} ms "
-            f"| {against.median:.2f} ({against.least:.2f} to {against.most:.2f}) "
-            f"| {stats.of(found, 'core').median:.0%} |"
+            f"| {times_as.median:.2f} ({times_as.least:.2f} to {times_as.most:.2f}) "
+            f"| {stats.of(found, 'core').median:.0%} "
+            f"| {stats.cpu_each(found).median * 1e6:,.0f} µs |"
         )
     return "\n".join(lines)
 
@@ -133,9 +143,10 @@ def _memory(rows: stats.Rows) -> str:
     return (
         f"{each.median:.1f} KB for each ({each.least:.1f} to {each.most:.1f}): the most that was "
         "resident, less what was resident after a warm-up, by 5,000. "
-        f"{last['rate']:,.0f} answers a second, p50 {last['p50']:.2f} s, none lost. One holds a "
-        "client's connection and three of upstreams, 20,000 sockets together, less 300: each of the "
-        "three upstreams has 4,900 places, so at the peak up to a hundred calls wait for one."
+        f"{last['rate']:,.0f} answers a second, p50 {last['p50']:.2f} s, none lost. Each holds a "
+        "client's connection and three of upstreams, together what one process may open here "
+        "(20,000), less 300: each of the three upstreams has 4,900 places, so up to a hundred "
+        "calls wait for one."
     )
 
 
@@ -147,68 +158,75 @@ def _processes(results: Results) -> str:
         return ""
     return (
         f"On two cores that nginx and wrk use as well, two processes answer {raw.median:.2f} times "
-        f"as much as one ({raw.least:.2f} to {raw.most:.2f}). What they would do with a core each is "
-        "reckoned from CPU time: answers for each second of CPU that the gateway used, two processes "
-        "against one, times how evenly they share (all their CPU time over that of the busiest; the "
-        f"busiest had {stats.spread(shares).median:.0%}). That is {scale.median:.2f} "
+        f"as much as one ({raw.least:.2f} to {raw.most:.2f}). What they would do with a core each "
+        "is reckoned from CPU time: answers for each second of CPU that the gateway used, two "
+        "processes against one, times how evenly they share (all their CPU time over that of the "
+        f"busiest; the busiest had {stats.spread(shares).median:.0%}). That is {scale.median:.2f} "
         f"({scale.least:.2f} to {scale.most:.2f})."
     )
 
 
-def markdown(results: Results) -> str:
-    """Return the report; a scenario that was not run is left out, one that failed is told."""
+def _head(results: Results) -> list[str]:
     machine = results["machine"]
     versions = ", ".join(
         f"{name} {v}" if name not in v else v for name, v in machine["versions"].items()
     )
-    parts = [
+    return [
         "# Benchmark",
-        "Written by `make bench`; how it is measured stands in [bench/README.md](../bench/README.md)."
-        " Only ratios from one run mean anything: every figure is the median of "
-        f"{results['rounds']} rounds of {results['seconds']:g} s, in which all take turns "
-        "(A B C A B C), with the least and the most beside it. Ratios are taken round by round.",
-        f"{results['date']}, {machine['cores']} cores ({machine['model'] or 'model unknown'}), "
-        f"Python {machine['python']}, {versions}; load average {machine['load_before']:.1f} before "
-        f"and {results['load_after']:.1f} after. The cores are shared with other work.",
+        (
+            "Written by `make bench`; [bench/README.md](../bench/README.md) says how it measures. "
+            "Only ratios from one run mean anything. Every figure is the median of "
+            f"{results['rounds']} rounds of {results['seconds']:g} s, in which all take turns "
+            "(A B C A B C), with the least and the most beside it. Ratios are taken round by "
+            "round; those by CPU time compare what the measured servers' processes used for an answer, "
+            "which others on the same cores disturb less."
+        ),
+        (
+            f"{results['date']}, {machine['cores']} cores ({machine['model'] or 'model unknown'}), "
+            f"Python {machine['python']}, {versions}; load average {machine['load_before']:.1f} "
+            f"before and {results['load_after']:.1f} after. The cores are shared with other work."
+        ),
         "![chart](benchmark.svg)",
         "## Against what is wanted",
         must_show(results),
     ]
-    sizes = [len(work.documents()[f"{name}.json"]) for name in "abc"]
+
+
+def _tables(results: Results) -> list[str]:
+    sizes = ", ".join(str(len(work.documents()[f"{name}.json"])) for name in "abc")
     closed = {
-        "cold": (f"Cold fan-out of 3 ({sizes[0]}, {sizes[1]} and {sizes[2]} bytes), 64 clients",
-                 "gateway"),
+        "cold": (f"Cold fan-out of 3 ({sizes} bytes), 64 clients, one core", "gateway"),
         "cached": ("Cached, 64 clients", "constant"),
         "declared": ("Declared dashboards, 64 clients", "declared1"),
-    }  # fmt: skip
-    growth = {
-        "clients": "clients",
-        "sections": "sections",
-        "payload": "bytes of the one section, 8 clients",
     }
+    growth = {"clients": "clients", "sections": "sections", "payload": "bytes, 8 clients"}
+    parts = []
     for name, (title, base) in closed.items():
         if name in results:
-            rows = results[name]["closed"]
-            parts += [f"## {title}", _closed_table(rows, base)]
-    if results.get("missing"):
-        told = (f"- {NAMES.get(n, n)}: {why.strip()}" for n, why in results["missing"].items())
-        parts += ["## Missing", "\n".join(told)]
+            parts += [f"## {title}", _closed_table(results[name]["closed"], base)]
     for name, what in growth.items():
         if name in results:
             parts += [f"## Growth with {name}", _growth_table(results[name]["grows"], what)]
+    return parts
+
+
+def markdown(results: Results) -> str:
+    """Return the report; a scenario that was not run is left out, one that failed is told."""
+    parts = _head(results) + _tables(results)
     if "delay" in results:
-        parts += ["## Upstreams that take 20 ms, half load, open loop",
-                  _delay_table(results["delay"]["open"])]  # fmt: skip
+        parts.append("## Upstreams that take 20 ms, half load, open loop")
+        parts.append(_delay_table(results["delay"]["open"]))
     if "in_flight" in results:
-        parts += ["## 5,000 dashboards in flight, upstreams that take 1 s",
-                  _memory(results["in_flight"]["memory"])]  # fmt: skip
+        parts.append("## 5,000 dashboards in flight, upstreams that take 1 s")
+        parts.append(_memory(results["in_flight"]["memory"]))
     if "processes" in results:
         parts += ["## Two processes", _processes(results)]
     if "orjson" in results:
         taken = stats.spread(results["orjson"]["seconds"]).median * 1e6
-        parts += ["## What orjson needs",
-                  f"{taken:.1f} µs to read the three documents and write one."]  # fmt: skip
-    if results.get("failed"):
-        told = (f"- {name}: {why}" for name, why in results["failed"].items())
-        parts += ["## Failed", "\n".join(told)]
+        parts.append("## What orjson needs")
+        parts.append(f"{taken:.1f} µs to read the three documents and write one.")
+    for key, title in (("missing", "## Missing"), ("failed", "## Failed")):
+        if results.get(key):
+            told = (f"- {NAMES.get(n, n)}: {why.strip()}" for n, why in results[key].items())
+            parts += [title, "\n".join(told)]
     return "\n\n".join(parts) + "\n"

@@ -9,6 +9,7 @@ import shutil
 import sys
 import time
 import traceback
+from pathlib import Path
 
 import chart
 import peers
@@ -25,12 +26,23 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, help="seconds of each round")
     parser.add_argument("--scenario", action="append", choices=SCENARIOS, help="repeatable")
     parser.add_argument("--peer", action="append", choices=peers.PEERS, help="repeatable")
+    parser.add_argument("--again", type=Path, help="write the report of these raw figures anew")
     parser.add_argument("--no-report", action="store_true", help="leave docs/ alone")
     return parser.parse_args()
 
 
+def publish(results: dict[str, object]) -> None:
+    docs = HERE.parent / "docs"
+    (docs / "benchmark.md").write_text(report.markdown(results))
+    (docs / "benchmark.svg").write_text(chart.svg(results))
+    print("wrote docs/benchmark.md and docs/benchmark.svg")
+
+
 def main() -> int:
     given = arguments()
+    if given.again:
+        publish(json.loads(given.again.read_text()))
+        return 0
     if shutil.which("wrk") is None:
         print("wrk is needed (Debian: apt-get install wrk)", file=sys.stderr)
         return 2
@@ -63,13 +75,9 @@ def main() -> int:
     raw = out / f"results-{time.strftime('%Y%m%d-%H%M%S')}.json"
     raw.write_text(json.dumps(results, indent=1))
     print(f"raw figures: {raw.relative_to(HERE.parent)}")
-    text = report.markdown(results)
-    (out / "report.md").write_text(text)
+    (out / "report.md").write_text(report.markdown(results))
     if not (given.no_report or given.scenario or given.peer or given.quick):
-        docs = HERE.parent / "docs"
-        (docs / "benchmark.md").write_text(text)
-        (docs / "benchmark.svg").write_text(chart.svg(results))
-        print("wrote docs/benchmark.md and docs/benchmark.svg")
+        publish(results)
     print(report.must_show(results))
     return 1 if failed else 0
 

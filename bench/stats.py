@@ -24,6 +24,22 @@ def of(rows: Rows, key: str = "rate") -> Spread:
     return spread([row[key] for row in rows])
 
 
+def cpu_each(rows: Rows) -> Spread:
+    """Return the CPU seconds of the measured server for each answer."""
+    return spread([row["cpu"] / row["answers"] for row in rows])
+
+
+def cpu_ratio(over: Rows, under: Rows) -> Spread:
+    """Return how many answers `over` gives for the CPU time of one answer of `under`.
+
+    Robust where others use the cores too, or where the load generator was the limit.
+    """
+    pairs = zip(over, under, strict=True)
+    return spread(
+        [(b["cpu"] / b["answers"]) / max(1e-9, a["cpu"] / a["answers"]) for a, b in pairs]
+    )
+
+
 def ratio(over: Rows, under: Rows, key: str = "rate") -> Spread:
     """Return the ratio round by round: what disturbs the machine disturbs both sides of one."""
     return spread([a[key] / b[key] for a, b in zip(over, under, strict=True)])
