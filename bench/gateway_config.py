@@ -24,6 +24,10 @@ def write(
 ) -> Path:
     """Write a configuration; limiter, timeout, retry and breaker are on in each.
 
+    Every section is required, as it is for the peers: one that is missing makes the answer an
+    error, which fails the round. Else a round of quick refusals would pass for a fast one. The
+    queue is long enough for the most that any scenario asks for at once.
+
     Args:
         path: where to.
         base: URL of the upstream.
@@ -34,7 +38,8 @@ def write(
         second: for the dashboard `second3` one base URL for each section, with generous times.
     """
     kept = ", cache: {ttl: 1h}" if cache else ""
-    plain = {"concurrency": concurrency, "rest": "retry: {}, breaker: {}", "cache": kept}
+    rest = "retry: {}, breaker: {}, queue: 10000, queue_timeout: 10s"
+    plain = {"concurrency": concurrency, "rest": rest, "cache": kept}
     lines = ["upstreams:\n", _UPSTREAM.format(name="up", base=base, **plain)]
     patient = plain | {
         "rest": "retry: {}, breaker: {}, timeout: 25s, queue: 10000, queue_timeout: 20s, "
@@ -57,5 +62,6 @@ def write(
 def _dashboard(name: str, sections: dict[str, str], owners: dict[str, str]) -> list[str]:
     lines = [f"  {name}:\n", f"    path: /{name}\n", "    deadline: 30s\n", "    sections:\n"]
     for section, target in sections.items():
-        lines.append(f'      {section}: {{get: "{owners.get(section, "up")}:{target}"}}\n')
+        source = f"{owners.get(section, 'up')}:{target}"
+        lines.append(f'      {section}: {{get: "{source}", required: true}}\n')
     return lines
