@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import sys
 import time
 import traceback
@@ -14,6 +15,8 @@ from pathlib import Path
 import chart
 import peers
 import report
+import upstreams
+import wrk
 from bench import Bench, machine
 from scenarios import SCENARIOS
 from upstreams import HERE
@@ -31,6 +34,24 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def lacking() -> dict[str, str]:
+    """Return the tools that are not here, with what stands in and where to get them."""
+    found = {}
+    if not wrk.installed():
+        found["wrk"] = (
+            "a Python generator loads instead, and is itself the limit where a server is fast "
+            "(Debian, Ubuntu: apt-get install wrk)"
+        )
+    if not upstreams.lua():
+        found["nginx with Lua"] = (
+            "upstreams are served by Python "
+            "(Debian, Ubuntu: apt-get install nginx-light libnginx-mod-http-lua lua-cjson)"
+        )
+    if shutil.which("taskset") is None:
+        found["taskset"] = "nothing is pinned to a core (Debian, Ubuntu: util-linux)"
+    return found
+
+
 def publish(results: dict[str, object]) -> None:
     docs = HERE.parent / "docs"
     (docs / "benchmark.md").write_text(report.markdown(results))
@@ -43,9 +64,6 @@ def main() -> int:
     if given.again:
         publish(json.loads(given.again.read_text()))
         return 0
-    if shutil.which("wrk") is None:
-        print("wrk is needed (Debian: apt-get install wrk)", file=sys.stderr)
-        return 2
     out = HERE / "out"
     out.mkdir(exist_ok=True)
     bench = Bench(
@@ -59,6 +77,10 @@ def main() -> int:
         "date": time.strftime("%Y-%m-%d"),
     }  # fmt: skip
     failed: dict[str, str] = {}
+    for name, told in lacking().items():
+        print(f"{name} is missing: {told}")
+        bench.missing[name] = told
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # through `finally`: end the servers
     bench.open()
     try:
         for name in given.scenario or SCENARIOS:
