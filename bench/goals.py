@@ -78,6 +78,7 @@ def goals(results: Results) -> list[Goal]:
         rate("cold, Node fastify + undici", 1.0, "cold", "gateway", "node"),
         rate("cold, nginx + Lua with cjson", 0.7, "cold", "gateway", "nginx_lua"),
         rate("cold, KrakenD CE", 1.0, "cold", "gateway", "krakend"),
+        rate("cold, Lura, the engine of KrakenD CE", 1.0, "cold", "gateway", "lura"),
         rate("cached in process, constant bytes from bare ASGI", 0.6, "cached", "cached",
              "constant"),
         rate("304, the cached answer", 1.0, "cached", "not_modified", "cached"),
