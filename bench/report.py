@@ -177,8 +177,8 @@ def _head(results: Results) -> list[str]:
             "Written by `make bench`; [bench/README.md](../bench/README.md) says how it measures. "
             "Only ratios from one run mean anything. Every figure is the median of "
             f"{results['rounds']} rounds of {results['seconds']:g} s, in which all take turns "
-            "(A B C A B C), with the least and the most beside it. Ratios are taken round by "
-            "round; those by CPU time compare what the measured servers' processes used for an answer, "
+            "(A B C A B C), with the least and the most beside it. Ratios are round by round; "
+            "those by CPU time compare what the measured servers' processes used for an answer, "
             "which others on the same cores disturb less."
         ),
         (

@@ -77,6 +77,8 @@ def main() -> int:
         "date": time.strftime("%Y-%m-%d"),
     }  # fmt: skip
     failed: dict[str, str] = {}
+    results["failed"] = failed
+    raw = out / f"results-{time.strftime('%Y%m%d-%H%M%S')}.json"
     for name, told in lacking().items():
         print(f"{name} is missing: {told}")
         bench.missing[name] = told
@@ -91,11 +93,10 @@ def main() -> int:
                 failed[name] = f"{type(error).__name__}: {error}"
                 traceback.print_exc()
             print(report.brief(results.get(name)), flush=True)
+            results |= {"missing": bench.missing, "load_after": os.getloadavg()[0]}
+            raw.write_text(json.dumps(results, indent=1))
     finally:
         bench.close()
-    results |= {"failed": failed, "missing": bench.missing, "load_after": os.getloadavg()[0]}
-    raw = out / f"results-{time.strftime('%Y%m%d-%H%M%S')}.json"
-    raw.write_text(json.dumps(results, indent=1))
     print(f"raw figures: {raw.relative_to(HERE.parent)}")
     (out / "report.md").write_text(report.markdown(results))
     if not (given.no_report or given.scenario or given.peer or given.quick):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Figures = dict[str, Any]
 _IN_FLIGHT = 5000
 _FAST = ("node", "nginx_lua")
-_LEAST = {"new_client": 12.0, "shared_httpx": 3.0}
+_LEAST = {"new_client": 8.0, "shared_httpx": 3.0}
 
 
 def _contenders(bench: Bench, names: tuple[str, ...], path: str) -> list[Contender]:
