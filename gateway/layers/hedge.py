@@ -44,21 +44,37 @@ class HedgePolicy(Policy):
 class Latency:
     """The 95th percentile of the latest durations, looked up now and then.
 
+    One call in twenty is later than that by definition, most of them by a hair. To hedge these
+    spends the share that the real stragglers need: whenever a hedge is refused for want of it, the
+    next ones wait a little longer than the percentile, and bit by bit no longer.
+
     Attributes:
         p95: seconds, never less than a millisecond; `None` while too few calls were seen.
+        delay: seconds after which a call is late; `None` likewise.
     """
 
-    __slots__ = ("_durations", "_next", "p95")
+    __slots__ = ("_durations", "_next", "_stretch", "delay", "p95")
 
     WINDOW = 256
     ENOUGH = 64
     EVERY = 32
     LEAST = 0.001
+    LONGER = 1.1
+    LONGEST = 8.0
+    SHORTER = 0.98
 
     def __init__(self) -> None:
         self._durations: list[float] = []
         self._next = 0
+        self._stretch = 1.0
         self.p95: float | None = None
+        self.delay: float | None = None
+
+    def refused(self) -> None:
+        """Note that a call was late and could not be hedged."""
+        self._stretch = min(self._stretch * self.LONGER, self.LONGEST)
+        if self.p95 is not None:
+            self.delay = self.p95 * self._stretch
 
     def add(self, seconds: float) -> None:
         """Take in the duration of a call."""
@@ -70,6 +86,8 @@ class Latency:
         seen = len(self._durations)
         if self._next % self.EVERY == 0 and seen >= self.ENOUGH:
             self.p95 = max(sorted(self._durations)[seen * 95 // 100], self.LEAST)
+            self._stretch = max(self._stretch * self.SHORTER, 1.0)
+            self.delay = self.p95 * self._stretch
 
 
 def hedge(
@@ -99,6 +117,7 @@ def hedge(
 
     def second(call: Call, request: Request, delay: float) -> Task[Response] | None:
         if not _affordable(share, budget):
+            latency.refused()
             return None
         if events:
             events.emit(Hedge(upstream, request.section, delay))
@@ -112,7 +131,7 @@ def hedge(
             if fixed is not None:
                 return await _Race(lambda: second(call, request, fixed)).run(call, request, fixed)
             began = clock()
-            delay = latency.p95
+            delay = latency.delay
             if delay is None:
                 response = await call(request)
             else:
