@@ -37,13 +37,14 @@ def _retrieve(uri: str) -> NoReturn:
 def compile_schema(schema: dict[str, Any] | bool) -> Validator:  # noqa: FBT001 - true is a schema
     """Compile `schema` (draft 2020-12 unless it names another); formats are checked.
 
-    Patterns run on a regular expression engine of linear time, so no input can make one slow.
+    Patterns run on a regular expression engine of linear time, so no input can make one slow. The
+    schema itself is checked by its compilation; `jsonschema_rs.meta.validate` would take an unknown
+    `$schema` for an address and ask the network for it.
 
     Raises:
         SchemaError: when it is no JSON Schema, or refers to another document.
     """
     try:
-        jsonschema_rs.meta.validate(schema)
         return jsonschema_rs.validator_for(
             schema,
             validate_formats=True,
