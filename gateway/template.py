@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Pair", "Template", "parse_template"]
 
 _UPSTREAM = re.compile(r"([A-Za-z_][A-Za-z0-9_-]*):(?=/)")
+_LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _DOTS = re.compile(r"(?:\.|%2e){0,2}", re.IGNORECASE)
 # What a literal may hold as it is: the characters of RFC 3986 pchar and query, and what is encoded
 # already. An & in a path is encoded, which leaves the first & of a target to begin its query.
@@ -100,17 +101,29 @@ def _parts(text: str, offset: int, safe: str = _QUERY_SAFE) -> tuple[str | Refer
 def _pieces(text: str, separator: str, offset: int) -> list[tuple[str, int]]:
     """Split at `separator` outside of references; return each piece with where it starts."""
     pieces: list[tuple[str, int]] = []
-    start = depth = 0
-    for at, char in enumerate(text):
-        if char == "{":
-            depth += 1
-        elif char == "}":
-            depth -= 1
-        elif char == separator and depth == 0:
+    start = at = 0
+    while at < len(text):
+        if text.startswith(("{{", "}}"), at):
+            at += 2
+            continue
+        if text[at] == "{":
+            at = max(at, text.find("}", at))
+        elif text[at] == separator:
             pieces.append((text[start:at], offset + start))
             start = at + 1
+        at += 1
     pieces.append((text[start:], offset + start))
     return pieces
+
+
+def _check_characters(text: str) -> None:
+    for at, char in enumerate(text):
+        if char.isspace() or ord(char) < 0x20 or char in "#\\\x7f":  # noqa: PLR2004 - C0 controls
+            raise TemplateError(f"{char!r} cannot stand in a URL; percent-encode it", at)
+    # What follows a lone % would be taken for the rest of its escape, a referred value included.
+    lone = _LONE_PERCENT.search(text)
+    if lone is not None:
+        raise TemplateError("write %25 for a literal %", lone.start())
 
 
 def parse_template(text: str) -> Template:
@@ -123,9 +136,7 @@ def parse_template(text: str) -> Template:
     if match is None:
         raise TemplateError("write upstream:/path?query, the upstream by its name")
     start = match.end()
-    for at, char in enumerate(text):
-        if char.isspace() or ord(char) < 0x20 or char in "#\\\x7f":  # noqa: PLR2004 - C0 controls
-            raise TemplateError(f"{char!r} cannot stand in a URL; percent-encode it", at)
+    _check_characters(text)
     path_text, _, query_text = text[start:].partition("?")
     segments = _pieces(path_text[1:], "/", start + 1)
     for piece, at in segments:
