@@ -33,18 +33,21 @@ def _seconds(value: Any, info: ValidationInfo) -> Any:
         return parse_duration(value)
     # In code a number means seconds. In a file whether `5` meant seconds or milliseconds is a
     # guess, and a guess about time is an outage.
-    if isinstance(value, (int, float)) and (value == 0 or info.context != WRITTEN):
+    if type(value) in {int, float} and (value == 0 or info.context != WRITTEN):
         return value
     raise ValueError("write a duration with its unit, such as 500ms, 2s, 10m, 1h or 1d")
 
 
+# Up to so many seconds, of this length each: two of a unit read better in the one below.
+_READ = ((0.9995, 0.001, "ms"), (120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h"))
+
+
 def format_duration(seconds: float) -> str:
-    """Return `seconds` for a human: `250 ms`, `3 s`, `1.5 s`, `10 min`."""
-    if seconds < 1:
-        return f"{seconds * 1000:.3g} ms"
-    if seconds < 120:  # noqa: PLR2004 - up to two minutes seconds read best
-        return f"{seconds:.3g} s"
-    return f"{seconds / 60:.4g} min"
+    """Return `seconds` for a human: `250 ms`, `3 s`, `1.5 s`, `10 min`, `7 d`."""
+    for below, length, unit in _READ:
+        if seconds < below:
+            return f"{seconds / length:.3g} {unit}"
+    return f"{seconds / 86400:.3g} d"
 
 
 _SCHEMA = {
