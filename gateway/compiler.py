@@ -11,14 +11,11 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import jmespath
-from jmespath.exceptions import JMESPathError
-
 from gateway.errors import ConfigError, Finding
 from gateway.parameter import Parameter, ParameterError, compile_parameter
 from gateway.plan import ForEach, Plan, Section, Source
 from gateway.reference import Reference, TemplateError, parse_reference
-from gateway.shaping import names_read
+from gateway.shaping import ExpressionError, compile_expression, names_read
 from gateway.suggestion import suggest
 from gateway.template import parse_template
 
@@ -351,11 +348,10 @@ class _Compiler:
         if text is None:
             return None
         try:
-            compiled = jmespath.compile(text)
-        except JMESPathError as error:
-            self.refuse(f"no JMESPath: {_first_line(error)}", *at)
+            return compile_expression(text)
+        except ExpressionError as error:
+            self.refuse(f"no JMESPath: {error}", *at)
             return None
-        return compiled.search
 
     def when(
         self, index: int, text: str | None, at: tuple[str | int, ...]
@@ -394,7 +390,3 @@ class _Compiler:
         for index in range(len(names)):
             if index not in done:
                 visit(index)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].rstrip(":")

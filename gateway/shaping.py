@@ -5,16 +5,73 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import jmespath
-from jmespath.exceptions import JMESPathError
+from jmespath.exceptions import JMESPathError, JMESPathTypeError
+from jmespath.functions import Functions
 
 from gateway.errors import DependencyFailed, UpstreamPayload
+from gateway.suggestion import suggest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from gateway.outcome import Outcome
 
-__all__ = ["dependency_failed", "is_true", "names_read", "search", "shape"]
+__all__ = [
+    "ExpressionError",
+    "compile_expression",
+    "dependency_failed",
+    "is_true",
+    "names_read",
+    "search",
+    "shape",
+]
+
+MAX_DEPTH = 64
+"""Levels of nesting in an expression: far from where walking it exhausts the stack."""
+
+
+class ExpressionError(ValueError):
+    """A text is no JMESPath expression, or one that could never be evaluated."""
+
+
+def compile_expression(text: str) -> Callable[[Any], Any]:
+    """Compile a JMESPath expression to the search for what it says.
+
+    Raises:
+        ExpressionError: when it is malformed, nested too deep, or calls a function that does not
+            exist or takes another number of arguments; the library itself would complain of these
+            at every evaluation.
+    """
+    try:
+        compiled = jmespath.compile(text)
+    except (JMESPathError, ValueError) as error:
+        raise ExpressionError(str(error).strip().splitlines()[0].rstrip(":")) from None
+    except RecursionError:
+        raise ExpressionError(f"nested more than {MAX_DEPTH} levels deep") from None
+    level: list[Mapping[str, Any]] = [compiled.parsed]
+    depth = 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise ExpressionError(f"nested more than {MAX_DEPTH} levels deep")
+        for node in level:
+            if node["type"] == "function_expression":
+                _check_call(node["value"], len(node["children"]))
+        level = [c for node in level for c in node["children"] if isinstance(c, dict)]
+    return compiled.search
+
+
+def _check_call(name: str, given: int) -> None:
+    functions = Functions.FUNCTION_TABLE
+    if name not in functions:
+        raise ExpressionError(f"there is no function {name}(){suggest(name, functions)}")
+    signature = functions[name]["signature"]
+    least = len(signature)
+    more = bool(signature) and signature[-1].get("variadic", False)
+    if given < least or (given > least and not more):
+        plural = "s" if least != 1 or more else ""
+        takes = f"{least}{' or more' if more else ''} argument{plural}"
+        raise ExpressionError(f"{name}() takes {takes}, not {given}")
 
 
 def dependency_failed(name: str, outcome: Outcome) -> DependencyFailed:
@@ -41,8 +98,17 @@ def search(expression: Callable[[Any], Any], value: Any) -> Any:
     try:
         return expression(value)
     except (JMESPathError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UpstreamPayload(f"the expression does not fit the value: {reason}") from None
+        raise UpstreamPayload(
+            f"the expression does not fit the value: {_complaint(error)}"
+        ) from None
+
+
+def _complaint(error: Exception) -> str:
+    """Return what is wrong; not in the library's words, for these quote the value."""
+    if isinstance(error, JMESPathTypeError):
+        takes = " or ".join(error.expected_types)
+        return f"{error.function_name}() takes {takes}, not {error.actual_type}"
+    return type(error).__name__
 
 
 def is_true(value: Any) -> bool:
@@ -73,5 +139,7 @@ def _roots(node: Mapping[str, Any]) -> set[str]:
         return set()
     children = node["children"]
     if kind in _FIRST_ONLY:
-        children = children[:1]
+        # `@.a` and `@ | a` read what `a` alone does.
+        at = 1 if kind in {"subexpression", "pipe"} and children[0]["type"] == "current" else 0
+        children = children[at : at + 1]
     return {root for child in children if isinstance(child, dict) for root in _roots(child)}
