@@ -18,7 +18,7 @@ from gateway.outcome import Fault, Outcome, State
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.plan import Plan
+    from gateway.plan import Plan, Section
 
 __all__ = ["Merged", "describe", "merge"]
 
@@ -59,13 +59,10 @@ def merge(plan: Plan, outcomes: Sequence[Outcome | None]) -> Merged:
     except (TypeError, ValueError):
         # Only a shaped value can hold what JSON cannot (an integer of more than 64 bits that an
         # expression made of text, say). Finding out which costs, so it is done only now.
-        return merge(
-            plan,
-            [
-                _sound(outcome, section.sources[0].upstream)
-                for section, outcome in zip(plan.sections, landed, strict=True)
-            ],
-        )
+        sound = [_sound(s, outcome) for s, outcome in zip(plan.sections, landed, strict=True)]
+        if sound == landed:
+            raise
+        return merge(plan, sound)
     return Merged(body, errors, complete=complete, required=None)
 
 
@@ -123,12 +120,15 @@ def _timestamp(posix: float) -> str:
     return f"{t[0]:04}-{t[1]:02}-{t[2]:02}T{t[3]:02}:{t[4]:02}:{t[5]:02}Z"
 
 
-def _sound(outcome: Outcome, upstream: str) -> Outcome:
+def _sound(section: Section, outcome: Outcome) -> Outcome:
     """Return the outcome, or a failed one where its value cannot be written as JSON."""
     try:
-        orjson.dumps(outcome.data)
+        orjson.dumps({"data": {section.name: outcome.data}})  # as deep as in the document
     except (TypeError, ValueError) as error:
-        return Outcome.failed(
-            UpstreamPayload(f"the shaped value is no JSON: {error}", upstream=upstream)
+        failed = Outcome.failed(
+            UpstreamPayload(
+                f"the shaped value is no JSON: {error}", upstream=section.sources[0].upstream
+            )
         )
+        return failed.replaced(section.fallback) if section.has_fallback else failed
     return outcome

@@ -76,6 +76,10 @@ class Outcome:
         """Return the outcome of a section that has nothing to show for `error`."""
         return cls(State.FAILED, faults=(Fault(error, element),))
 
+    def replaced(self, fallback: Any) -> Outcome:
+        """Return the outcome in which `fallback` stands in for this failed one."""
+        return Outcome(State.FALLBACK, fallback, fallback, faults=self.faults)
+
     @property
     def usable(self) -> bool:
         """Whether other sections can refer to the value."""
