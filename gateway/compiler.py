@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
     from gateway.config.models import DashboardConfig, ForEachConfig, SectionConfig
+    from gateway.reference import Scope
 
 __all__ = ["compile_plan", "path_shape"]
 
@@ -183,20 +184,15 @@ class _Compiler:
             self.batch(sources, for_each, at)
         if len(self.findings) > before:
             return None
-        flows_from = for_each.flows_from if for_each else None
-        if (
-            for_each is not None
-            and flows_from is not None
-            and self.refers_elsewhere(for_each.items.root, sources, config)
-        ):
-            # It needs the whole list as well, so it has to wait for all of it.
-            for_each = replace(for_each, flows_from=None)
-            flows_from = None
+        needs = set(self.needs[index])
+        leader = for_each.flows_from if for_each else None
+        if leader is not None and not self.waits_for_all(leader, sources, config):
+            needs.discard(leader)
         return Section(
             index=index,
             name=name,
             sources=sources,
-            needs=tuple(sorted(n for n in self.needs[index] if n != flows_from)),
+            needs=tuple(sorted(needs)),
             for_each=for_each,
             when=when,
             select=select,
@@ -295,6 +291,9 @@ class _Compiler:
         parameter = self.dashboard.parameters.get(items.root)
         if parameter is not None and parameter.get("type") != "array":
             self.refuse(f"{items.root} is no array parameter, so there is no list in it", *items_at)
+        led_by = self.dashboard.sections.get(items.root)
+        if items.bare and led_by is not None and led_by.for_each is not None:
+            items = replace(items, find=_values_found_by(items.find))
         key = self.expression(spec.key, *at, "key")
         match = self.expression(spec.match, *at, "match")
         return ForEach(
@@ -312,15 +311,22 @@ class _Compiler:
     def flows_from(self, items: Reference, spec: ForEachConfig) -> int | None:
         """Return the section whose elements can be taken one by one, if it is such a section."""
         source = self.dashboard.sections.get(items.root) if items.bare else None
-        if source is None or source.for_each is None or spec.batch is not None:
+        if source is None or source.for_each is None or spec.batch or spec.key is not None:
             return None
         return self.index[items.root]
 
-    @staticmethod
-    def refers_elsewhere(root: str, sources: tuple[Source, ...], config: SectionConfig) -> bool:
-        """Whether a section refers to `root` in its calls or its condition too."""
+    def waits_for_all(
+        self, leader: int, sources: tuple[Source, ...], config: SectionConfig
+    ) -> bool:
+        """Whether a section has to wait for the whole list whose elements it takes.
+
+        It has when it refers to the list in its calls or its condition too, and when a fallback
+        may come to stand in for the list.
+        """
+        root, led_by = list(self.dashboard.sections.items())[leader]
         in_calls = any(r.root == root for s in sources for r in s.template.references)
-        return in_calls or (config.when is not None and root in names_read(config.when))
+        in_condition = config.when is not None and root in names_read(config.when)
+        return in_calls or in_condition or led_by.has_fallback
 
     def batch(
         self, sources: tuple[Source, ...], for_each: ForEach, at: tuple[str | int, ...]
@@ -390,3 +396,13 @@ class _Compiler:
         for index in range(len(names)):
             if index not in done:
                 visit(index)
+
+
+def _values_found_by(find: Callable[[Scope], Any]) -> Callable[[Scope], Any]:
+    """Return a search that takes the object of another `for_each` for the list of its values."""
+
+    def values(scope: Scope) -> Any:
+        found = find(scope)
+        return list(found.values()) if isinstance(found, dict) else found
+
+    return values

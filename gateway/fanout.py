@@ -12,7 +12,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
-from gateway import for_each, race
+from gateway import for_each, nursery, race
 from gateway.call import Request
 from gateway.errors import CallError, DeadlineExceeded
 from gateway.outcome import Outcome, State
@@ -71,11 +71,7 @@ class FanOut:
             await walk.done
         finally:
             timer.cancel()
-            running = [task for task in walk.tasks if not task.done()]
-            if running:
-                for task in running:
-                    task.cancel()
-                await asyncio.wait(running)
+            await nursery.end(walk.tasks)
         return walk.outcomes
 
 
@@ -124,16 +120,18 @@ class Walk:
             outcome = await self._outcome(section)
         except CallError as error:
             outcome = Outcome.failed(error)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as cancelled:
+            if not self.done.done():  # not the walk's doing: without this it would wait in vain
+                bug = RuntimeError(f"section {section.name} was cancelled by none of its callers")
+                bug.__cause__ = cancelled
+                self.done.set_exception(bug)
             raise
         except BaseException as bug:
             if not self.done.done():
                 self.done.set_exception(bug)
             return
         if outcome.state is State.FAILED and section.has_fallback:
-            outcome = Outcome(
-                State.FALLBACK, section.fallback, section.fallback, faults=outcome.faults
-            )
+            outcome = outcome.replaced(section.fallback)
         outcome.elapsed = self.clock() - began
         self._land(section, outcome)
 
@@ -202,9 +200,7 @@ class Walk:
                 )
                 outcome = Outcome.failed(error)
                 if section.has_fallback:
-                    outcome = Outcome(
-                        State.FALLBACK, section.fallback, section.fallback, faults=outcome.faults
-                    )
+                    outcome = outcome.replaced(section.fallback)
                 outcome.elapsed = self.plan.deadline
                 self.outcomes[section.index] = outcome
         self.done.set_result(None)

@@ -9,23 +9,22 @@ position is what keeps a list right when an element is missing.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gateway import batch, nursery
 from gateway.errors import CallError, DependencyFailed, LimiterFull, UpstreamPayload
 from gateway.outcome import Fault, Outcome, State
 from gateway.reference import ABSENT
-from gateway.shaping import dependency_failed, shape
+from gateway.shaping import dependency_failed, search
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Callable, Sequence
 
     from gateway.call import Response
     from gateway.fanout import Walk
     from gateway.plan import ForEach, Section
 
 __all__ = ["Elements", "run"]
-
-T = TypeVar("T")
 
 
 class Elements(NamedTuple):
@@ -35,7 +34,7 @@ class Elements(NamedTuple):
         keys: key of each element, or its index.
         landing: the outcome of each element, some day.
         keyed: the section's result is an object.
-        beyond: how many elements the limit cut off.
+        beyond: how many elements the limits so far cut off.
     """
 
     keys: list[str | int]
@@ -51,50 +50,62 @@ async def run(walk: Walk, section: Section, spec: ForEach) -> Outcome:
     items, beyond = _items(walk, spec)
     keyed = spec.key is not None
     keys = _keys(items, spec)
+    keyless = {
+        number: Outcome.failed(DependencyFailed(f"element {number} has no key of its own"), number)
+        for number, key in enumerate(keys)
+        if keyed and isinstance(key, int)
+    }
     landing: list[asyncio.Future[Outcome]] = []
     if walk.plan.followers[section.index]:
         landing = [walk.loop.create_future() for _ in items]
         walk.opened(section, Elements(keys, landing, keyed, beyond))
     if spec.batch is not None:
-        outcomes = await _batched(walk, section, spec, items, keys)
+        asked = [number for number in range(len(items)) if number not in keyless]
+        answered = await batch.run(
+            walk, section, spec, [items[n] for n in asked], [keys[n] for n in asked]
+        )
+        found = keyless | dict(zip(asked, answered, strict=True))
+        outcomes = [found[number] for number in range(len(items))]
     else:
         calls = _Distinct(walk, section, spec)
 
         async def element(number: int) -> Outcome:
-            key = keys[number]
-            if keyed and isinstance(key, int):
-                outcome = Outcome.failed(DependencyFailed(f"element {key} has no key"), key)
-            else:
-                outcome = await calls.outcome(items[number], key)
+            outcome = keyless.get(number)
+            if outcome is None:
+                outcome = await calls.outcome(items[number], keys[number])
             if landing:
                 landing[number].set_result(outcome)
             return outcome
 
-        outcomes = await _all(walk, [element(number) for number in range(len(items))])
+        outcomes = await nursery.run_all(walk.loop, [element(n) for n in range(len(items))])
     for future, outcome in zip(landing, outcomes, strict=False):
         if not future.done():
             future.set_result(outcome)
-    return _together(spec, keys, outcomes, keyed=keyed, beyond=beyond)
+    return _together(keys, outcomes, keyed=keyed, beyond=beyond)
 
 
 async def _follow(walk: Walk, section: Section, spec: ForEach, leader: int) -> Outcome:
     """Take the elements of another section as they land."""
     name = walk.plan.sections[leader].name
     elements = walk.elements.get(leader)
+    landed = walk.outcomes[leader]
+    if landed is not None and landed.state is State.FALLBACK:
+        elements = _standing_in(walk, name, landed.value)
     if elements is None:
-        landed = walk.outcomes[leader]
         if landed is None or landed.state is State.SKIPPED:
             return Outcome(State.SKIPPED)
         raise dependency_failed(name, landed)
     calls = _Distinct(walk, section, spec)
     count = min(len(elements.landing), spec.limit)
+    keys = elements.keys[:count]
+    beyond = elements.beyond + len(elements.landing) - count
     own: list[asyncio.Future[Outcome]] = []
     if walk.plan.followers[section.index]:
         own = [walk.loop.create_future() for _ in range(count)]
-        walk.opened(section, Elements(elements.keys[:count], own, elements.keyed, 0))
+        walk.opened(section, Elements(keys, own, elements.keyed, beyond))
 
     async def element(number: int) -> Outcome:
-        key = elements.keys[number]
+        key = keys[number]
         source = await asyncio.shield(elements.landing[number])
         if source.usable:
             outcome = await calls.outcome(source.value, key)
@@ -104,10 +115,26 @@ async def _follow(walk: Walk, section: Section, spec: ForEach, leader: int) -> O
             own[number].set_result(outcome)
         return outcome
 
-    outcomes = await _all(walk, [element(number) for number in range(count)])
-    keys = elements.keys[:count]
-    beyond = elements.beyond + len(elements.landing) - count
-    return _together(spec, keys, outcomes, keyed=elements.keyed, beyond=beyond)
+    outcomes = await nursery.run_all(walk.loop, [element(number) for number in range(count)])
+    return _together(keys, outcomes, keyed=elements.keyed, beyond=beyond)
+
+
+def _standing_in(walk: Walk, name: str, value: Any) -> Elements:
+    """Return the elements of a section whose fallback stands in for its list."""
+    if isinstance(value, dict):
+        keys: list[str | int] = list(value)
+        values = list(value.values())
+    elif isinstance(value, list):
+        keys = list(range(len(value)))
+        values = value
+    else:
+        raise DependencyFailed(f"{{{name}}} is no list")
+    landing: list[asyncio.Future[Outcome]] = []
+    for element in values:
+        future = walk.loop.create_future()
+        future.set_result(Outcome(State.OK, element))
+        landing.append(future)
+    return Elements(keys, landing, isinstance(value, dict), 0)
 
 
 def _items(walk: Walk, spec: ForEach) -> tuple[list[Any], int]:
@@ -122,18 +149,29 @@ def _items(walk: Walk, spec: ForEach) -> tuple[list[Any], int]:
 
 
 def _keys(items: Sequence[Any], spec: ForEach) -> list[str | int]:
+    """Return the key of each element, or its index where it has none of its own."""
     if spec.key is None:
         return list(range(len(items)))
-    return [_key(shape(spec.key, item, ""), number) for number, item in enumerate(items)]
+    keys: list[str | int] = []
+    first: dict[str, Any] = {}
+    for number, item in enumerate(items):
+        key = _key(spec.key, item)
+        # Two elements of one key: the object would silently lose one of them.
+        if key is None or ((other := first.setdefault(key, item)) is not item and other != item):
+            keys.append(number)
+        else:
+            keys.append(key)
+    return keys
 
 
-def _key(value: Any, number: int) -> str | int:
-    """Return the key of an element, or its index where it has none."""
-    if isinstance(value, str):
-        return value
+def _key(search_key: Callable[[Any], Any], item: Any) -> str | None:
+    try:
+        value = search(search_key, item)
+    except UpstreamPayload:
+        return None
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)
-    return number
+    return value if isinstance(value, str) else None
 
 
 class _Distinct:
@@ -158,11 +196,13 @@ class _Distinct:
             under_way = self._under_way.get(target)
             if under_way is None:
                 under_way = self._under_way[target] = walk.loop.create_future()
-                async with self._permits:
-                    try:
+                try:
+                    async with self._permits:
                         under_way.set_result(await walk.fetch(section, source, scope))
-                    except CallError as error:
-                        under_way.set_result(error)
+                except CallError as error:
+                    under_way.set_result(error)
+                finally:
+                    under_way.cancel()  # for those that wait, where it was never set
             answer = await asyncio.shield(under_way)
             if isinstance(answer, CallError):
                 return Outcome.failed(answer, key)
@@ -171,95 +211,7 @@ class _Distinct:
             return Outcome.failed(error, key)
 
 
-async def _batched(
-    walk: Walk, section: Section, spec: ForEach, items: list[Any], keys: list[str | int]
-) -> list[Outcome]:
-    """Ask for up to `spec.batch` elements with one call, and split the answer by key."""
-    assert spec.batch is not None  # noqa: S101 - asked by the caller
-    source = section.sources[0]
-    distinct = list(dict.fromkeys(_name(item) for item in items))
-    by_name = {_name(item): item for item in items}
-    permits = asyncio.Semaphore(spec.concurrency)
-
-    async def chunk(names: list[str]) -> dict[str, Outcome]:
-        scope = {**walk.scope, spec.element: [by_name[name] for name in names]}
-        try:
-            async with permits:
-                response = await walk.fetch(section, source, scope)
-            return _split(walk, section, spec, names, response)
-        except CallError as error:
-            return {name: Outcome.failed(error) for name in names}
-
-    chunks = [distinct[at : at + spec.batch] for at in range(0, len(distinct), spec.batch)]
-    found: dict[str, Outcome] = {}
-    for part in await _all(walk, [chunk(names) for names in chunks]):
-        found |= part
-    outcomes = []
-    for item, key in zip(items, keys, strict=True):
-        outcome = found[_name(item)]
-        if outcome.faults:  # the same fault strikes several elements, each under its own key
-            outcome = Outcome(outcome.state, faults=(Fault(outcome.faults[0].error, key),))
-        outcomes.append(outcome)
-    return outcomes
-
-
-def _split(
-    walk: Walk, section: Section, spec: ForEach, names: list[str], response: Response
-) -> dict[str, Outcome]:
-    """Match the objects of one batched answer to what was asked for."""
-    source = section.sources[0]
-    if not isinstance(response.value, list):
-        raise UpstreamPayload("a batched call is answered with a list", upstream=source.upstream)
-    groups: dict[str, list[Any]] = {name: [] for name in names}
-    for thing in response.value:
-        name = _name(shape(spec.match, thing, source.upstream))
-        if name in groups:
-            groups[name].append(thing)
-    outcomes = {}
-    for name, things in groups.items():
-        if not things and not spec.many:
-            missing = UpstreamPayload(
-                f"the answer has nothing for {name}", upstream=source.upstream
-            )
-            outcomes[name] = Outcome.failed(missing)
-            continue
-        good = walk.good(section, source, response)
-        good.value = things if spec.many else things[0]
-        good.data = good.value
-        if section.select is not None:
-            good.data = shape(section.select, good.value, source.upstream)
-        outcomes[name] = good
-    return outcomes
-
-
-def _name(value: Any) -> str:
-    """Return a scalar as text, so that the 1 of a list meets the "1" of an answer."""
-    return value if isinstance(value, str) else str(value)
-
-
-async def _all(walk: Walk, coroutines: list[Coroutine[Any, Any, T]]) -> list[T]:
-    """Run all at once and return their results in order; none outlives the caller."""
-    if len(coroutines) == 1:
-        return [await coroutines[0]]
-    if not coroutines:
-        return []
-    tasks = [walk.loop.create_task(coroutine) for coroutine in coroutines]
-    try:
-        # A bug in one ends the others: one of them may wait for what it would have brought.
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-        for task in done:
-            task.result()
-        return [task.result() for task in tasks]
-    finally:
-        running = [task for task in tasks if not task.done()]
-        if running:
-            for task in running:
-                task.cancel()
-            await asyncio.wait(running)
-
-
 def _together(
-    spec: ForEach,
     keys: list[str | int],
     outcomes: list[Outcome],
     *,
@@ -272,7 +224,7 @@ def _together(
         faults.append(
             Fault(
                 LimiterFull(
-                    f"{beyond} elements beyond the limit of {spec.limit} were not fetched",
+                    f"{beyond} elements beyond the limit of {len(keys)} were not fetched",
                     retryable=False,
                 )
             )

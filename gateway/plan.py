@@ -42,7 +42,8 @@ class ForEach:
         batch: elements fetched with one call, `None` for a call each.
         match: JMESPath search for the value that an answered object was asked for by.
         many: an element has a list of answered objects.
-        flows_from: index of the `for_each` section whose elements it takes one by one as they land.
+        flows_from: index of the `for_each` section whose elements it takes one by one as they land;
+            where it has to wait for all of them it needs that section too.
     """
 
     items: Reference

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from gateway import nursery
 from gateway.errors import CallError, UpstreamPayload
 from gateway.outcome import Fault, Outcome, State
 
@@ -30,11 +31,7 @@ async def run(walk: Walk, section: Section) -> Outcome:
         faults = tuple(fault for runner in runners for fault in runner.result().faults)
         return Outcome(State.FAILED, faults=faults)
     finally:
-        losers = [runner for runner in runners if not runner.done()]
-        if losers:
-            for loser in losers:
-                loser.cancel()
-            await asyncio.wait(losers)
+        await nursery.end(runners)
 
 
 async def _runner(walk: Walk, section: Section, source: Source) -> Outcome:

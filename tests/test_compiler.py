@@ -34,8 +34,8 @@ def test_a_list_that_follows_a_list_waits_for_its_opening_only() -> None:
         'b: {for_each: {in: "{p}", batch: 3}, get: "a:/b?i={item}"}'
     )
     flows = {s.name: s.for_each.flows_from for s in compiled.sections if s.for_each}
-    assert flows == {"p": None, "f": 1, "whole": None, "cond": None, "b": None}
-    assert compiled.followers[1] == (2,)
+    assert flows == {"p": None, "f": 1, "whole": 1, "cond": 1, "b": None}
+    assert compiled.followers[1] == (2, 3, 4)
     assert compiled.dependents[1] == (3, 4, 5)
     assert compiled.sections[2].needs == ()
 
