@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 
 from gateway.call import Deadline, Request, Response
 from gateway.errors import UpstreamStatus, UpstreamTimeout
-from gateway.fanout import FanOut
+from gateway.fanout import FanOut, Walk
+from gateway.outcome import Outcome, State
 from gateway.reference import ABSENT
 from tests.planning import Upstreams, after, plan, walked
 from tests.virtual_time import loop_time, run
@@ -269,3 +271,146 @@ def test_random_graphs_run_each_section_after_its_needs(data: st.DataObject) -> 
     assert result.merged.complete
     assert sorted(ended) == list(range(count))
     assert result.took == pytest.approx(max(longest(n) for n in range(count)))
+
+
+KINDS = [
+    'x: {get: "a:/x"}\ny: {get: "a:/y"}',
+    'x: {race: ["a:/x", "b:/y"]}',
+    'x: {for_each: "{ids}", get: "a:/x/{item}"}',
+    'x: {for_each: {in: "{ids}", batch: 1}, get: "a:/x?id={item}"}',
+]
+
+
+@pytest.mark.parametrize("sections", KINDS)
+def test_a_second_cancellation_leaves_no_task_either(sections: str) -> None:
+    slow = plan(sections, parameters="{ids: {type: array}}")
+    closed: list[str] = []
+
+    async def answer(request: Request) -> Any:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(1)  # closing takes a while
+            closed.append(request.target)
+
+    async def main() -> int:
+        walk = asyncio.create_task(walked(slow, Upstreams(answer), ids=["1", "2"]))
+        for _ in range(3):
+            await asyncio.sleep(0.1)
+            walk.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await walk
+        return len(asyncio.all_tasks())
+
+    assert run(main()) == 1
+    assert len(closed) == 2
+
+
+@pytest.mark.parametrize("sections", KINDS)
+def test_a_cancellation_out_of_nowhere_is_a_bug_and_no_wait_for_the_deadline(sections: str) -> None:
+    broken = plan(sections, parameters="{ids: {type: array}}")
+
+    async def answer(request: Request) -> Any:
+        await asyncio.sleep(0.1)
+        raise asyncio.CancelledError
+
+    async def main() -> tuple[float, int]:
+        began = loop_time()
+        with pytest.raises(RuntimeError, match="section x was cancelled by none"):
+            await walked(broken, Upstreams(answer), ids=["1", "2"])
+        return round(loop_time() - began, 6), len(asyncio.all_tasks())
+
+    assert run(main()) == (0.1, 1)
+
+
+def test_what_comes_after_the_end_of_the_walk_changes_nothing() -> None:
+    """Neither an answer nor a bug: the outcomes have been read by then."""
+    late = plan('a: {get: "a:/a", required: true}\nb: {get: "a:/b"}\nc: {get: "a:/c"}')
+
+    async def answer(request: Request) -> Any:
+        if request.target == "/a":
+            raise UpstreamStatus("no")
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            if request.target == "/b":
+                return 1
+            raise ZeroDivisionError from None
+
+    result = run(walked(late, Upstreams(answer)))
+    assert result.raw[1:] == [None, None]
+    assert result.left == 0
+
+
+def test_a_deadline_that_strikes_after_the_end_changes_nothing() -> None:
+    one = plan('a: {get: "a:/a"}\nb: {get: "a:/b"}')
+
+    async def main() -> list[Outcome | None]:
+        walk = Walk(one, {}, {}, Deadline(0), {}, loop_time)
+        walk.outcomes[0] = Outcome(State.OK, 1, 1)
+        walk.expire()
+        landed = list(walk.outcomes)
+        walk.outcomes[1] = None
+        walk.expire()
+        assert walk.outcomes == [landed[0], None]
+        return landed
+
+    first, second = run(main())
+    assert first is not None
+    assert second is not None
+    assert (first.state, second.state) == ("ok", "failed")
+
+
+def test_a_required_section_that_the_deadline_strikes_is_told() -> None:
+    late = plan('a: {get: "a:/a", required: true}\nb: {get: "a:/b"}', deadline="1s")
+    answer = {"/a": after(60, 1), "/b": after(0, 2)}
+    result = run(walked(late, Upstreams(lambda r: answer[r.target](r))))
+    assert result.merged.required is not None
+    assert result.merged.required.error.code == "deadline_exceeded"
+    assert result.merged.required.error.upstream == "a"
+    assert result.data("b") == 2
+
+
+def test_a_deadline_that_is_over_already_ends_at_once() -> None:
+    one = plan('a: {get: "a:/a"}')
+
+    async def main() -> tuple[float, Outcome | None]:
+        began = loop_time()
+        fan_out = FanOut(one, {"a": Upstreams(after(60))}, clock=loop_time)
+        outcomes = await fan_out.run({}, Deadline(began - 5))
+        return loop_time() - began, outcomes[0]
+
+    took, outcome = run(main())
+    assert took == 0
+    assert outcome is not None
+    assert outcome.state == "failed"
+
+
+def test_values_that_sections_share_are_never_changed() -> None:
+    shared = {"ids": [3, 1, 2], "o": {"b": [1], "a": {"k": "v"}}, "n": [{"id": 2}, {"id": 1}]}
+    before = copy.deepcopy(shared)
+    many = plan(
+        'l: {get: "a:/l", select: "sort(ids)"}\nm: {get: "a:/l", select: "merge(o, {b: ids})"}\n'
+        'r: {get: "a:/l", select: "reverse(n)"}\ns: {get: "a:/l", select: "sort_by(n, &id)"}\n'
+        'e: {for_each: {in: "{l.n}", key: id}, get: "a:/l", select: "n[?id == `1`]", when: "l.o"}\n'
+        'b: {for_each: {in: "{l.ids}", batch: 2, many: true}, get: "b:/n?id={item}", select: "[]"}'
+    )
+    upstreams = Upstreams(after(0, lambda r: shared["n"] if r.target[1] == "n" else shared))
+    result = run(walked(many, upstreams))
+    assert result.merged.complete
+    assert shared == before
+
+
+def test_a_walk_that_fans_out_widely_neither_recurses_nor_leaks() -> None:
+    chain = plan(
+        's0: {get: "a:/0"}\n'
+        + "\n".join(f's{n}: {{get: "a:/{n}?x={{s{n - 1}}}"}}' for n in range(1, 100))
+    )
+    assert run(walked(chain, Upstreams(after(0.01, 1)))).took == pytest.approx(1)
+    wide = plan(
+        'x: {for_each: {in: "{ids}", limit: 5000, concurrency: 100}, get: "a:/{item}"}',
+        parameters="{ids: {type: array, items: {type: integer}}}",
+    )
+    result = run(walked(wide, Upstreams(after(0.01, 1)), ids=list(range(5000))))
+    assert result.took == pytest.approx(0.5)
+    assert result.left == 0

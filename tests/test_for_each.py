@@ -7,8 +7,9 @@ import pytest
 
 from gateway.call import Request, Response
 from gateway.errors import UpstreamStatus
+from gateway.reference import ABSENT
 from tests.planning import Upstreams, after, plan, walked
-from tests.virtual_time import run
+from tests.virtual_time import loop_time, run
 
 IDS = "{ids: {type: array, items: {type: integer}, required: false}}"
 
@@ -175,64 +176,6 @@ def test_a_follower_takes_no_more_than_its_own_limit() -> None:
     assert result.codes("w") == ["limiter_full"]
 
 
-def batch_of(request: Request) -> list[int]:
-    return [int(pair.partition("=")[2]) for pair in request.target.partition("?")[2].split("&")]
-
-
-def test_a_batch_is_one_call_split_by_key() -> None:
-    batched = plan(
-        'posts: {get: "a:/posts"}\n'
-        'authors: {for_each: {in: "{posts[*].by}", batch: 2, match: id}, '
-        'get: "b:/users?id={item}", select: name}'
-    )
-
-    async def answer(request: Request) -> Any:
-        if request.target == "/posts":
-            return [{"by": n} for n in (1, 2, 1, 3, 9)]
-        # In another order than asked for, and without 9.
-        return [{"id": n, "name": f"n{n}"} for n in reversed(batch_of(request)) if n != 9]
-
-    upstreams = Upstreams(answer)
-    result = run(walked(batched, upstreams))
-    assert upstreams.targets == ["/posts", "/users?id=1&id=2", "/users?id=3&id=9"]
-    assert result.data("authors") == ["n1", "n2", "n1", "n3", None]
-    fault = result.outcomes["authors"].faults[0]
-    assert (fault.element, fault.error.code, fault.error.detail) == (
-        4, "upstream_payload", "the answer has nothing for 9",
-    )  # fmt: skip
-
-
-def test_a_batch_with_many_groups_what_belongs_together() -> None:
-    batched = plan(
-        'c: {for_each: {in: "{ids}", key: "@", batch: 50, match: post, many: true}, '
-        'get: "b:/c?post={item}"}',
-        parameters=IDS,
-    )
-    answer = [{"post": 1, "n": 1}, {"post": "2", "n": 2}, {"post": 1, "n": 3}, {"post": 99}]
-    result = run(walked(batched, Upstreams(after(0, answer)), ids=[1, 2, 3]))
-    assert result.data("c") == {
-        "1": [{"post": 1, "n": 1}, {"post": 1, "n": 3}],
-        "2": [{"post": "2", "n": 2}],
-        "3": [],
-    }
-    assert result.merged.complete
-
-
-def test_a_failed_batch_fails_its_own_elements_only() -> None:
-    batched = plan('x: {for_each: {in: "{ids}", batch: 2}, get: "b:/x?id={item}"}', parameters=IDS)
-
-    async def answer(request: Request) -> Any:
-        if 1 in batch_of(request):
-            raise UpstreamStatus("no", status=500)
-        return (
-            {"not": "a list"} if 5 in batch_of(request) else [{"id": n} for n in batch_of(request)]
-        )
-
-    result = run(walked(batched, Upstreams(answer), ids=[1, 2, 3, 4, 5]))
-    assert result.data("x") == [None, None, {"id": 3}, {"id": 4}, None]
-    assert result.codes("x") == ["upstream_status", "upstream_status", "upstream_payload"]
-
-
 def test_freshness_is_that_of_the_least_fresh_element() -> None:
     listed = plan('x: {for_each: "{ids}", get: "a:/x/{item}"}', parameters=IDS)
 
@@ -246,3 +189,118 @@ def test_freshness_is_that_of_the_least_fresh_element() -> None:
         walked(listed, Upstreams(after(0, lambda _: Response(1, stale=True))), ids=[1, 2])
     ).outcomes["x"]
     assert (stale.state, stale.fresh_until) == ("stale", None)
+
+
+def listed(sections: str, items: Any, **elements: Any) -> Any:
+    """Run sections over `{l}`, which is `items`; an element answers with its target."""
+
+    async def answer(request: Request) -> Any:
+        return items if request.target == "/l" else elements.get("each", request.target)
+
+    return run(walked(plan('l: {get: "a:/l"}\n' + sections), Upstreams(answer)))
+
+
+def test_a_key_that_does_not_fit_fails_its_element_alone() -> None:
+    result = listed(
+        """x: {for_each: {in: "{l}", key: "join('-', k)"}, get: "a:/{item.id}"}""",
+        [{"id": 1, "k": ["a", "b"]}, {"id": 2}, {"id": 3, "k": True}],
+    )
+    assert result.data("x") == {"a-b": "/1"}
+    assert [fault.element for fault in result.outcomes["x"].faults] == [1, 2]
+
+
+def test_of_two_elements_of_one_key_the_second_is_told_and_not_lost() -> None:
+    result = listed(
+        'x: {for_each: {in: "{l}", key: k}, get: "a:/{item.id}"}',
+        [{"id": 1, "k": "a"}, {"id": 2, "k": "a"}, {"id": 1, "k": "a"}],
+    )
+    assert result.data("x") == {"a": "/1"}
+    assert [fault.element for fault in result.outcomes["x"].faults] == [1]
+    assert not result.merged.complete
+
+
+def test_an_element_that_cannot_be_asked_for_fails_alone() -> None:
+    result = listed('x: {for_each: "{l}", get: "a:/{item}"}', [1, None, {"a": 1}, ""])
+    assert result.data("x") == ["/1", None, None, None]
+    assert result.codes("x") == ["dependency_failed"] * 3
+
+
+def test_an_optional_list_that_was_left_out_is_empty() -> None:
+    none = plan('x: {for_each: "{ids}", get: "a:/x/{item}"}', parameters=IDS)
+    assert run(walked(none, Upstreams(after(0)), ids=ABSENT)).data("x") == []
+
+
+def test_all_that_follow_a_list_cut_short_tell_so() -> None:
+    result = listed(
+        'p: {for_each: {in: "{l}", limit: 3}, get: "a:/p{item}"}\n'
+        'w: {for_each: "{p}", get: "a:/w{item}"}\n'
+        'v: {for_each: {in: "{w}", limit: 2}, get: "a:/v{item}"}',
+        [1, 2, 3, 4, 5],
+    )
+    told = [result.outcomes[name].faults[-1].error.detail for name in ("p", "w", "v")]
+    assert told == [
+        "2 elements beyond the limit of 3 were not fetched",
+        "2 elements beyond the limit of 3 were not fetched",
+        "3 elements beyond the limit of 2 were not fetched",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fallback", "data"),
+    [("[7, 8]", ["/w7", "/w8"]), ("{a: 7}", {"a": "/w7"}), ("[]", []), ("5", None)],
+)
+@pytest.mark.parametrize("items", [None, [1, 2]])  # it never opens its list; its elements fail
+def test_a_list_that_follows_takes_the_fallback_for_the_list(
+    fallback: str, data: Any, items: Any
+) -> None:
+    chained = plan(
+        f'l: {{get: "a:/l"}}\np: {{for_each: "{{l.x}}", get: "a:/p{{item}}", fallback: {fallback}}}\n'
+        'w: {for_each: "{p}", get: "a:/w{item}"}'
+    )
+
+    async def answer(request: Request) -> Any:
+        if request.target.startswith("/p"):
+            raise UpstreamStatus("no")
+        return {"x": items} if request.target == "/l" else request.target
+
+    result = run(walked(chained, Upstreams(answer)))
+    assert result.state("p") == "fallback"
+    assert result.data("w") == data
+    assert result.codes("w") == ([] if data is not None else ["dependency_failed"])
+
+
+def test_who_needs_the_whole_list_too_waits_for_it_and_keeps_its_keys() -> None:
+    chained = plan(
+        'p: {for_each: {in: "{ids}", key: "@"}, get: "a:/p/{item}"}\n'
+        'w: {for_each: {in: "{p}", as: n}, get: "b:/w/{n}", when: p}\n'
+        'k: {for_each: {in: "{p}", key: "@"}, get: "b:/k/{item}"}',
+        parameters=IDS,
+    )
+
+    async def answer(request: Request) -> Any:
+        await asyncio.sleep(number(request) / 10)
+        return number(request) + (1 if request.target.startswith("/p") else 0)
+
+    upstreams = Upstreams(answer)
+    result = run(walked(chained, upstreams, ids=[1, 2]))
+    assert upstreams.calls[2:] == [(0.2, "/w/2"), (0.2, "/w/3"), (0.2, "/k/2"), (0.2, "/k/3")]
+    assert result.data("w") == {"1": 2, "2": 3}  # by the keys of the list that it follows
+    assert result.data("k") == {"2": 2, "3": 3}  # by its own
+    nobody = run(walked(chained, Upstreams(answer), ids=[]))
+    assert nobody.state("w") == "skipped"
+
+
+def test_those_that_wait_for_a_call_hear_of_its_end_however_it_ends() -> None:
+    same = plan('x: {for_each: "{ids}", get: "a:/x?same=1"}', parameters=IDS)
+
+    async def answer(request: Request) -> Any:
+        await asyncio.sleep(0.1)
+        raise asyncio.CancelledError
+
+    async def main() -> float:
+        began = loop_time()
+        with pytest.raises(RuntimeError, match="section x was cancelled"):
+            await walked(same, Upstreams(answer), ids=[1, 2])
+        return round(loop_time() - began, 6)
+
+    assert run(main()) == 0.1

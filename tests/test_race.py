@@ -57,3 +57,22 @@ def test_each_source_is_brought_into_the_common_shape() -> None:
     result = run(walked(shaped, upstreams))
     assert result.data("x") == 5  # the second source was first, but its select found nothing
     assert result.outcomes["x"].value == {"t": 5}
+
+
+def test_a_source_whose_shape_does_not_fit_is_no_winner() -> None:
+    shaped = plan('x: {race: ["a:/1", "b:/2"], select: "length(@)"}')
+    result = run(walked(shaped, racing(_1=(1, 5), _2=(2, "four"))))
+    assert (result.data("x"), result.took) == (4, 2)
+
+
+def test_all_that_is_started_at_once_is_started_at_once() -> None:
+    upstreams = racing(_1=(3, UpstreamStatus("no")), _2=(2, "b"), _3=(3, "c"))
+    run(walked(RACE, upstreams))
+    assert upstreams.calls == [(0, "/1"), (0, "/2"), (0, "/3")]
+
+
+def test_when_all_sources_fail_the_fallback_stands_in() -> None:
+    stand_in = plan('x: {race: ["a:/1", "b:/2"], fallback: 7}')
+    no = UpstreamStatus("no")
+    result = run(walked(stand_in, racing(_1=(1, no), _2=(2, no))))
+    assert (result.state("x"), result.data("x"), len(result.codes("x"))) == ("fallback", 7, 2)
