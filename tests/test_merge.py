@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -101,3 +102,66 @@ def test_any_outcomes_make_strict_json_and_the_same_bytes_again(outcomes: list[O
     document = json.loads(first.body, parse_constant=pytest.fail)
     assert list(document["data"]) == ["c", "a"]
     assert document["meta"]["complete"] == (not document["errors"])
+
+
+def nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("levels", [*range(248, 258), 5000])
+def test_however_deep_a_value_is_it_is_written_or_told(levels: int) -> None:
+    """The document is a few levels deeper than the value, and its writer has a bound."""
+    both = plan('x: {get: "a:/"}\ny: {get: "a:/"}')
+    merged = merge(both, [Outcome(State.OK, 1, nested(levels)), Outcome(State.OK, 1, 2)])
+    assert b'"y":2' in merged.body
+    written = re.search(rb'"x":\[', merged.body) is not None
+    assert written == merged.complete == (levels < 252)
+    assert written == (not merged.errors)
+
+
+def test_a_fallback_stands_in_for_a_value_that_is_no_json() -> None:
+    stand_in = plan('x: {get: "a:/", required: true, fallback: {y: 1}}')
+    merged = merge(stand_in, [Outcome(State.OK, 1, 2**70)])
+    assert merged.required is None
+    document = json.loads(merged.body)
+    assert document["data"] == {"x": {"y": 1}}
+    assert document["meta"]["sections"]["x"]["state"] == "fallback"
+    assert document["errors"][0]["code"] == "upstream_payload"
+
+
+def test_what_cannot_be_written_for_another_reason_is_a_bug_and_no_endless_search() -> None:
+    one = plan('x: {get: "a:/"}')
+    with pytest.raises(TypeError, match="surrogates"):
+        merge(one, [Outcome.failed(DependencyFailed("\ud800"))])
+
+
+@given(
+    st.lists(st.tuples(OUTCOMES, st.booleans()), min_size=1, max_size=6),
+    st.lists(st.booleans(), min_size=6, max_size=6),
+)
+def test_any_mix_of_outcomes_is_merged_in_the_declared_order(
+    outcomes: list[tuple[Outcome, bool]], hidden: list[bool]
+) -> None:
+    """Failed ones too, hidden ones too, each section where it was declared."""
+    names = [f"s{n}" for n in reversed(range(len(outcomes)))]
+    declared = plan(
+        "\n".join(
+            f'{name}: {{get: "a:/", hidden: {str(hidden[n]).lower()}}}'
+            for n, name in enumerate(names)
+        )
+    )
+    mixed = [
+        Outcome.failed(UpstreamTimeout("late", upstream="a")) if failed else outcome
+        for outcome, failed in outcomes
+    ]
+    merged = merge(declared, mixed)
+    document = json.loads(merged.body, parse_constant=pytest.fail)
+    shown = [name for n, name in enumerate(names) if not hidden[n]]
+    assert list(document["data"]) == list(document["meta"]["sections"]) == shown
+    faulty = [name for name, outcome in zip(names, mixed, strict=True) if outcome.faults]
+    assert [error["section"] for error in document["errors"]] == faulty
+    assert document["meta"]["complete"] == merged.complete == (not faulty)
+    assert merge(declared, mixed).body == merged.body
