@@ -122,6 +122,8 @@ def _timestamp(posix: float) -> str:
 
 def _sound(section: Section, outcome: Outcome) -> Outcome:
     """Return the outcome, or a failed one where its value cannot be written as JSON."""
+    if section.hidden:  # nor has it to be
+        return outcome
     try:
         orjson.dumps({"data": {section.name: outcome.data}})  # as deep as in the document
     except (TypeError, ValueError) as error:

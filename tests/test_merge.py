@@ -118,7 +118,7 @@ def test_however_deep_a_value_is_it_is_written_or_told(levels: int) -> None:
     merged = merge(both, [Outcome(State.OK, 1, nested(levels)), Outcome(State.OK, 1, 2)])
     assert b'"y":2' in merged.body
     written = re.search(rb'"x":\[', merged.body) is not None
-    assert written == merged.complete == (levels < 252)
+    assert written == merged.complete == (levels <= 252)
     assert written == (not merged.errors)
 
 
@@ -165,3 +165,9 @@ def test_any_mix_of_outcomes_is_merged_in_the_declared_order(
     assert [error["section"] for error in document["errors"]] == faulty
     assert document["meta"]["complete"] == merged.complete == (not faulty)
     assert merge(declared, mixed).body == merged.body
+
+
+def test_what_is_hidden_need_not_be_json() -> None:
+    both = plan('x: {get: "a:/"}\nh: {get: "a:/", hidden: true}')
+    merged = merge(both, [Outcome(State.OK, 1, 2**70), Outcome(State.OK, 1, 2**70)])
+    assert [error["section"] for error in merged.errors] == ["x"]
