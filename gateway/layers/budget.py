@@ -25,8 +25,8 @@ _BURST = 10.0
 class BudgetPolicy(Policy):
     """How many extra calls there may be."""
 
-    ratio: float = Field(default=0.2, ge=0, le=1)
-    """Extra calls as a share of the calls."""
+    ratio: float = Field(default=0.19, ge=0, le=1)
+    """Extra calls as a share of the calls; with the reserve it comes to a fifth."""
 
     reserve: int = Field(default=3, ge=0)
     """Extra calls that there may be in any second, however few the calls are."""
