@@ -1,0 +1,59 @@
+"""The error tree is part of the public face: its codes, whose fault each is, what is retried."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway import errors
+from gateway.errors import CallError, ConfigError, ErrorCode, Failed, Finding, Rejected
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "decided", "retryable"),
+    [
+        (errors.UpstreamTimeout, "upstream_timeout", Failed, True),
+        (errors.UpstreamUnreachable, "upstream_unreachable", Failed, True),
+        (errors.UpstreamStatus, "upstream_status", Failed, False),
+        (errors.UpstreamPayload, "upstream_payload", Failed, False),
+        (errors.DeadlineExceeded, "deadline_exceeded", Rejected, True),
+        (errors.BreakerOpen, "breaker_open", Rejected, True),
+        (errors.LimiterFull, "limiter_full", Rejected, True),
+        (errors.DependencyFailed, "dependency_failed", None, False),
+    ],
+)
+def test_each_code_says_who_decided_and_whether_again(
+    kind: type[CallError], code: str, decided: type[CallError] | None, *, retryable: bool
+) -> None:
+    error = kind("why")
+    assert (error.code, error.retryable, error.detail, str(error)) == (
+        code,
+        retryable,
+        "why",
+        "why",
+    )
+    assert (error.upstream, error.status, error.retry_after) == (None, None, None)
+    assert [base for base in (Failed, Rejected) if isinstance(error, base)] == (
+        [decided] if decided else []
+    )
+
+
+def test_the_table_above_is_the_whole_tree() -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    codes = [kind.code for kind in kinds if issubclass(kind, CallError) and hasattr(kind, "code")]
+    assert sorted(codes) == sorted(ErrorCode)
+    assert len(ErrorCode) == 8
+
+
+@pytest.mark.parametrize("retryable", [True, False])
+def test_one_error_can_differ_from_its_kind(*, retryable: bool) -> None:
+    error = errors.UpstreamStatus("x", retryable=retryable)
+    assert error.retryable is retryable
+    assert errors.UpstreamStatus.retryable is False
+
+
+def test_findings_without_a_place_are_told_without_one() -> None:
+    error = ConfigError([Finding("first"), Finding("second", ("a", 0), line=2, column=7)])
+    assert error.lines() == ["<config>: first", "<config>:2:7: second"]
+    assert str(error) == "<config>: first\n<config>:2:7: second"
+    assert isinstance(error, errors.GatewayError)
+    assert not isinstance(error, CallError)
