@@ -166,6 +166,14 @@ def _processes(results: Results) -> str:
     )
 
 
+def _disturbed(results: Results) -> list[str]:
+    loads = results.get("loads", {})
+    told = ", ".join(f"{name} {load:.1f}" for name, load in loads.items())
+    return (
+        [f"Load average after each scenario, the load of the run included: {told}."] if told else []
+    )
+
+
 def _head(results: Results) -> list[str]:
     machine = results["machine"]
     versions = ", ".join(
@@ -186,6 +194,8 @@ def _head(results: Results) -> list[str]:
             f"Python {machine['python']}, {versions}; load average {machine['load_before']:.1f} "
             f"before and {results['load_after']:.1f} after. The cores are shared with other work."
         ),
+        *_disturbed(results),
+        *results.get("notes", []),
         "![chart](benchmark.svg)",
         "## Against what is wanted",
         must_show(results),

@@ -30,6 +30,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--scenario", action="append", choices=SCENARIOS, help="repeatable")
     parser.add_argument("--peer", action="append", choices=peers.PEERS, help="repeatable")
     parser.add_argument("--again", type=Path, help="write the report of these raw figures anew")
+    parser.add_argument("--note", action="append", help="what readers must know of this run")
     parser.add_argument("--no-report", action="store_true", help="leave docs/ alone")
     return parser.parse_args()
 
@@ -62,7 +63,7 @@ def publish(results: dict[str, object]) -> None:
 def main() -> int:
     given = arguments()
     if given.again:
-        publish(json.loads(given.again.read_text()))
+        publish(json.loads(given.again.read_text()) | {"notes": given.note or []})
         return 0
     out = HERE / "out"
     out.mkdir(exist_ok=True)
@@ -74,10 +75,11 @@ def main() -> int:
     )
     results: dict[str, object] = {
         "machine": machine(), "rounds": bench.rounds, "seconds": bench.seconds,
-        "date": time.strftime("%Y-%m-%d"),
+        "date": time.strftime("%Y-%m-%d"), "notes": given.note or [],
     }  # fmt: skip
     failed: dict[str, str] = {}
-    results["failed"] = failed
+    loads: dict[str, float] = {}
+    results |= {"failed": failed, "loads": loads}
     raw = out / f"results-{time.strftime('%Y%m%d-%H%M%S')}.json"
     for name, told in lacking().items():
         print(f"{name} is missing: {told}")
@@ -93,6 +95,7 @@ def main() -> int:
                 failed[name] = f"{type(error).__name__}: {error}"
                 traceback.print_exc()
             print(report.brief(results.get(name)), flush=True)
+            loads[name] = os.getloadavg()[0]
             results |= {"missing": bench.missing, "load_after": os.getloadavg()[0]}
             raw.write_text(json.dumps(results, indent=1))
     finally:
