@@ -191,6 +191,7 @@ def _wire(name: str, config: UpstreamConfig, shared: Shared) -> tuple[Call, tupl
         bounds=bounds,
         tls=tls,
         http2=config.transport == "httpx" and _has_http2(),
+        proxy=config.proxy,
     )
     native: Exchange = stock
     if config.transport == "native":

@@ -291,6 +291,31 @@ async def test_header_fields_are_forwarded_only_where_declared() -> None:
     assert answer.headers["vary"] == "authorization"
 
 
+async def test_calls_go_through_a_proxy_where_one_is_declared() -> None:
+    asked_of_proxy: list[bytes] = []
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked_of_proxy.append((await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")[0])
+        writer.write(
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1\r\n\r\n1"
+        )
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(proxy, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    text = f"""
+    upstreams:
+      a: {{base_url: http://a.test/v1, transport: httpx, proxy: "http://127.0.0.1:{port}"}}
+    dashboards: {{d: {{path: /d, sections: {{x: {{get: "a:/x?y=1"}}}}}}}}
+    """
+    async with server, asked(application(text)) as client:
+        assert (await client.get("/d")).json()["data"] == {"x": 1}
+    assert asked_of_proxy == [b"GET http://a.test/v1/x?y=1 HTTP/1.1"]
+    with pytest.raises(ConfigError, match="goes with `transport: httpx`"):
+        loads(text.replace("transport: httpx, ", ""))
+
+
 @respx.mock
 async def test_listeners_hear_of_attempts() -> None:
     text = """

@@ -38,6 +38,8 @@ MAX_NAME = 64
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=MAX_NAME)]
 
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_HEADER_VALUE = re.compile(r"[\t -~]*")
+_LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 # Fields that belong to one connection or to the framing of one message (RFC 9110 7.6.1), and those
 # that the gateway itself decides on.
 _OURS = frozenset(
@@ -62,8 +64,12 @@ def _base_url(value: str) -> str:
         raise ValueError("a base URL has no query and no fragment; these belong to the sections")
     if parts.username is not None or parts.password is not None:
         raise ValueError("no credentials in a base URL; put them into `headers` by ${VARIABLE}")
-    if any(c.isspace() or ord(c) < 0x21 or c in "\\{}" for c in value):  # noqa: PLR2004 - controls
+    if any(c.isspace() or ord(c) < 0x21 or c in "\\{}\x7f" for c in value):  # noqa: PLR2004 - controls
         raise ValueError("a URL has no spaces, braces, backslashes or control characters")
+    if not value.isascii():  # RFC 3986 section 2
+        raise ValueError("a URL is ASCII; write the host as xn--..., percent-encode the path")
+    if _LONE_PERCENT.search(value):
+        raise ValueError("write %25 for a literal %")
     try:
         port = parts.port
     except ValueError as error:
@@ -82,8 +88,8 @@ def _header_name(value: str) -> str:
 
 
 def _header_value(value: str) -> str:
-    if any(c in "\r\n\0" for c in value) or not value.isascii():
-        raise ValueError("a header value is one line of ASCII")
+    if _HEADER_VALUE.fullmatch(value) is None:  # RFC 9110 section 5.5
+        raise ValueError("a header value is one line of ASCII, without control characters")
     return value
 
 
@@ -148,6 +154,8 @@ class UpstreamConfig(Model):
     """Header field that tells the upstream how many milliseconds are left."""
     transport: Literal["native", "httpx"] = "native"
     """`native` is HTTP/1.1 and fast; `httpx` is the stock transport."""
+    proxy: Annotated[str, Field(pattern=r"^(https?|socks5h?)://")] | None = None
+    """URL of a proxy, with `transport: httpx`; none is ever taken from the environment."""
     connections: Annotated[int, Field(ge=1, le=10_000)] | None = None
     """Open connections at most; by default as many as `concurrency` allows."""
     tls: TlsConfig = TlsConfig()
@@ -158,6 +166,12 @@ class UpstreamConfig(Model):
     """Levels of nesting in an answer at most."""
     answer: JsonSchema | None = None
     """JSON Schema that every answer must meet."""
+
+    @model_validator(mode="after")
+    def _proxied(self) -> UpstreamConfig:
+        if self.proxy is not None and self.transport != "httpx":
+            raise ValueError("`proxy` goes with `transport: httpx`")
+        return self
 
 
 class ForEachConfig(Model):

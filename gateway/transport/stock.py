@@ -75,6 +75,7 @@ class StockTransport:
                 keepalive_expiry=idle_age,
             ),
         )
+        self._proxied = proxy is not None
         self._connect_timeout = connect_timeout
         self._bounds = bounds or Bounds()
 
@@ -100,7 +101,9 @@ class StockTransport:
             headers=origin.fields(headers),
             content=body or None,
             extensions={
-                "target": target,
+                # Byte for byte as it was made; but a proxy is told the absolute form, which
+                # httpcore makes of the URL (RFC 9112 section 3.2.2).
+                **({} if self._proxied else {"target": target}),
                 "timeout": {"connect": connect},
                 "trace": progress,
             },
