@@ -43,12 +43,13 @@ def modules() -> Iterator[tuple[str, ast.Module]]:
             yield name, ast.parse(file.read_text())
 
 
-def imported(tree: ast.Module) -> Iterator[str]:
-    """Yield the modules that are imported at run time."""
+def imported(tree: ast.Module, *, types: bool = False) -> Iterator[str]:
+    """Yield the modules that are imported at run time; with `types` those for types only too."""
 
     def visit(node: ast.AST) -> Iterator[str]:
         for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            typing = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
+            if typing and not types:
                 continue
             if isinstance(child, ast.Import):
                 yield from (alias.name for alias in child.names)
@@ -85,6 +86,34 @@ def test_imports_go_strictly_downward() -> None:
     assert wrong == []
 
 
+# Who is handed the walk has to name its type; the walk imports them.
+UPWARD_FOR_TYPES = {("race", "fanout"), ("for_each", "fanout"), ("batch", "fanout")}
+
+
+def test_imports_for_types_go_downward_too_but_for_a_few() -> None:
+    upward = {
+        (name, below)
+        for name, tree in modules()
+        for target in imported(tree, types=True)
+        if (below := target.removeprefix("gateway.")) != target
+        and name.split(".")[0] != below.split(".")[0]
+        and place(below) >= place(name)
+    }
+    assert upward == UPWARD_FOR_TYPES
+
+
+def test_no_ring_of_imports() -> None:
+    """Inside of a package too, where the floors say nothing."""
+    graph = {
+        name: {target.removeprefix("gateway.") for target in imported(tree)} - {name}
+        for name, tree in modules()
+    }
+    while free := [name for name, targets in graph.items() if not targets & graph.keys()]:
+        for name in free:
+            del graph[name]
+    assert graph == {}
+
+
 def test_sibling_layers_never_import_each_other() -> None:
     wrong = [
         f"{name} imports {target}"
@@ -113,6 +142,8 @@ def test_only_the_transport_speaks_http_to_upstreams() -> None:
     users = {name.split(".")[0] for name in users_of("httpx", "httpcore", "httptools")}
     assert users == {"transport", "http_call", "commands"}
     assert users_of("aiohttp", "requests", "urllib3") == set()
+    others = {"urllib.request", "http.client"}
+    assert not [name for name, tree in modules() if others & set(imported(tree))]
 
 
 def test_layers_know_neither_settings_nor_the_framework() -> None:

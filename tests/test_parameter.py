@@ -111,3 +111,8 @@ def test_schemas_refer_to_nothing_else_and_patterns_are_linear() -> None:
     with pytest.raises(SchemaError) as caught:
         compile_schema({"type": "integr"})
     assert caught.value.location == ("type",)
+
+
+def test_a_number_that_is_too_large_is_told_so() -> None:
+    with pytest.raises(InvalidParameterError, match="is no finite number"):
+        read({"type": "number"}, "1e999")
