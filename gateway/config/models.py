@@ -8,6 +8,7 @@ The docstrings of attributes are the descriptions of the JSON Schema that editor
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -39,6 +40,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=MAX_
 
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE = re.compile(r"[\t -~]*")
+_DOTTED = re.compile(r"[0-9]+(?:\.[0-9]+){3}")
 _LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 # Fields that belong to one connection or to the framing of one message (RFC 9110 7.6.1), and those
 # that the gateway itself decides on.
@@ -76,6 +78,8 @@ def _base_url(value: str) -> str:
         raise ValueError(f"the port is no number up to 65535 ({error})") from None
     if port == 0:
         raise ValueError("0 is no port to call")
+    if "[" in parts.netloc or _DOTTED.fullmatch(parts.hostname):
+        ip_address(parts.hostname)
     return value.rstrip("/")
 
 
