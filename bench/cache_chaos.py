@@ -19,13 +19,17 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # tests/redis_server.py
 
-from cache_chaos import flights  # a package wins over the module of its name
+from cache_chaos import flights, turmoil, values  # a package wins over the module of its name
 from cache_chaos.scene import Finding, Scene
 
 CHECKS = {
     "cold": (flights.cold, 120),
     "holder": (flights.holder, 60),
     "hot": (flights.hot, 60),
+    "turmoil": (turmoil.turmoil, 180),
+    "absent": (turmoil.absent, 60),
+    "values": (values.broken_values, 90),
+    "dead": (values.dead_upstreams, 60),
 }
 
 
