@@ -24,9 +24,10 @@ async def run_all(
     tasks = [loop.create_task(coroutine) for coroutine in coroutines]
     try:
         # A bug in one ends the others: one of them may wait for what it would have brought.
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-        for task in done:
-            task.result()
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in tasks:  # and it comes before the cancellations that it has led to
+            if task.done() and not task.cancelled():
+                task.result()
         return [task.result() for task in tasks]
     finally:
         await end(tasks)

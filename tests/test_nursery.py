@@ -39,6 +39,26 @@ def test_a_bug_in_one_ends_the_others() -> None:
     assert run(main()) == (1, 1)
 
 
+def test_a_bug_comes_before_the_cancellations_that_it_leads_to() -> None:
+    async def main() -> None:
+        shared: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        async def owner() -> int:
+            try:
+                return await bug(1)
+            finally:
+                shared.cancel()
+
+        async def waiter() -> int:
+            return await asyncio.shield(shared)
+
+        waiters = [waiter() for _ in range(50)]
+        with pytest.raises(ZeroDivisionError):
+            await run_all(asyncio.get_running_loop(), [*waiters[:25], owner(), *waiters[25:]])
+
+    run(main())
+
+
 def test_ending_waits_for_all_and_tells_a_cancellation_afterwards() -> None:
     async def slow_to_close() -> None:
         try:
