@@ -19,7 +19,13 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # tests/redis_server.py
 
-from cache_chaos import flights, turmoil, values  # a package wins over the module of its name
+from cache_chaos import (  # a package wins over the module of its name
+    flights,
+    many_keys,
+    principals,
+    turmoil,
+    values,
+)
 from cache_chaos.scene import Finding, Scene
 
 CHECKS = {
@@ -30,6 +36,8 @@ CHECKS = {
     "absent": (turmoil.absent, 60),
     "values": (values.broken_values, 90),
     "dead": (values.dead_upstreams, 60),
+    "principals": (principals.principals, 300),
+    "keys": (many_keys.many_keys, 300),
 }
 
 

@@ -47,9 +47,7 @@ async def holder(scene: Scene) -> None:
     first = asyncio.create_task(replicas[0].get("/it/key"))
     while not upstream.total:
         await asyncio.sleep(0.005)
-    waiters = [
-        asyncio.create_task(replicas[n % 3].get("/it/key")) for n in range(300)
-    ]
+    waiters = [asyncio.create_task(replicas[n % 3].get("/it/key")) for n in range(300)]
     await asyncio.sleep(0.25)
     replicas[0].kill()
     killed = time.perf_counter()

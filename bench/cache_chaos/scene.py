@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from cache_chaos.wire import Client, Upstream
 from servers import Server, free_port
-
 from tests.redis_server import RedisServer
 
 GATEWAY = str(Path(sys.executable).with_name("gateway"))

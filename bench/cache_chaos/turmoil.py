@@ -9,7 +9,6 @@ from cache_chaos.flights import paced
 from cache_chaos.scene import Scene, milliseconds, percentile
 
 RATE = 200
-DEBUG = 1
 ADDED_BEFORE = 0.05
 ADDED_AFTER = 0.005
 OPEN_AFTER = 0.2
@@ -59,10 +58,6 @@ async def turmoil(scene: Scene) -> None:
         failed = [a for a in answers if a.status != 200 or a.section()["state"] != "ok"]
         first = [a.seconds for a in answers if -0.1 <= a.began - broken < OPEN_AFTER]
         after = [a.seconds for a in answers if a.began - broken >= OPEN_AFTER]
-        if DEBUG:
-            print(sorted(((round(a.began - broken, 3), round(a.seconds, 4)) for a in answers
-                          if a.seconds > 0.02)))
-            for r in replicas: print(r.log[-900:])
         before = max(first) - calm_most
         later = percentile(after, 0.99) - calm_p99
         scene.found(f"Redis {name}: failed requests", f"{len(failed)} of {len(answers)}", "0",
@@ -74,6 +69,10 @@ async def turmoil(scene: Scene) -> None:
             "+50 ms, +5 ms at most",
             ok=before <= ADDED_BEFORE and later <= ADDED_AFTER,
         )
+        if later > ADDED_AFTER:
+            late = [(a.began - broken, a.seconds) for a in answers if a.seconds > calm_most]
+            print("  late, from the fault:", [f"{at:.3f} s: {s:.3f} s" for at, s in late])
+            print(*(replica.log[-800:] for replica in replicas), sep="\n")
         scene.found(f"Redis {name}: replicas share again after it is well",
                     milliseconds(recovery), "3 s at most, by itself", ok=recovery <= 3.0)  # fmt: skip
 

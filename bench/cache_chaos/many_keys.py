@@ -1,0 +1,115 @@
+"""Many distinct keys: what a process keeps stays inside its bound, and its memory is flat."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+BOUND = 16 * 1024 * 1024
+
+
+async def many_keys(scene) -> None:
+    """1,000,000 distinct keys through the layers in one process; many over HTTP through a gateway."""
+    count = 200_000 if scene.quick else 1_000_000
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "cache_chaos.many_keys", str(count),
+        cwd=Path(__file__).parents[1], stdout=asyncio.subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+    try:
+        output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    told = json.loads(output)
+    scene.found(
+        f"{told['calls']:,} distinct keys through cache, collapse and lease in process: bytes kept",
+        f"{told['most']:,} at most, {told['entries']:,} entries at the end, {told['seconds']:.0f} s",
+        f"{BOUND:,} at most", ok=told["calls"] == count and told["most"] <= BOUND,
+    )  # fmt: skip
+    rss = told["rss"]
+    grown = rss[-1] / rss[len(rss) // 5] - 1
+    scene.found("the same: resident memory, from a fifth of the way to the end",
+                f"{rss[len(rss) // 5] / 2**20:.1f} to {rss[-1] / 2**20:.1f} MiB ({grown:+.1%})",
+                "+5 % at most", ok=grown <= 0.05)  # fmt: skip
+
+    gateway = (await scene.gateways(1, GATEWAY_CACHE_MEMORY="8MiB"))[0]
+    sizes: list[int] = []
+    asked = 0
+    ends = time.monotonic() + (12 if scene.quick else 60)
+
+    async def client() -> None:
+        nonlocal asked
+        while time.monotonic() < ends:
+            asked += 1
+            answer = await gateway.get(f"/it/{asked}-{'x' * 200}")
+            assert answer.status == 200, answer
+
+    async def watch() -> None:
+        while time.monotonic() < ends:
+            sizes.append(gateway.rss())
+            await asyncio.sleep(0.5)
+
+    await asyncio.gather(watch(), *(client() for _ in range(32)))
+    third = len(sizes) // 3
+    early, late = max(sizes[third - 2 : third + 2]), max(sizes[-4:])
+    grown = late / early - 1
+    scene.found(
+        f"{asked:,} distinct keys over HTTP through one gateway with Redis, cache_memory 8 MiB: "
+        "resident memory, from a third of the way to the end",
+        f"{early / 2**20:.1f} to {late / 2**20:.1f} MiB ({grown:+.1%})", "+5 % at most",
+        ok=grown <= 0.05,
+    )  # fmt: skip
+
+
+async def drive(count: int) -> dict:
+    from gateway.call import Deadline, Request, Response, stack
+    from gateway.events import Events
+    from gateway.freshness import CachePolicy
+    from gateway.layers.cache import cache
+    from gateway.layers.collapse import CollapsePolicy, Flights, collapse
+    from gateway.layers.lease import lease
+    from gateway.layers.refreshes import Refreshes
+    from gateway.store.memory import MemoryStore
+
+    calls = 0
+
+    async def upstream(request: Request) -> Response:
+        nonlocal calls
+        calls += 1
+        value = {"target": request.target, "tags": ["a", "b"], "text": "x" * (calls % 400)}
+        return Response(value, body=json.dumps(value).encode())
+
+    policy = CachePolicy(ttl="1h")
+    events, store, clock = Events(()), MemoryStore(BOUND), time.monotonic
+    named = {"upstream": "it", "events": events}
+    call = stack(
+        upstream,
+        cache(policy, generation=b"g", store=store, now=time.time, random=lambda: 0.5,
+              refreshes=Refreshes(events=events, clock=clock), **named),
+        collapse(CollapsePolicy(), flights=Flights(), clock=clock, **named),
+        lease(policy, generation=b"g", store=store, now=time.time, clock=clock,
+              sleep=asyncio.sleep, random=lambda: 0.5, **named),
+    )  # fmt: skip
+    rss, most, began = [], 0, time.monotonic()
+    for number in range(count):
+        await call(Request(f"/it/{number}", Deadline(clock() + 5), tags=("dashboard:it",)))
+        if number % (count // 50) == 0:
+            rss.append(resident())
+        if store.size > most:
+            most = store.size
+    rss.append(resident())
+    return {"calls": calls, "most": most, "entries": len(store), "rss": rss,
+            "seconds": time.monotonic() - began}  # fmt: skip
+
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(drive(int(sys.argv[1])))))
