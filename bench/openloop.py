@@ -80,7 +80,7 @@ class Generator:
                 sent += 1
             await asyncio.sleep(max(0.0, start + sent / self._rate - time.perf_counter()))
         ends = time.perf_counter() + _PATIENCE
-        while self._pending and time.perf_counter() < ends:  # noqa: ASYNC110 - no event in its way
+        while self._pending and time.perf_counter() < ends:
             await asyncio.sleep(0.02)
         self.errors += self._pending
 

@@ -100,8 +100,7 @@ async def drive(count: int) -> dict:
         await call(Request(f"/it/{number}", Deadline(clock() + 5), tags=("dashboard:it",)))
         if number % (count // 50) == 0:
             rss.append(resident())
-        if store.size > most:
-            most = store.size
+        most = max(most, store.size)
     rss.append(resident())
     return {"calls": calls, "most": most, "entries": len(store), "rss": rss,
             "seconds": time.monotonic() - began}  # fmt: skip

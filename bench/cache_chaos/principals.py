@@ -29,7 +29,15 @@ async def principals(scene: Scene) -> None:
     etags: list[dict[str, str]] = [{}, {}, {}]
     etags_of: list[dict[str, set[str]]] = [{}, {}, {}]
     chance = random.Random(7)
-    tally = {"answers": 0, "cancelled": 0, "304": 0, "leaks": 0, "wrong": 0, "failed": 0, "faults": 0}
+    tally = {
+        "answers": 0,
+        "cancelled": 0,
+        "304": 0,
+        "leaks": 0,
+        "wrong": 0,
+        "failed": 0,
+        "faults": 0,
+    }
     examples: list[object] = []
     left = total
 
