@@ -6,6 +6,7 @@ Everything that may change from one identical answer to the next is here and not
 from __future__ import annotations
 
 from hashlib import blake2b
+from math import floor
 from typing import TYPE_CHECKING
 
 from gateway.outcome import State
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Freshness", "etag", "freshness", "matches", "no_timing", "server_timing"]
 
+_KEPT = {"hit", "stale"}
+"""What the cache did for a section that nobody was asked for."""
+
 
 class Freshness:
     """How long an answer holds.
@@ -28,10 +32,11 @@ class Freshness:
             kept, is stale, or is missing.
         complete: no section failed.
         status: value of `Cache-Status` (RFC 9211) without its ttl.
-        hit: every section came from the cache.
+        expires: POSIX seconds at which the first section ceases or has ceased to be fresh, where
+            all of them came from the cache; `None` otherwise.
     """
 
-    __slots__ = ("as_of", "complete", "fresh_until", "hit", "status")
+    __slots__ = ("as_of", "complete", "expires", "fresh_until", "status")
 
     def __init__(
         self,
@@ -40,13 +45,13 @@ class Freshness:
         fresh_until: float | None,
         complete: bool,
         status: str,
-        hit: bool,
+        expires: float | None = None,
     ) -> None:
         self.as_of = as_of
         self.fresh_until = fresh_until
         self.complete = complete
         self.status = status
-        self.hit = hit
+        self.expires = expires
 
     def as_hit(self) -> Freshness:
         """Return the same for who gets it from the cache."""
@@ -55,7 +60,7 @@ class Freshness:
             fresh_until=self.fresh_until,
             complete=self.complete,
             status="gateway; hit",
-            hit=True,
+            expires=self.fresh_until,
         )
 
     def fields(self, now: float, *, private: bool = False) -> list[tuple[bytes, bytes]]:
@@ -73,8 +78,8 @@ class Freshness:
             fields.append((b"cache-control", b"%b, max-age=%d" % (scope, lifetime)))
         if self.as_of is not None:
             fields.append((b"age", b"%d" % max(0, int(now - self.as_of))))
-        if self.hit and self.fresh_until is not None:
-            status = f"{status}; ttl={int(self.fresh_until - now)}"
+        if self.expires is not None:  # RFC 9211 section 2.4: negative once it is stale
+            status = f"{status}; ttl={floor(self.expires - now)}"
         if status:
             fields.append((b"cache-status", status.encode("ascii")))
         return fields
@@ -83,7 +88,7 @@ class Freshness:
 def freshness(outcomes: Sequence[Outcome], *, complete: bool) -> Freshness:
     """Work out the freshness of an answer: that of its least fresh section."""
     as_of: float | None = None
-    fresh_until: float | None = None
+    expires: float | None = None
     fresh = True
     words = set()
     for outcome in outcomes:
@@ -95,14 +100,14 @@ def freshness(outcomes: Sequence[Outcome], *, complete: bool) -> Freshness:
             as_of = outcome.as_of
         if outcome.fresh_until is None or outcome.state is not State.OK:
             fresh = False
-        elif fresh_until is None or outcome.fresh_until < fresh_until:
-            fresh_until = outcome.fresh_until
+        if outcome.fresh_until is not None and (expires is None or outcome.fresh_until < expires):
+            expires = outcome.fresh_until
     return Freshness(
         as_of=as_of,
-        fresh_until=fresh_until if fresh else None,
+        fresh_until=expires if fresh else None,
         complete=complete,
         status=_cache_status(words),
-        hit=words == {"hit"},
+        expires=expires if words <= _KEPT else None,
     )
 
 

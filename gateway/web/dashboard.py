@@ -124,6 +124,7 @@ class DashboardEndpoint:
             await refusal(scope, receive, send)
             return
         deadline = Deadline(self._clock() + self.plan.deadline)
+        mark = self._kept.mark
         try:
             outcomes = await self._fan_out.run(parameters, deadline, headers)
             merged = merge(self.plan, outcomes)
@@ -144,7 +145,7 @@ class DashboardEndpoint:
             private=bool(headers),
         )
         if not headers:
-            self._kept.put(key, answer, self._no_timing)
+            self._kept.put(key, answer, self._no_timing, mark)
         await self._send(send, scope["method"], answer, if_none_match)
 
     async def _required_failed(

@@ -86,6 +86,11 @@ class KeptAnswers:
         self._answers: dict[tuple[bytes, bytes], KeptAnswer] = {}
         self._bytes = 0
 
+    @property
+    def mark(self) -> int:
+        """The latest purge: what is begun now is not outdated by it."""
+        return self._purges.latest
+
     def get(self, key: tuple[bytes, bytes], now: float) -> KeptAnswer | None:
         """Return the answer for `key` if all of it is still fresh."""
         if self._purged != self._purges.latest:
@@ -100,16 +105,18 @@ class KeptAnswers:
         self._answers[key] = answer  # back in, as the most recently used
         return answer
 
-    def put(self, key: tuple[bytes, bytes], answer: KeptAnswer, timing: bytes) -> None:
+    def put(self, key: tuple[bytes, bytes], answer: KeptAnswer, timing: bytes, mark: int) -> None:
         """Keep an answer that is complete and fresh; others are passed over.
 
         Args:
             key: what it answers.
             answer: as it was made just now.
             timing: what `Server-Timing` says when it is served again.
+            mark: `mark` as it was when the answer was begun; if there was a purge since, the answer
+                may hold what was purged.
         """
         fresh = answer.freshness
-        if not fresh.complete or fresh.fresh_until is None:
+        if not fresh.complete or fresh.fresh_until is None or mark != self._purges.latest:
             return
         cost = self._cost(key, answer)
         if cost > self._max_bytes:

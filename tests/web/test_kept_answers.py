@@ -6,9 +6,7 @@ from gateway.web.kept_answers import KeptAnswer, KeptAnswers
 
 
 def answer(body: bytes = b"x", until: float | None = 100.0, *, complete: bool = True) -> KeptAnswer:
-    fresh = Freshness(
-        as_of=0.0, fresh_until=until, complete=complete, status="gateway; fwd=miss", hit=False
-    )
+    fresh = Freshness(as_of=0.0, fresh_until=until, complete=complete, status="gateway; fwd=miss")
     return KeptAnswer(body, b'"e"', fresh, b"t")
 
 
@@ -18,7 +16,7 @@ def key(name: str) -> tuple[bytes, bytes]:
 
 def test_an_answer_is_served_again_while_it_is_fresh() -> None:
     kept = KeptAnswers(10_000, Purges())
-    kept.put(key("a"), answer(), b"none")
+    kept.put(key("a"), answer(), b"none", 0)
     found = kept.get(key("a"), 98.9)
     assert found is not None
     assert found.body == b"x"
@@ -34,20 +32,20 @@ def test_an_answer_is_served_again_while_it_is_fresh() -> None:
 
 def test_what_is_not_fresh_or_not_complete_is_not_kept() -> None:
     kept = KeptAnswers(10_000, Purges())
-    kept.put(key("a"), answer(until=None), b"")
-    kept.put(key("b"), answer(complete=False), b"")
-    kept.put(key("c"), answer(b"x" * 20_000), b"")
+    kept.put(key("a"), answer(until=None), b"", 0)
+    kept.put(key("b"), answer(complete=False), b"", 0)
+    kept.put(key("c"), answer(b"x" * 20_000), b"", 0)
     assert [kept.get(key(name), 0.0) for name in "abc"] == [None] * 3
 
 
 def test_memory_is_bounded_and_the_least_recently_used_goes_first() -> None:
     kept = KeptAnswers(3500, Purges())
     for name in "abc":
-        kept.put(key(name), answer(), b"")
+        kept.put(key(name), answer(), b"", 0)
     kept.get(key("a"), 0.0)
-    kept.put(key("d"), answer(), b"")
+    kept.put(key("d"), answer(), b"", 0)
     assert [name for name in "abcd" if kept.get(key(name), 0.0)] == ["a", "c", "d"]
-    kept.put(key("d"), answer(b"y" * 100), b"")
+    kept.put(key("d"), answer(b"y" * 100), b"", 0)
     assert [name for name in "abcd" if kept.get(key(name), 0.0)] == ["a", "c", "d"]
     assert kept._bytes == sum(kept._cost(k, a) for k, a in kept._answers.items())
 
@@ -55,7 +53,19 @@ def test_memory_is_bounded_and_the_least_recently_used_goes_first() -> None:
 def test_a_purge_empties_it() -> None:
     purges = Purges()
     kept = KeptAnswers(10_000, purges)
-    kept.put(key("a"), answer(), b"")
+    kept.put(key("a"), answer(), b"", 0)
     purges.add("tag:x", purges.latest + 1)
     assert kept.get(key("a"), 0.0) is None
     assert kept._bytes == 0
+
+
+def test_what_was_begun_before_a_purge_is_not_kept_after_it() -> None:
+    purges = Purges()
+    kept = KeptAnswers(10_000, purges)
+    mark = kept.mark
+    purges.add("tag:x", purges.latest + 1)
+    assert kept.get(key("a"), 0.0) is None  # another request: the purge has been noticed
+    kept.put(key("a"), answer(), b"", mark)
+    assert kept.get(key("a"), 0.0) is None
+    kept.put(key("a"), answer(), b"", kept.mark)
+    assert kept.get(key("a"), 0.0) is not None
