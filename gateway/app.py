@@ -18,7 +18,7 @@ from gateway.layers.refreshes import Refreshes
 from gateway.prefetch import Prefetch
 from gateway.store import open_store
 from gateway.upstream import Shared, Upstream, open_upstream
-from gateway.web import admin
+from gateway.web import admin, metrics
 from gateway.web.application import Application
 from gateway.web.dashboard import DashboardEndpoint
 from gateway.web.kept_answers import KeptAnswers
@@ -100,7 +100,10 @@ def create_app(
 
     return Application(
         dashboards,
-        routers=[admin.router(token, store, kept)] if token else [],
+        routers=[
+            metrics.router(store, kept, in_flight),
+            *([admin.router(token, store, kept)] if token else []),
+        ],
         title="Aggregation gateway",
         version=_version(),
         lifespan=lifespan,

@@ -162,10 +162,10 @@ def open_upstream(
         cooldown(config.cool_down, **named) if config.cool_down else None,
         # Waiting for a permit is charged to the deadline, not to the upstream's timeout.
         limiter(permits, **named),
+        # Attempts as they end, timeouts among them: told to whoever listens.
+        observe(**named),
         # One attempt, from sending to the last byte.
         patience,
-        # Attempts as they are: told to whoever listens.
-        observe(**named),
         # What remains is told to the upstream, measured as late as can be.
         announce(deadlines, **named),
     )  # fmt: skip

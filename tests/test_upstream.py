@@ -342,9 +342,6 @@ def test_waiting_for_a_permit_is_no_part_of_an_attempt() -> None:
     run(main())
 
 
-@pytest.mark.xfail(
-    reason="observe stands inside the timeout, so a timeout is told as a cancellation", strict=True
-)
 def test_an_attempt_that_timed_out_is_told_as_that() -> None:
     async def main() -> None:
         async with opened(says(200, after=9), timeout="1s") as under:

@@ -1,7 +1,7 @@
 """Attempts: tell every request that is really sent, and how it ended.
 
-Stands directly above the transport. It looks for listeners at each call, so that metrics and the
-console can begin to listen at any time.
+Stands directly above the timeout, so that an attempt it ends is told as a timeout. It looks for
+listeners at each call, so that they can begin to listen at any time.
 """
 
 from __future__ import annotations

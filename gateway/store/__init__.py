@@ -7,6 +7,15 @@ fails a call: whatever is wrong with it, what it has to say is "not here".
 from gateway.store.memory import MemoryStore
 from gateway.store.open import open_store
 from gateway.store.purges import Purges
-from gateway.store.seam import Acquired, Lease, Store, StoreChange
+from gateway.store.seam import Acquired, Held, Lease, Store, StoreChange
 
-__all__ = ["Acquired", "Lease", "MemoryStore", "Purges", "Store", "StoreChange", "open_store"]
+__all__ = [
+    "Acquired",
+    "Held",
+    "Lease",
+    "MemoryStore",
+    "Purges",
+    "Store",
+    "StoreChange",
+    "open_store",
+]

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from gateway.store.purges import Purges
-from gateway.store.seam import Acquired, Lease
+from gateway.store.seam import Acquired, Held, Lease
 
 if TYPE_CHECKING:
     from gateway.call import Clock
@@ -82,6 +82,11 @@ class MemoryStore:
     def up(self) -> bool:
         """Always."""
         return True
+
+    @property
+    def held(self) -> Held:
+        """How much it is."""
+        return Held(len(self._entries), self.size)
 
     def peek(self, key: str) -> Entry | None:
         """Return what is kept under `key`, which becomes the most recently used."""

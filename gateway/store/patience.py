@@ -1,7 +1,7 @@
 """Ending what a client library does, although it may not listen.
 
 `patiently` is a timeout that does not blame a server for a busy event loop. A plain timeout of
-50 ms fires when the loop itself was kept busy for 50 ms, although the answer has long been waiting
+40 ms fires when the loop itself was kept busy for 40 ms, although the answer has long been waiting
 in the socket. Here the time is counted in slices that the loop has to live through one after the
 other: a stall uses up one slice, a silent server uses up all of them.
 

@@ -61,7 +61,7 @@ class RedisStore:
         events: Events,
         namespace: str = "gateway",
         purges: Purges | None = None,
-        timeout: float = 0.05,
+        timeout: float = 0.04,
         lease: float = 1.0,
         max_entry: int = 1024 * 1024,
         clock: Clock = time.monotonic,

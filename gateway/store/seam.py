@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gateway.freshness import Entry
     from gateway.store.purges import Purges
 
-__all__ = ["Acquired", "Lease", "Store", "StoreChange", "StoreRefused"]
+__all__ = ["Acquired", "Held", "Lease", "Store", "StoreChange", "StoreRefused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,18 @@ class Acquired(NamedTuple):
     entry: Entry | None
 
 
+class Held(NamedTuple):
+    """What one process keeps.
+
+    Attributes:
+        entries: how many.
+        bytes: what they are counted for.
+    """
+
+    entries: int
+    bytes: int
+
+
 class Store(Protocol):
     """Keeps entries. No method raises for what happens to a server; writes delay no answer."""
 
@@ -91,6 +103,10 @@ class Store(Protocol):
     @property
     def up(self) -> bool:
         """Whether every tier can be reached."""
+
+    @property
+    def held(self) -> Held:
+        """What this process keeps just now."""
 
     def peek(self, key: str) -> Entry | None:
         """Return what this process has, at once."""

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from gateway.store.memory import MemoryStore
     from gateway.store.purges import Purges
     from gateway.store.redis_store import RedisStore
-    from gateway.store.seam import Lease
+    from gateway.store.seam import Held, Lease
 
 __all__ = ["TieredStore"]
 
@@ -40,6 +40,11 @@ class TieredStore:
     def up(self) -> bool:
         """Whether the shared tier can be reached."""
         return self._shared.up
+
+    @property
+    def held(self) -> Held:
+        """What is in front."""
+        return self._near.held
 
     async def get(self, key: str) -> Entry | None:
         """Return what either tier has."""

@@ -75,16 +75,19 @@ class KeptAnswers:
     Args:
         max_bytes: 0 keeps nothing.
         purges: what has been declared outdated; any purge empties it, as rare as they are.
+
+    Attributes:
+        size: bytes that the answers are counted for.
     """
 
-    __slots__ = ("_answers", "_bytes", "_max_bytes", "_purged", "_purges")
+    __slots__ = ("_answers", "_max_bytes", "_purged", "_purges", "size")
 
     def __init__(self, max_bytes: int, purges: Purges) -> None:
         self._max_bytes = max_bytes
         self._purges = purges
         self._purged = purges.latest
         self._answers: dict[tuple[bytes, bytes], KeptAnswer] = {}
-        self._bytes = 0
+        self.size = 0
 
     @property
     def mark(self) -> int:
@@ -100,7 +103,7 @@ class KeptAnswers:
         if answer is None:
             return None
         if answer.until <= now:
-            self._bytes -= self._cost(key, answer)
+            self.size -= self._cost(key, answer)
             return None
         self._answers[key] = answer  # back in, as the most recently used
         return answer
@@ -123,17 +126,17 @@ class KeptAnswers:
             return
         before = self._answers.pop(key, None)
         if before is not None:
-            self._bytes -= self._cost(key, before)
+            self.size -= self._cost(key, before)
         self._answers[key] = answer.again(timing)
-        self._bytes += cost
-        while self._bytes > self._max_bytes:
+        self.size += cost
+        while self.size > self._max_bytes:
             oldest = next(iter(self._answers))
-            self._bytes -= self._cost(oldest, self._answers.pop(oldest))
+            self.size -= self._cost(oldest, self._answers.pop(oldest))
 
     def clear(self) -> None:
         """Forget every answer: something in one of them was purged."""
         self._answers.clear()
-        self._bytes = 0
+        self.size = 0
 
     @staticmethod
     def _cost(key: tuple[bytes, bytes], answer: KeptAnswer) -> int:

@@ -11,17 +11,20 @@ class InFlight:
     Attributes:
         count: dashboards under way now.
         limit: how many there may be.
+        refused: how many have been turned away since the start.
     """
 
-    __slots__ = ("count", "limit")
+    __slots__ = ("count", "limit", "refused")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.count = 0
+        self.refused = 0
 
     def enter(self) -> bool:
         """Count one in, unless there is no room."""
         if self.count >= self.limit:
+            self.refused += 1
             return False
         self.count += 1
         return True

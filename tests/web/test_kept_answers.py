@@ -47,7 +47,7 @@ def test_memory_is_bounded_and_the_least_recently_used_goes_first() -> None:
     assert [name for name in "abcd" if kept.get(key(name), 0.0)] == ["a", "c", "d"]
     kept.put(key("d"), answer(b"y" * 100), b"", 0)
     assert [name for name in "abcd" if kept.get(key(name), 0.0)] == ["a", "c", "d"]
-    assert kept._bytes == sum(kept._cost(k, a) for k, a in kept._answers.items())
+    assert kept.size == sum(kept._cost(k, a) for k, a in kept._answers.items())
 
 
 def test_a_purge_empties_it() -> None:
@@ -56,7 +56,7 @@ def test_a_purge_empties_it() -> None:
     kept.put(key("a"), answer(), b"", 0)
     purges.add("tag:x", purges.latest + 1)
     assert kept.get(key("a"), 0.0) is None
-    assert kept._bytes == 0
+    assert kept.size == 0
 
 
 def test_what_was_begun_before_a_purge_is_not_kept_after_it() -> None:

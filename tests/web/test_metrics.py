@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import respx
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.redis_server import running
+from tests.serving import application, asked, served
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TEXT = """
+upstreams: {a: {base_url: http://a.test, cache: {ttl: 1h}}}
+dashboards:
+  d: {path: "/d", sections: {x: {get: "a:/x"}}}
+  e: {path: "/e/{id}", parameters: {id: {type: string}}, sections: {x: {get: "a:/x/{id}"}}}
+"""
+
+
+async def read(client: httpx.AsyncClient) -> dict[str, float]:
+    answer = await client.get("/metrics")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    return {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+
+
+@respx.mock
+async def test_what_is_kept_is_told() -> None:
+    respx.get("http://a.test/x").respond(json={"n": 1})
+    async with asked(application(TEXT)) as client:
+        before = await read(client)
+        assert (before["gateway_cache_entries"], before["gateway_cache_bytes"]) == (0, 0)
+        assert before["gateway_kept_answers_bytes"] == 0
+        assert "gateway_store_up" not in before  # there is none to be up
+        await client.get("/d")
+        after = await read(client)
+    assert after["gateway_cache_entries"] == 1
+    assert after["gateway_cache_bytes"] > 100
+    assert after["gateway_kept_answers_bytes"] > 100
+
+
+@respx.mock
+async def test_what_is_under_way_and_what_is_refused_is_told() -> None:
+    asked_for, go = asyncio.Event(), asyncio.Event()
+
+    async def answer(_: httpx.Request) -> httpx.Response:
+        asked_for.set()
+        await go.wait()
+        return httpx.Response(200, json=1)
+
+    respx.get("http://a.test/x").mock(side_effect=answer)
+    async with asked(application(TEXT, max_in_flight=1)) as client:
+        first = asyncio.create_task(client.get("/d"))
+        await asked_for.wait()
+        assert (await client.get("/d")).status_code == 503
+        told = await read(client)
+        assert told["gateway_requests_in_flight"] == 1
+        assert told["gateway_requests_refused_total"] == 1
+        go.set()
+        await first
+        assert (await read(client))["gateway_requests_in_flight"] == 0
+
+
+async def test_a_shared_store_that_is_gone_and_comes_back_is_told(tmp_path: Path) -> None:
+    with running(tmp_path) as redis, respx.mock(assert_all_mocked=False) as router:
+        router.get(url__startswith="http://a.test/x/").respond(json=1)
+        router.route(host="127.0.0.1").pass_through()
+
+        async def told(up: int, client: httpx.AsyncClient) -> bool:
+            for turn in range(300):
+                assert (await client.get(f"/e/{up}{turn}")).status_code == 200  # it is used
+                if (await read(client))["gateway_store_up"] == up:
+                    return True
+                await asyncio.sleep(0.01)
+            return False
+
+        redis.kill()
+        app: Any = application(TEXT, redis_url=redis.url)
+        async with served(app) as url, httpx.AsyncClient(base_url=url) as client:
+            assert await told(0, client)
+            assert (await client.get("/readyz")).status_code == 200
+            await asyncio.to_thread(redis.start)
+            assert await told(1, client)
+            await asyncio.to_thread(redis.kill)
+            assert await told(0, client)
+
+
+async def test_two_applications_of_one_process_tell_of_themselves() -> None:
+    one, other = application(TEXT), application(TEXT)
+    with respx.mock:
+        respx.get("http://a.test/x").respond(json=1)
+        async with asked(one) as client:
+            await client.get("/d")
+            assert (await read(client))["gateway_cache_entries"] == 1
+        async with asked(other) as client:
+            assert (await read(client))["gateway_cache_entries"] == 0
