@@ -18,7 +18,7 @@ ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundl
 export UV_SYSTEM_CERTS ?= true
 endif
 
-.PHONY: help setup run test check format bench profile schema clean
+.PHONY: help setup run test check format bench chaos profile schema clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ schema: $(STAMP) ## Write config/gateway.schema.json
 
 bench: $(STAMP) ## Measure the gateway beside its peers; writes docs/benchmark.md
 	@$(BIN)/python bench/run.py $(ARGS)
+
+chaos: $(STAMP) ## Show what the shared cache promises: replicas, kills, faults, many keys (4 min)
+	@$(BIN)/python bench/cache_chaos.py $(ARGS)
 
 profile: $(STAMP) ## Show where the time of one dashboard goes
 	@$(BIN)/python bench/profile.py $(ARGS)

@@ -115,8 +115,10 @@ async def absent(scene: Scene) -> None:
         "200", ok=all(a.status == 200 for a in ready),
     )  # fmt: skip
     lines = [line for line in replicas[0].log.splitlines() if "cannot be reached" in line]
-    scene.found("Redis absent at start: its log says so", (lines or ["nothing"])[0], "a line",
+    scene.found("Redis absent at start: its log says so", (lines or ["nothing"])[0][24:], "a line",
                 ok=bool(lines))  # fmt: skip
+    scene.found("Redis absent at start: its metrics say so", await store_up(replicas[0]), "0.0",
+                ok=await store_up(replicas[0]) == "0.0")  # fmt: skip
     answers = await load(replicas, "absent", 1.0)
     failed = sum(a.status != 200 or a.section()["state"] != "ok" for a in answers)
     scene.found("Redis absent: failed requests", f"{failed} of {len(answers)}", "0",
@@ -125,3 +127,11 @@ async def absent(scene: Scene) -> None:
     recovery = await shared_again(scene, replicas)
     scene.found("Redis comes later: replicas share after", milliseconds(recovery), "3 s at most",
                 ok=recovery <= 3.0)  # fmt: skip
+    scene.found("Redis comes later: its metrics say so", await store_up(replicas[0]), "1.0",
+                ok=await store_up(replicas[0]) == "1.0")  # fmt: skip
+
+
+async def store_up(replica) -> str:
+    """Return what `/metrics` says of the shared store."""
+    lines = (await replica.get("/metrics")).body.decode().splitlines()
+    return next((x.split()[1] for x in lines if x.startswith("gateway_store_up ")), "not told")

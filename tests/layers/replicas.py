@@ -12,7 +12,7 @@ from gateway.layers.cache import cache
 from gateway.layers.collapse import CollapsePolicy, Flights, collapse
 from gateway.layers.lease import lease
 from gateway.layers.refreshes import Refreshes
-from gateway.store import Acquired, Lease, MemoryStore, Purges
+from gateway.store import Acquired, Held, Lease, MemoryStore, Purges
 from tests.layers.fakes import NAME
 from tests.virtual_time import loop_time
 
@@ -49,6 +49,10 @@ class FakeShared:
     @property
     def purges(self) -> Purges:
         return self.near.purges
+
+    @property
+    def held(self) -> Held:
+        return self.near.held
 
     def peek(self, key: str) -> Entry | None:
         return self.near.peek(key)
