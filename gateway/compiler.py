@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gateway.errors import ConfigError, Finding
+from gateway.json_schema import compile_schema
 from gateway.parameter import Parameter, ParameterError, compile_parameter
 from gateway.plan import ForEach, Plan, Section, Source
 from gateway.reference import Reference, TemplateError, parse_reference
@@ -25,11 +26,12 @@ if TYPE_CHECKING:
     from gateway.config.models import DashboardConfig, ForEachConfig, SectionConfig
     from gateway.reference import Scope
 
-__all__ = ["compile_plan", "path_shape"]
+__all__ = ["RESERVED", "compile_plan", "path_shape"]
 
 _PLACEHOLDER = re.compile(r"\{([^{}/]*)\}")
 _SEGMENT = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]*")
 RESERVED = ("/docs", "/redoc", "/openapi.json", "/healthz", "/readyz", "/metrics", "/admin")
+"""Paths, and what is below them, that are the gateway's own."""
 
 
 def path_shape(path: str) -> str:
@@ -202,6 +204,7 @@ class _Compiler:
             hidden=config.hidden,
             cache=config.cache,
             answer=config.answer,
+            schema=compile_schema(config.answer) if config.answer is not None else None,
             tags=(
                 f"dashboard:{self.name}",
                 f"section:{self.name}.{name}",

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from gateway import for_each, nursery, race
 from gateway.call import Request
-from gateway.errors import CallError, DeadlineExceeded
+from gateway.errors import CallError, DeadlineExceeded, UpstreamPayload
+from gateway.json_schema import complaint
 from gateway.outcome import Outcome, State
 from gateway.reference import ABSENT
 from gateway.shaping import dependency_failed, is_true, search, shape
@@ -169,6 +170,8 @@ class Walk:
     def good(self, section: Section, source: Source, response: Response) -> Outcome:
         """Return the outcome that a good answer makes, shaped."""
         value = response.value
+        if section.schema is not None and (wrong := complaint(section.schema, value)):
+            raise UpstreamPayload(wrong, upstream=source.upstream)
         if source.select is not None:
             value = shape(source.select, value, source.upstream)
         data = value if section.select is None else shape(section.select, value, source.upstream)

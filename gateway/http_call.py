@@ -19,6 +19,8 @@ from gateway.errors import (
 from gateway.transport import AnswerTooLarge, pool_is_patched
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gateway.call import Call, Request, Response
     from gateway.ingress import Ingress
     from gateway.transport import Exchange, Origin
@@ -46,6 +48,7 @@ def http_call(
     *,
     upstream: str,
     prefix: str = "",
+    defaults: Sequence[tuple[bytes, bytes]] = (),
     mocked: Exchange,
 ) -> Call:
     """Return the Call that sends a request to `origin`.
@@ -56,6 +59,7 @@ def http_call(
         ingress: what judges the answers.
         upstream: name of the upstream, for errors.
         prefix: path of the base URL, put before every target.
+        defaults: header fields that are sent where the request has none of that name.
         mocked: the stock transport, taken while respx stands in for its connection pool, so that
             `respx.mock` intercepts every upstream call whatever transport is configured.
     """
@@ -66,7 +70,7 @@ def http_call(
                 origin,
                 request.method,
                 (prefix + request.target).encode("ascii"),
-                request.headers,
+                _with(defaults, request.headers) if defaults else request.headers,
                 request.body,
             )
         except (httpx.TransportError, httpx.DecodingError) as error:
@@ -74,6 +78,13 @@ def http_call(
         return await ingress.admit(answer)
 
     return send
+
+
+def _with(
+    defaults: Sequence[tuple[bytes, bytes]], headers: Sequence[tuple[bytes, bytes]]
+) -> list[tuple[bytes, bytes]]:
+    named = {name for name, _ in headers}
+    return [*(field for field in defaults if field[0] not in named), *headers]
 
 
 def _translate(error: Exception, upstream: str) -> CallError:

@@ -16,6 +16,7 @@ import orjson
 
 from gateway.call import Response
 from gateway.errors import UpstreamPayload, UpstreamStatus
+from gateway.json_schema import complaint
 from gateway.retry_after import parse_retry_after
 
 if TYPE_CHECKING:
@@ -124,10 +125,8 @@ class Ingress:
         limit = self._max_depth
         if body.count(b"[") + body.count(b"{") > limit and frame.is_burst_by(value):
             raise self._bad(f"more than {limit} levels deep")
-        if self._schema is not None and not self._schema.is_valid(value):
-            wrong = next(iter(self._schema.iter_errors(value)))
-            where = "/".join(str(step) for step in wrong.instance_path)
-            raise self._bad(f"does not meet its schema at /{where}: {_short(wrong.message)}")
+        if self._schema is not None and (wrong := complaint(self._schema, value)):
+            raise self._bad(wrong)
         return value
 
     def _bad(self, detail: str) -> UpstreamPayload:
@@ -149,11 +148,6 @@ def _charset(parameters: bytes) -> bytes:
 
 def _printable(text: bytes) -> str:
     return ascii(text[:60].decode("latin-1"))[1:-1]
-
-
-def _short(message: str) -> str:
-    """Return a schema's complaint without the payload it may quote."""
-    return message if len(message) <= 120 else message[:117] + "..."  # noqa: PLR2004 - one line
 
 
 class _Frame:

@@ -9,7 +9,9 @@ import jsonschema_rs
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["SchemaError", "Validator", "compile_schema"]
+__all__ = ["SchemaError", "Validator", "compile_schema", "complaint"]
+
+_MOST = 120
 
 
 class SchemaError(ValueError):
@@ -28,6 +30,17 @@ class Validator(Protocol):
 
     def iter_errors(self, instance: Any, /) -> Iterator[jsonschema_rs.ValidationError]:
         """Yield what is wrong with `instance`."""
+
+
+def complaint(validator: Validator, value: Any) -> str:
+    """Return the first thing that is wrong with `value`, in one line; empty where nothing is."""
+    if validator.is_valid(value):
+        return ""
+    wrong = next(iter(validator.iter_errors(value)))
+    where = "/".join(str(step) for step in wrong.instance_path)
+    # Cut, as it may quote the payload.
+    said = wrong.message if len(wrong.message) <= _MOST else wrong.message[: _MOST - 3] + "..."
+    return f"does not meet its schema at /{where}: {said}"
 
 
 def _retrieve(uri: str) -> NoReturn:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from gateway.config.models import DashboardConfig, SectionConfig
+    from gateway.json_schema import Validator
     from gateway.layers.cache import CachePolicy
     from gateway.parameter import Parameter
     from gateway.reference import Reference
@@ -64,6 +65,7 @@ class Section:
     Attributes:
         needs: indexes of the sections that must have landed before it starts.
         sources: one for `get`, several for `race`.
+        schema: `answer`, compiled.
         tags: what its kept answers can be purged by.
     """
 
@@ -80,6 +82,7 @@ class Section:
     hidden: bool
     cache: CachePolicy | None
     answer: Mapping[str, Any] | None
+    schema: Validator | None
     tags: tuple[str, ...]
     config: SectionConfig
 

@@ -205,14 +205,19 @@ def _wire(name: str, config: UpstreamConfig, shared: Shared) -> tuple[Call, tupl
     headers = {b"accept": b"application/json", b"accept-encoding": b"gzip, deflate",
                b"user-agent": b"aggregation-gateway"}  # fmt: skip
     headers |= {k.lower().encode("ascii"): v.encode("ascii") for k, v in config.headers.items()}
-    origin = Origin.of(f"{parts.scheme}://{parts.netloc}", headers.items())
+    # What the client may say itself is no constant part of the request.
+    passed_on = {name.lower().encode("ascii") for name in config.forward_headers}
+    defaults = [field for field in headers.items() if field[0] in passed_on]
+    constant = [field for field in headers.items() if field[0] not in passed_on]
+    origin = Origin.of(f"{parts.scheme}://{parts.netloc}", constant)
     ingress = Ingress(
         name,
         max_depth=config.max_depth,
         schema=compile_schema(config.answer) if config.answer is not None else None,
         now=shared.now,
     )
-    call = http_call(native, origin, ingress, upstream=name, prefix=parts.path, mocked=stock)
+    call = http_call(native, origin, ingress, upstream=name, prefix=parts.path, defaults=defaults,
+                     mocked=stock)  # fmt: skip
     return call, tuple({id(e): e for e in (native, stock)}.values())
 
 

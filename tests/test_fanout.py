@@ -210,6 +210,28 @@ def test_a_select_that_does_not_fit_is_a_payload_error() -> None:
     assert result.outcomes["s"].faults[0].error.upstream == "a"
 
 
+@pytest.mark.parametrize(
+    "section",
+    [
+        'get: "a:/s"',
+        'race: ["a:/s", {get: "a:/s", select: "@"}]',
+        'for_each: "{items}", get: "a:/s"',
+    ],
+)
+def test_what_does_not_meet_the_sections_schema_fails_it(section: str) -> None:
+    checked = plan(
+        f"s: {{{section}, select: id, answer: {{properties: {{id: {{type: integer}}}}}}}}",
+        parameters="{items: {type: array, items: {type: integer}, default: [1]}}",
+    )
+    good = run(walked(checked, Upstreams(after(0, {"id": 7})), items=[1]))
+    assert good.state("s") == "ok"
+    bad = run(walked(checked, Upstreams(after(0, {"id": "7"})), items=[1]))
+    assert set(bad.codes("s")) == {"upstream_payload"}
+    assert bad.state("s") == "failed"
+    fault = bad.outcomes["s"].faults[0].error
+    assert (fault.upstream, "schema at /id" in fault.detail) == ("a", True)
+
+
 def test_a_reference_without_a_value_fails_its_section_only() -> None:
     result = run(walked(DASHBOARD, Upstreams(after(0, {"id": 1})), id=1))
     assert result.codes("weather") == ["dependency_failed"]

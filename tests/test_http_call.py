@@ -52,6 +52,16 @@ async def test_sends_method_target_headers_and_body_below_the_prefix() -> None:
     assert wire.sent == [(ORIGIN, "GET", b"/v1/a?b=c", [(b"authorization", b"x")], b"")]
 
 
+async def test_what_the_client_says_itself_is_not_said_twice() -> None:
+    wire = Wire(RawAnswer(200, [], b"1"))
+    call = http_call(
+        wire, ORIGIN, Ingress("up", max_depth=8), upstream="up", mocked=Wire(None),
+        defaults=[(b"accept", b"application/json"), (b"authorization", b"none")],
+    )  # fmt: skip
+    await call(request())
+    assert wire.sent[0][3] == [(b"accept", b"application/json"), (b"authorization", b"x")]
+
+
 @pytest.mark.parametrize(
     ("theirs", "ours"),
     [

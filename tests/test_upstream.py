@@ -447,12 +447,14 @@ def test_what_is_sent_is_the_declaration_s() -> None:
     async def main() -> None:
         config: dict[str, Any] = {
             "base_url": f"{BASE}/v1", "headers": {"X-Key": "k", "Accept": "application/geo+json"},
-            "forward_headers": ["Accept-Language"],
+            "forward_headers": ["Accept-Language", "User-Agent"],
         }  # fmt: skip
         async with opened(says(200), **config) as under:
-            assert under.upstream.forward == (b"accept-language",)
+            assert under.upstream.forward == (b"accept-language", b"user-agent")
             await under.ask("/x?y=1", headers=[(b"accept-language", b"de")])
-            (sent,) = under.wire.asked
+            await under.ask("/x?y=1", headers=[(b"user-agent", b"browser")])
+            sent, other = under.wire.asked
+            assert other.headers.get_list("user-agent") == ["browser"]
             assert str(sent.url) == f"{BASE}/v1/x?y=1"
             assert sent.headers["x-key"] == "k"
             assert sent.headers.get_list("accept") == ["application/geo+json"]

@@ -27,7 +27,8 @@ def purge(
 ) -> None:
     """Declare kept answers outdated, in all replicas.
 
-    Asks one running gateway, which tells the others by Redis. GATEWAY_ADMIN_TOKEN holds the token
+    Asks one running gateway, which tells the others by Redis. Without Redis nobody is told: ask
+    each of them, and run one worker. GATEWAY_ADMIN_TOKEN holds the token
     that the gateways were started with.
     """
     settings = Settings.read()

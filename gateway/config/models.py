@@ -177,6 +177,14 @@ class UpstreamConfig(Model):
             raise ValueError("`proxy` goes with `transport: httpx`")
         return self
 
+    @model_validator(mode="after")
+    def _one_value(self) -> UpstreamConfig:
+        forwarded = {name.lower() for name in self.forward_headers}
+        for name in self.headers:
+            if name.lower() in forwarded:
+                raise ValueError(f"{name} stands in `headers` and in `forward_headers`: choose one")
+        return self
+
 
 class ForEachConfig(Model):
     """Run a section once for each element of a list."""
@@ -235,7 +243,9 @@ class SectionConfig(Model):
     cache: CachePolicy | None = None
     """Freshness of this section where it differs from its upstream's."""
     answer: JsonSchema | None = None
-    """JSON Schema that the upstream's answer must meet, and that types the section in OpenAPI."""
+    """JSON Schema that the upstream's answer must meet (of a list, that to each element), and that
+    types the section in OpenAPI. What does not meet it fails the section. It is kept all the same,
+    as others may think otherwise; what no section may use is for the upstream's `answer`."""
     description: str | None = None
     """What it is, for OpenAPI."""
 

@@ -182,6 +182,8 @@ class _Leased:
             elif held is not None:
                 store.release(held)
         if entry is None:
+            if key not in self.unkept:  # what was kept before is outdated by this
+                store.discard(key)
             self.remember(key)
             return marked(response, CacheState.PASS)
         self.unkept.pop(key, None)

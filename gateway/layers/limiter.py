@@ -213,12 +213,17 @@ class _Queue:
         """Wait for a permit and take it, or raise `LimiterFull` or `DeadlineExceeded`."""
         if self._permits.waiting >= self._policy.queue:
             raise self._full(request, "limiter_full")
-        patience = self._policy.queue_timeout
-        remaining = request.deadline.at - self._clock()
-        if await self._permits.wait(max(min(patience, remaining), 0.0)):
-            return
-        if remaining > patience:
-            raise self._full(request, "queue_timeout")
+        patient_until = self._clock() + self._policy.queue_timeout
+        while True:
+            ends = request.deadline.at
+            waits_until = min(patient_until, ends)
+            if await self._permits.wait(max(waits_until - self._clock(), 0.0)):
+                return
+            if patient_until < ends:
+                raise self._full(request, "queue_timeout")
+            if request.deadline.at <= ends:
+                break
+            # Another caller with more time has joined the flight: it is worth waiting again.
         self._tell(request, ErrorCode.DEADLINE_EXCEEDED, "deadline")
         detail = "the time for the whole request was spent in a queue"
         raise DeadlineExceeded(detail, upstream=self._upstream)

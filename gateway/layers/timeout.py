@@ -20,7 +20,7 @@ from gateway.timer import Timer, Wheel
 from gateway.units import Positive, format_duration
 
 if TYPE_CHECKING:
-    from gateway.call import Call, Clock, Layer, Request, Response
+    from gateway.call import Call, Clock, Deadline, Layer, Request, Response
 
 __all__ = ["TimeoutPolicy", "timeout"]
 
@@ -33,6 +33,29 @@ class TimeoutPolicy(Policy):
 
     after: Positive = Field(default="3s", validate_default=True)
     """From the start of an attempt to its complete answer."""
+
+
+class _CutTimer(Timer):
+    """Rings just inside the deadline, which may have been put off in the meantime.
+
+    Attributes:
+        ends: the clock's time at which the attempt has had all of its own time.
+    """
+
+    __slots__ = ("clock", "deadline", "ends", "margin", "wheel")
+
+    wheel: Wheel
+    clock: Clock
+    deadline: Deadline
+    ends: float
+    margin: float
+
+    def ring(self) -> None:
+        left = min(self.ends, self.deadline.at - self.margin) - self.clock()
+        if left > 0:
+            self.wheel.set(self, left)
+        else:
+            super().ring()
 
 
 def timeout(policy: TimeoutPolicy, *, upstream: str, clock: Clock = time.monotonic) -> Layer:
@@ -52,14 +75,21 @@ def timeout(policy: TimeoutPolicy, *, upstream: str, clock: Clock = time.monoton
 
     def layer(call: Call) -> Call:
         async def timed(request: Request) -> Response:
-            remaining = request.deadline.at - clock()
-            cut = half <= remaining < ample
-            timer = Timer(wheel, remaining - margin if cut else after)
+            now = clock()
+            remaining = request.deadline.at - now
+            timer: Timer
+            if half <= remaining < ample:
+                timer = cut = _CutTimer(wheel, remaining - margin)
+                cut.wheel, cut.clock, cut.deadline = wheel, clock, request.deadline
+                cut.ends, cut.margin = now + after, margin
+            else:
+                timer, cut = Timer(wheel, after), None
             try:
                 return await call(request)
             except CancelledError:
                 if timer.stop():
-                    said = "no answer in the time that was left" if cut else detail
+                    whole = cut is None or clock() >= cut.ends
+                    said = detail if whole else "no answer in the time that was left"
                     raise UpstreamTimeout(said, upstream=upstream) from None
                 raise
             finally:

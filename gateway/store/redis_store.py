@@ -51,8 +51,8 @@ class RedisStore:
         random: uniform in [0, 1).
     """
 
-    __slots__ = ("_leases", "_link", "_max_entry", "_now", "_reading", "_reads", "_timeout",
-                 "_untold", "_watch", "_writes", "purges")  # fmt: skip
+    __slots__ = ("_leases", "_link", "_max_entry", "_now", "_reading", "_reads", "_seen",
+                 "_timeout", "_untold", "_watch", "_writes", "purges")  # fmt: skip
 
     def __init__(
         self,
@@ -85,6 +85,7 @@ class RedisStore:
         self._reading: dict[str, asyncio.Future[Entry | None]] = {}
         self._watch = Watch(self.purges, self._look, sleep)
         self._untold: set[str] = set()
+        self._seen = 0
 
     @property
     def shared(self) -> bool:
@@ -190,6 +191,10 @@ class RedisStore:
             self._untold.discard(tag)
             await self.purge(tag)
         latest = await self._link.ask(lambda store: store.latest_mark(), self._timeout)
-        if latest is not None and latest > self.purges.latest:
+        # Not to be told by `purges.latest`: a purge of our own, or one that was heard of, may be
+        # later than others that were missed.
+        if latest is not None and latest != self._seen:
             marks = await self._link.ask(lambda store: store.marks(), _PURGE_PATIENCE)
-            self.purges.merge(marks or {})
+            if marks is not None:
+                self.purges.merge(marks)
+                self._seen = latest

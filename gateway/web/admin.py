@@ -6,8 +6,9 @@ import hmac
 from typing import TYPE_CHECKING, Annotated, Self
 
 from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPBearer
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 if TYPE_CHECKING:
     from gateway.store import Store
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["Purge", "Purged", "router"]
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
+
+_MOST = 4096
 
 
 class Purge(BaseModel):
@@ -65,9 +68,33 @@ def router(token: str, store: Store, kept: KeptAnswers) -> APIRouter:
         responses={401: {"description": "No token, or another one"}},
     )
 
-    @routes.post("/purge", summary="Declare kept answers outdated, in all replicas")
-    async def purge(what: Purge) -> Purged:
+    # The body is read here and not by the framework, which reads all of it, whatever its size,
+    # before it asks who sent it.
+    @routes.post(
+        "/purge",
+        summary="Declare kept answers outdated, in all replicas",
+        openapi_extra={
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": Purge.model_json_schema()}},
+            }
+        },
+    )
+    async def purge(request: Request) -> Purged:
+        try:
+            what = Purge.model_validate_json(await _body(request))
+        except ValidationError as error:
+            raise RequestValidationError(error.errors(include_context=False)) from None
         kept.clear()
         return Purged(processes=await store.purge(what.mark()))
 
     return routes
+
+
+async def _body(request: Request) -> bytes:
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > _MOST:
+            raise HTTPException(413, f"a purge takes no more than {_MOST} bytes")
+    return body

@@ -11,6 +11,7 @@ from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gateway.compiler import RESERVED
 from gateway.web import health
 from gateway.web.openapi import document, operation
 from gateway.web.path_index import PathIndex
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from gateway.web.dashboard import DashboardEndpoint
 
 __all__ = ["Application"]
+
+_OURS = frozenset(path.encode("ascii") for path in RESERVED)
 
 
 class Application(FastAPI):
@@ -73,13 +76,15 @@ class Application(FastAPI):
 
         async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == "http":
+                path = _raw_path(scope)
                 try:
-                    found = self._index.find(_raw_path(scope))
+                    found = self._index.find(path)
                 except UnicodeDecodeError:
                     refusal = problem(422, "the path is no UTF-8")
                     await refusal(scope, receive, send)
                     return
-                if found is not None:
+                # `/{parameter}` must not stand in the way of probes.
+                if found is not None and not (found[1] and _is_ours(path)):
                     await found[0](scope, receive, send, found[1])
                     return
             await framework(scope, receive, send)
@@ -88,6 +93,10 @@ class Application(FastAPI):
         for middleware in reversed(added):
             app = middleware.cls(app, *middleware.args, **middleware.kwargs)
         return ServerErrorMiddleware(app, on_bug) if added else app
+
+
+def _is_ours(path: bytes) -> bool:
+    return b"/" + path.split(b"/", 2)[1] in _OURS
 
 
 def _raw_path(scope: Mapping[str, Any]) -> bytes:

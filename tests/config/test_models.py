@@ -101,6 +101,11 @@ def test_some_header_fields_are_not_for_a_configuration(name: str) -> None:
         UpstreamConfig(base_url="http://a", forward_headers=[name])
 
 
+def test_a_header_field_is_either_constant_or_the_clients() -> None:
+    with pytest.raises(ValidationError, match="choose one"):
+        UpstreamConfig(base_url="http://a", headers={"X-A": "1"}, forward_headers=["x-a"])
+
+
 def test_a_fallback_of_null_was_written() -> None:
     assert SectionConfig(get="a:/", fallback=None).has_fallback
     assert not SectionConfig(get="a:/").has_fallback

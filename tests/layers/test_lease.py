@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from gateway.call import Request, Response
 from gateway.errors import DeadlineExceeded, UpstreamStatus, UpstreamTimeout
 from gateway.events import Rejection
 from gateway.store import Acquired, Lease
@@ -124,6 +125,26 @@ async def test_what_cannot_be_kept_is_not_waited_for() -> None:
     assert loop_time() - began == pytest.approx(0.011)
     assert [one.store.acquired for one in each] == [0, 0, 0]
     assert len(calls) == 6
+
+
+@on_virtual_time
+async def test_what_was_kept_goes_when_the_upstream_forbids_to_keep_what_it_says_now() -> None:
+    headers: list[tuple[bytes, bytes]] = []
+    calls = 0
+
+    async def call(_: Request) -> Response:
+        nonlocal calls
+        calls += 1
+        return Response(calls, headers=list(headers), body=b"1")
+
+    one = replicas(call, 1)[0]
+    assert (await one.get()).value == 1
+    headers.append((b"cache-control", b"no-store"))
+    await asyncio.sleep(policy().ttl + 1)  # type: ignore[operator]
+    await one.get()
+    await asyncio.sleep(0.1)  # the refresh beside is over
+    said = [(await one.get()).value for _ in range(2)]
+    assert said == [calls - 1, calls]
 
 
 @on_virtual_time

@@ -122,6 +122,28 @@ def test_the_wait_is_bounded() -> None:
     run(main())
 
 
+@pytest.mark.parametrize(("free_after", "served"), [(0.8, True), (5, False)])
+def test_the_wait_goes_on_when_the_deadline_is_put_off(free_after: float, served: bool) -> None:
+    async def main() -> None:
+        call = limited(FakeUpstream((free_after, None)), concurrency=1, queue_timeout=1)
+        first = start(call)
+        await asyncio.sleep(0)
+        asked = request(0.3)
+        waiting = asyncio.ensure_future(call(asked))
+        await asyncio.sleep(0.2)
+        asked.deadline.at += 50  # another caller has joined the flight
+        began = loop_time() - 0.2
+        if served:
+            await waiting
+        else:
+            with pytest.raises(LimiterFull):
+                await waiting
+            assert loop_time() - began == pytest.approx(1)
+        await first
+
+    run(main())
+
+
 @pytest.mark.parametrize("left", [0.3, 0.0, -1.0])
 def test_the_wait_ends_with_the_deadline(left: float) -> None:
     async def main() -> None:

@@ -61,6 +61,35 @@ def test_an_ample_attempt_fails_just_inside_the_deadline(left: float) -> None:
     run(main())
 
 
+@pytest.mark.parametrize(
+    ("takes", "put_off", "said", "at"),
+    [
+        (2.9, 100, None, 2.9),
+        (60, 100, "no answer within 3 s", 3.0),
+        (60, 0.5, "in the time that was left", 2.49),
+    ],
+)
+def test_a_deadline_that_is_put_off_gives_the_attempt_more_of_its_time(
+    takes: float, put_off: float, said: str | None, at: float
+) -> None:
+    async def main() -> None:
+        call = timeout(TimeoutPolicy(after=3), upstream=NAME, clock=loop_time)(
+            FakeUpstream((takes, None))
+        )
+        began, asked = loop_time(), request(2)
+        waiting = asyncio.ensure_future(call(asked))
+        await asyncio.sleep(1)
+        asked.deadline.at += put_off  # another caller has joined the flight
+        if said is None:
+            await waiting
+        else:
+            with pytest.raises(UpstreamTimeout, match=said):
+                await waiting
+        assert loop_time() - began == pytest.approx(at, abs=0.02)
+
+    run(main())
+
+
 def test_a_short_attempt_is_left_to_the_deadline() -> None:
     async def main() -> None:
         call = timeout(TimeoutPolicy(after=3), upstream=NAME, clock=loop_time)(

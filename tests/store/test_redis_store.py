@@ -287,6 +287,19 @@ async def test_a_purge_that_pub_sub_has_lost_is_found_by_looking(
     await until(lambda: store.purges.cover(76, "", "", ("tag:x",)), 3)
 
 
+async def test_a_purge_that_was_missed_is_found_although_a_later_one_is_known(
+    make: Make, server: RedisServer
+) -> None:
+    store = make(server.url, namespace="cut-off")
+    await store.open()
+    await store.purge("tag:own")
+    before = store.purges.latest - 1
+    server.command("HSET", "cut-off:purges", "tag:missed", str(before))
+    assert not store.purges.cover(before - 1, "", "", ("tag:missed",))
+    store._seen = 0  # it has not looked since: it was cut off
+    await until(lambda: store.purges.cover(before - 1, "", "", ("tag:missed",)), 3)
+
+
 async def test_marks_grow_even_when_the_clock_does_not(make: Make, server: RedisServer) -> None:
     store = make(server.url)
     await store.open()

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import respx
 
 from tests.serving import application, asked
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 TEXT = """
 upstreams: {a: {base_url: http://a.test, cache: {ttl: 1h, jitter: 0, early_refresh: 0}}, b: {base_url: http://b.test}}
@@ -50,6 +55,24 @@ async def test_what_is_no_purge_is_refused(body: object) -> None:
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["invalid_parameters"]
+
+
+async def test_a_body_without_end_is_not_read_to_its_end() -> None:
+    read = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal read
+        while read < 10_000_000:
+            read += 1000
+            yield b"x" * 1000
+
+    async with asked(application(TEXT, admin_token="s3cret")) as client:
+        answer = await client.post("/admin/purge", content=endless())
+        assert (answer.status_code, read) == (401, 0)  # not a byte of it without the token
+        answer = await client.post("/admin/purge", content=endless(), headers=TOKEN)
+    assert answer.status_code == 413
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert read < 10_000
 
 
 @pytest.mark.parametrize(

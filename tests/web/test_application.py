@@ -51,6 +51,21 @@ async def test_an_encoded_slash_is_part_of_its_segment(upstream: Any) -> None:
         assert (await client.get("/d/a/b")).status_code == 404
 
 
+async def test_a_path_of_nothing_but_parameters_hides_no_probe(upstream: Any) -> None:
+    text = """
+upstreams: {a: {base_url: http://a.test}}
+dashboards:
+  one: {path: "/{x}", parameters: {x: {type: integer}}, sections: {s: {get: "a:/x/{x}"}}}
+  two: {path: "/{x}/{y}", parameters: {x: {type: string}, y: {type: string}}, sections: {s: {get: "a:/x/{x}{y}"}}}
+"""
+    async with asked(application(text, admin_token="s3cret")) as client:
+        for path in ("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"):
+            assert (await client.get(path)).status_code == 200, path
+        assert (await client.post("/admin/purge")).status_code == 401
+        assert (await client.get("/7")).json()["data"] == {"s": {"ok": True}}
+        assert (await client.get("/7/8")).json()["data"] == {"s": {"ok": True}}
+
+
 async def test_a_server_need_not_give_the_raw_path(upstream: Any) -> None:
     started, _ = await raw(application(TEXT), "/d/ä")
     assert started["status"] == 200
