@@ -19,9 +19,10 @@ from gateway.json_schema import complaint
 from gateway.outcome import Outcome, State
 from gateway.reference import ABSENT
 from gateway.shaping import dependency_failed, is_true, search, shape
+from gateway.timer import Alarm, Wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Mapping, Sequence
 
     from gateway.call import Call, Clock, Deadline, Response
     from gateway.plan import Plan, Section, Source
@@ -38,7 +39,7 @@ _MAX_GRACE = 0.1
 class FanOut:
     """A plan bound to the calls it makes; made once, run for every request."""
 
-    __slots__ = ("_clock", "calls", "plan")
+    __slots__ = ("_clock", "_wheel", "calls", "plan")
 
     def __init__(
         self, plan: Plan, calls: Mapping[str, Call], *, clock: Clock = time.monotonic
@@ -46,6 +47,7 @@ class FanOut:
         self.plan = plan
         self.calls = calls
         self._clock = clock
+        self._wheel = Wheel()
 
     async def run(
         self,
@@ -62,22 +64,25 @@ class FanOut:
             deadline: when all has to be there; what is not is `deadline_exceeded`.
             headers: for each upstream the header fields to forward.
         """
-        walk = Walk(self.plan, self.calls, dict(parameters), deadline, headers or {}, self._clock)
+        loop = self._wheel.task().get_loop()
+        walk = Walk(
+            self.plan, self.calls, dict(parameters), deadline, headers or {}, self._clock, loop
+        )
         for index in self.plan.roots:
             walk.start(index)
         remaining = deadline.remaining(self._clock())
         grace = min(_MAX_GRACE, self.plan.deadline * _GRACE)
-        timer = walk.loop.call_later(remaining + grace, walk.expire)
+        self._wheel.set(walk, remaining + grace)
         try:
             await walk.done
         finally:
-            timer.cancel()
+            walk.slot.discard(walk)
             await nursery.end(walk.tasks)
         return walk.outcomes
 
 
-class Walk:
-    """One request's way through a plan.
+class Walk(Alarm):
+    """One request's way through a plan; rings when the deadline has struck.
 
     Attributes:
         scope: what references see: parameters, and the values of sections that have landed.
@@ -96,6 +101,7 @@ class Walk:
         deadline: Deadline,
         headers: Mapping[str, Sequence[tuple[bytes, bytes]]],
         clock: Clock,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.plan = plan
         self.calls = calls
@@ -103,8 +109,8 @@ class Walk:
         self.deadline = deadline
         self.headers = headers
         self.clock = clock
-        self.loop = asyncio.get_running_loop()
-        self.done: asyncio.Future[None] = self.loop.create_future()
+        self.loop = loop
+        self.done: asyncio.Future[None] = loop.create_future()
         self.tasks: list[asyncio.Task[None]] = []
         self.outcomes: list[Outcome | None] = [None] * len(plan.sections)
         self.left = len(plan.sections)
@@ -118,7 +124,16 @@ class Walk:
     async def _section(self, section: Section) -> None:
         began = self.clock()
         try:
-            outcome = await self._outcome(section)
+            outcome = self._foregone(section)
+            if outcome is None:
+                if section.for_each is not None:
+                    outcome = await for_each.run(self, section, section.for_each)
+                elif len(section.sources) > 1:
+                    outcome = await race.run(self, section)
+                else:
+                    source = section.sources[0]
+                    response = await self.fetch(section, source, self.scope)
+                    outcome = self.good(section, source, response)
         except CallError as error:
             outcome = Outcome.failed(error)
         except asyncio.CancelledError as cancelled:
@@ -136,7 +151,8 @@ class Walk:
         outcome.elapsed = self.clock() - began
         self._land(section, outcome)
 
-    async def _outcome(self, section: Section) -> Outcome:
+    def _foregone(self, section: Section) -> Outcome | None:
+        """Return what a section comes to without asking anyone, `None` where it must ask."""
         for need in section.needs:
             landed = self.outcomes[need]
             assert landed is not None  # noqa: S101 - it would not have been started
@@ -146,17 +162,12 @@ class Walk:
                 raise dependency_failed(self.plan.sections[need].name, landed)
         if section.when is not None and not is_true(search(section.when, self._visible())):
             return Outcome(State.SKIPPED)
-        if section.for_each is not None:
-            return await for_each.run(self, section, section.for_each)
-        if len(section.sources) > 1:
-            return await race.run(self, section)
-        response = await self.fetch(section, section.sources[0], self.scope)
-        return self.good(section, section.sources[0], response)
+        return None
 
-    async def fetch(self, section: Section, source: Source, scope: Scope) -> Response:
+    def fetch(self, section: Section, source: Source, scope: Scope) -> Awaitable[Response]:
         """Make one call of a section."""
         upstream = source.upstream
-        return await self.calls[upstream](
+        return self.calls[upstream](
             Request(
                 source.template.render(scope),
                 self.deadline,
@@ -191,7 +202,7 @@ class Walk:
         for follower in self.plan.followers[section.index]:
             self._release(follower)
 
-    def expire(self) -> None:
+    def ring(self) -> None:
         """End the walk: the deadline has struck."""
         if self.done.done():
             return

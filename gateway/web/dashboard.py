@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from gateway.call import Deadline
 from gateway.merge import merge
+from gateway.timer import Wheel
 from gateway.web.answer_headers import etag, freshness, matches, no_timing, server_timing
 from gateway.web.disconnect import DisconnectWatch
 from gateway.web.kept_answers import KeptAnswer
@@ -66,6 +67,7 @@ class DashboardEndpoint:
         self._kept = kept
         self._clock = clock
         self._now = now
+        self._wheel = Wheel()
         self._no_timing = no_timing(fan_out.plan)
         passed_on = sorted({name for names in self._forward.values() for name in names})
         # RFC 9110 section 12.5.5: what was passed on may have changed the answer.
@@ -93,7 +95,7 @@ class DashboardEndpoint:
             busy = problem(503, "as many requests as fit are under way", retry_after=1)
             await busy(scope, receive, send)
             return
-        watch = DisconnectWatch(receive)
+        watch = DisconnectWatch(self._wheel, receive)
         try:
             await self._answer(scope, receive, send, path, headers, if_none_match, key)
         except asyncio.CancelledError:

@@ -2,39 +2,42 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from gateway.timer import Alarm
 
 if TYPE_CHECKING:
+    import asyncio
+
     from starlette.types import Receive
+
+    from gateway.timer import Wheel
 
 __all__ = ["DisconnectWatch"]
 
 
-class DisconnectWatch:
+class DisconnectWatch(Alarm):
     """Cancels the current task when its client disconnects.
 
     Listening takes a task, and most answers are there sooner than a client can go away: so it
-    begins only after `after` seconds, and a fast answer pays for a timer.
+    begins only after `after` seconds, and a fast answer pays for an alarm.
 
     Attributes:
         gone: the client has disconnected, and it was this that cancelled the task.
     """
 
-    __slots__ = ("_listener", "_loop", "_receive", "_task", "_timer", "gone")
+    __slots__ = ("_listener", "_receive", "_task", "gone")
 
-    def __init__(self, receive: Receive, after: float = 0.05) -> None:
-        self._loop = loop = asyncio.get_running_loop()
-        task = asyncio.current_task(loop)
-        assert task is not None  # noqa: S101 - requests are served in tasks
-        self._task = task
+    def __init__(self, wheel: Wheel, receive: Receive, after: float = 0.05) -> None:
+        self._task: asyncio.Task[Any] = wheel.task()
         self._receive = receive
         self._listener: asyncio.Task[None] | None = None
-        self._timer = loop.call_later(after, self._begin)
         self.gone = False
+        wheel.set(self, after)
 
-    def _begin(self) -> None:
-        self._listener = self._loop.create_task(self._listen())
+    def ring(self) -> None:
+        """Begin to listen."""
+        self._listener = self._task.get_loop().create_task(self._listen())
 
     async def _listen(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
@@ -44,6 +47,6 @@ class DisconnectWatch:
 
     def stop(self) -> None:
         """Stop watching. The listener ends by itself: it only waits for a message."""
-        self._timer.cancel()
+        self.slot.discard(self)
         if self._listener is not None:
             self._listener.cancel()

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gateway.timer import Wheel
 from gateway.web.disconnect import DisconnectWatch
 from tests.virtual_time import loop_time, run
 
@@ -38,7 +39,7 @@ async def watched(client: Client, work: Callable[[], Awaitable[None]]) -> tuple[
 
     async def request() -> None:
         nonlocal gone, cancelled
-        watch = DisconnectWatch(client.receive)
+        watch = DisconnectWatch(Wheel(), client.receive)
         try:
             await work()
         except asyncio.CancelledError:
@@ -48,7 +49,7 @@ async def watched(client: Client, work: Callable[[], Awaitable[None]]) -> tuple[
             watch.stop()
 
     await asyncio.create_task(request())
-    return gone, cancelled, round(loop_time() - began, 6)
+    return gone, cancelled, round(loop_time() - began, 2)
 
 
 async def slow() -> None:
