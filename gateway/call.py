@@ -52,9 +52,12 @@ class Request:
         attempt: 1 for the first try, counted up by retry and hedge.
         tags: names of the dashboard and section, for purging what is cached.
         body: request body, empty for GET.
+        ahead: seconds for which the answer should stay fresh: what is kept and expires sooner is
+            served, and asked for again beside.
     """
 
     __slots__ = (
+        "ahead",
         "attempt",
         "body",
         "cache",
@@ -78,6 +81,7 @@ class Request:
         attempt: int = 1,
         tags: tuple[str, ...] = (),
         body: bytes = b"",
+        ahead: float = 0.0,
     ) -> None:
         self.target = target
         self.deadline = deadline
@@ -88,6 +92,7 @@ class Request:
         self.attempt = attempt
         self.tags = tags
         self.body = body
+        self.ahead = ahead
 
     def again(self, attempt: int) -> Request:
         """Return the same request as another attempt."""
@@ -101,6 +106,7 @@ class Request:
             attempt=attempt,
             tags=self.tags,
             body=self.body,
+            ahead=self.ahead,
         )
 
     def __repr__(self) -> str:

@@ -54,6 +54,8 @@ class FanOut:
         parameters: Mapping[str, Any],
         deadline: Deadline,
         headers: Mapping[str, Sequence[tuple[bytes, bytes]]] | None = None,
+        *,
+        ahead: float = 0.0,
     ) -> list[Outcome | None]:
         """Return the outcome of every section, in the order of the plan.
 
@@ -63,11 +65,13 @@ class FanOut:
             parameters: values by name; `ABSENT` for an optional one that was left out.
             deadline: when all has to be there; what is not is `deadline_exceeded`.
             headers: for each upstream the header fields to forward.
+            ahead: seconds for which kept answers should stay fresh, see `Request.ahead`.
         """
         loop = self._wheel.task().get_loop()
         walk = Walk(
             self.plan, self.calls, dict(parameters), deadline, headers or {}, self._clock, loop
         )
+        walk.ahead = ahead
         for index in self.plan.roots:
             walk.start(index)
         remaining = deadline.remaining(self._clock())
@@ -88,10 +92,11 @@ class Walk(Alarm):
         scope: what references see: parameters, and the values of sections that have landed.
         outcomes: what has landed so far, by section.
         elements: for `for_each` sections that others follow, their elements as they land.
+        ahead: seconds for which kept answers should stay fresh.
     """
 
-    __slots__ = ("_waiting", "calls", "clock", "deadline", "done", "elements", "headers", "left",
-                 "loop", "outcomes", "plan", "scope", "tasks")  # fmt: skip
+    __slots__ = ("_waiting", "ahead", "calls", "clock", "deadline", "done", "elements", "headers",
+                 "left", "loop", "outcomes", "plan", "scope", "tasks")  # fmt: skip
 
     def __init__(
         self,
@@ -115,6 +120,7 @@ class Walk(Alarm):
         self.outcomes: list[Outcome | None] = [None] * len(plan.sections)
         self.left = len(plan.sections)
         self.elements: dict[int, for_each.Elements] = {}
+        self.ahead = 0.0
         self._waiting: list[int] | None = None
 
     def start(self, index: int) -> None:
@@ -175,6 +181,7 @@ class Walk(Alarm):
                 headers=self.headers.get(upstream, ()),
                 cache=section.cache,
                 tags=section.tags,
+                ahead=self.ahead,
             )
         )
 

@@ -222,7 +222,9 @@ class Decision(Enum):
     """Ask first; it may be served if that fails and `error_until` has not passed."""
 
 
-def decide(entry: Entry, now: float, beta: float, random: Callable[[], float]) -> Decision:
+def decide(
+    entry: Entry, now: float, beta: float, random: Callable[[], float], *, ahead: float = 0.0
+) -> Decision:
     """Return what to do with `entry` at `now`.
 
     The early refresh is XFetch (Vattani, Chierichetti, Lowenstein, "Optimal Probabilistic Cache
@@ -233,11 +235,14 @@ def decide(entry: Entry, now: float, beta: float, random: Callable[[], float]) -
         now: POSIX seconds.
         beta: eagerness; 0 never refreshes early, 1 is the paper's optimum.
         random: uniform in [0, 1).
+        ahead: seconds for which it has to stay fresh not to be refreshed early.
     """
     left = entry.fresh_until - now
     if left > 0:  # RFC 9111 section 4.2: fresh while the lifetime exceeds the age
         scale = entry.cost * beta
         if left < scale * _FARTHEST and left <= -scale * log(1.0 - random()):
+            return Decision.EARLY
+        if ahead and left < ahead + entry.cost:
             return Decision.EARLY
         return Decision.HIT
     if now < entry.revalidate_until:  # RFC 5861 section 3

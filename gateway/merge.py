@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Merged", "describe", "merge"]
 
+_NOT_FOUND = 404
+
 
 class Merged:
     """One document and what its header fields are made of.
@@ -52,7 +54,7 @@ def merge(plan: Plan, outcomes: Sequence[Outcome | None]) -> Merged:
     errors = _errors(plan, outcomes)
     for section, outcome in zip(plan.sections, outcomes, strict=True):
         if section.required and outcome is not None and outcome.state is State.FAILED:
-            return Merged(b"", errors, complete=False, required=outcome.faults[0])
+            return Merged(b"", errors, complete=False, required=_deciding(outcome.faults))
     landed = [outcome for outcome in outcomes if outcome is not None]
     try:
         body, complete = _document(plan, landed, errors)
@@ -64,6 +66,17 @@ def merge(plan: Plan, outcomes: Sequence[Outcome | None]) -> Merged:
             raise
         return merge(plan, sound)
     return Merged(body, errors, complete=complete, required=None)
+
+
+def _deciding(faults: Sequence[Fault]) -> Fault:
+    """Return the fault that stands for all of a section.
+
+    That there is no such thing is certain only when every source says so; where one was merely
+    down, a later request may well succeed.
+    """
+    uncertain = [fault for fault in faults if fault.error.status != _NOT_FOUND]
+    retryable = (fault for fault in uncertain if fault.error.retryable)
+    return next(retryable, (uncertain or faults)[0])
 
 
 def _document(

@@ -48,7 +48,12 @@ class Prefetch:
         assert plan.config.prefetch is not None  # noqa: S101 - these were chosen
         while True:
             try:
-                await fan_out.run(defaults, Deadline(self._clock() + plan.deadline))
+                # What would expire before the next time is asked for now: nobody waits for it then.
+                await fan_out.run(
+                    defaults,
+                    Deadline(self._clock() + plan.deadline),
+                    ahead=plan.config.prefetch,
+                )
             except Exception:
                 _log.exception("prefetching dashboard %s failed", plan.name)
             await self._sleep(plan.config.prefetch)

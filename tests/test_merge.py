@@ -57,6 +57,21 @@ def test_a_stale_section_is_complete_and_a_skipped_one_too() -> None:
     assert json.loads(merged.body)["data"]["c"] is None
 
 
+@pytest.mark.parametrize(
+    ("faults", "deciding"), [("gg", 0), ("gd", 1), ("dg", 0), ("gfd", 2), ("gf", 1), ("fd", 1)]
+)
+def test_gone_is_certain_only_when_every_source_says_so(faults: str, deciding: int) -> None:
+    errors = {
+        "g": UpstreamStatus("gone", upstream="a", status=404),
+        "d": UpstreamStatus("down", upstream="b", status=503, retryable=True),
+        "f": UpstreamStatus("forbidden", upstream="c", status=403),
+    }
+    required = plan('x: {get: "a:/", required: true}')
+    told = tuple(Fault(errors[letter]) for letter in faults)
+    merged = merge(required, [Outcome(State.FAILED, faults=told)])
+    assert merged.required is told[deciding]
+
+
 def test_a_required_failure_is_told_even_where_others_never_landed() -> None:
     fault = UpstreamStatus("no", upstream="a", status=404)
     merged = merge(THREE, [None, Outcome.failed(fault), None])

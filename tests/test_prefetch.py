@@ -52,7 +52,7 @@ def test_a_bug_is_logged_and_tried_again(caplog: pytest.LogCaptureFixture) -> No
         plan = loads(TEXT).plans[0]
         runs = 0
 
-        async def run(self, parameters: dict[str, Any], deadline: object) -> None:
+        async def run(self, parameters: dict[str, Any], deadline: object, ahead: float) -> None:
             assert parameters == {"n": 5, "o": ABSENT}
             self.runs += 1
             raise ZeroDivisionError

@@ -16,10 +16,16 @@ if TYPE_CHECKING:
 __all__ = ["Settings"]
 
 _PREFIX = "GATEWAY_"
+_PORT = 8000
 
 
 def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
+
+
+def _no_service_link(value: Any) -> Any:
+    """Pass over what Kubernetes sets where a Service is named `gateway`: GATEWAY_PORT=tcp://..."""
+    return _PORT if isinstance(value, str) and value.startswith(("tcp://", "udp://")) else value
 
 
 Level = Annotated[Literal["critical", "error", "warning", "info", "debug"], BeforeValidator(_lower)]
@@ -39,7 +45,7 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     """Address to listen on."""
-    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    port: Annotated[int, Field(ge=0, le=65535), BeforeValidator(_no_service_link)] = _PORT
     """Port to listen on."""
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     """Processes to serve with."""

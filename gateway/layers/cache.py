@@ -125,7 +125,7 @@ class _Cached:
             and self.purges.cover(entry.mark, self.tag, key, request.tags)
         ):
             return await self.fetch(request, None)
-        decision = decide(entry, self.now(), policy.early_refresh, self.random)
+        decision = decide(entry, self.now(), policy.early_refresh, self.random, ahead=request.ahead)
         if decision is Decision.FETCH:
             return await self.fetch(request, entry)
         if decision is not Decision.HIT:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -40,20 +41,22 @@ class Refreshes:
     Args:
         events: where they are told.
         clock: monotonic seconds, that of the deadlines.
-        limit: refreshes at once; more are not begun, a later request will.
+        limit: refreshes of one upstream at once, so that one that hangs is in nobody else's way;
+            more are not begun, a later request will.
         patience: seconds that one may take, as its deadline.
     """
 
-    __slots__ = ("_clock", "_events", "_failed", "_limit", "_patience", "_running")
+    __slots__ = ("_busy", "_clock", "_events", "_failed", "_limit", "_patience", "_running")
 
     def __init__(
-        self, *, events: Events, clock: Clock, limit: int = 64, patience: float = 10.0
+        self, *, events: Events, clock: Clock, limit: int = 32, patience: float = 10.0
     ) -> None:
         self._events = events
         self._clock = clock
         self._limit = limit
         self._patience = patience
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._busy: Counter[str] = Counter()
         self._failed: dict[str, float] = {}
 
     def __len__(self) -> int:
@@ -72,7 +75,7 @@ class Refreshes:
             if self._failed.get(key, 0.0) > now:
                 return False
             self._failed.pop(key, None)
-        if len(self._running) >= self._limit:
+        if self._busy[upstream] >= self._limit:
             self._tell(upstream, request.section, "dropped")
             return False
         own = request.again(1)
@@ -80,8 +83,13 @@ class Refreshes:
         loop = asyncio.get_running_loop()
         task = loop.create_task(self._refresh(key, call, own, upstream))
         self._running[key] = task
-        task.add_done_callback(lambda _: self._running.pop(key))
+        self._busy[upstream] += 1
+        task.add_done_callback(lambda _: self._ended(key, upstream))
         return True
+
+    def _ended(self, key: str, upstream: str) -> None:
+        del self._running[key]
+        self._busy[upstream] -= 1
 
     async def drain(self) -> None:
         """Wait until those that run have ended."""

@@ -43,3 +43,10 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) ->
 def test_levels_are_read_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GATEWAY_LOG_LEVEL", "WARNING")
     assert Settings.read().log_level == "warning"
+
+
+def test_what_kubernetes_sets_for_a_service_of_that_name_is_no_port(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GATEWAY_PORT", "tcp://10.96.0.12:80")
+    assert Settings.read().port == 8000

@@ -190,6 +190,17 @@ def answering(*headers: tuple[bytes, bytes]) -> tuple[Any, list[int]]:
     return call, calls
 
 
+@on_virtual_time
+async def test_what_is_asked_for_ahead_of_time_never_expires() -> None:
+    upstream = FakeUpstream((2, None))
+    replica = Replica(upstream, policy(ttl=10))
+    await replica.get()
+    for _ in range(20):
+        await asyncio.sleep(7)
+        assert (await replica.get(ahead=7)).cache == "hit"
+    assert upstream.calls == 20  # and one that is just being begun
+
+
 @pytest.mark.parametrize("said", [b"no-store", b"private", b"max-age=60, Private"])
 @on_virtual_time
 async def test_what_must_not_be_kept_is_not(said: bytes) -> None:

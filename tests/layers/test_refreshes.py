@@ -48,6 +48,15 @@ async def test_too_many_are_not_begun() -> None:
 
 
 @on_virtual_time
+async def test_one_upstream_that_hangs_stops_no_refresh_of_others() -> None:
+    upstream = FakeUpstream((1, None))
+    own, _ = refreshes(limit=2)
+    assert [own.start(f"k{n}", upstream, request(), "hangs") for n in range(3)][2] is False
+    assert own.start("other", upstream, request(), NAME)
+    await own.aclose()
+
+
+@on_virtual_time
 async def test_a_failed_one_is_not_repeated_at_once() -> None:
     upstream = FakeUpstream((0.01, UpstreamTimeout("late")))
     own, heard = refreshes()
