@@ -120,7 +120,8 @@ class Response:
         value: the decoded JSON payload; shared between callers, so never changed by anyone.
         status: the HTTP status, a success.
         headers: header fields of the answer, lower-case names.
-        body: the payload's bytes as they passed the checks.
+        body: the payload as it passed the checks, written anew: compact, no key twice. Empty where
+            it came without any, and where a value was made from others.
         as_of: POSIX seconds at which the upstream said this, `None` where it was asked just now
             and nothing is kept.
         stale: it is older than its policy likes and is served all the same.

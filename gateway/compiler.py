@@ -116,6 +116,14 @@ class _Compiler:
                 followers[flows_from].append(section.index)
             elif not section.needs:
                 roots.append(section.index)
+        # What looks at everything looks at each section too.
+        watched = any("@" in (s.config.when or "") for s in compiled)
+        compiled = tuple(
+            replace(s, opaque=True)
+            if not (watched or dependents[s.index] or followers[s.index]) and _is_unshaped(s)
+            else s
+            for s in compiled
+        )
         return Plan(
             name=self.name,
             path=self.dashboard.path,
@@ -205,6 +213,7 @@ class _Compiler:
             cache=config.cache,
             answer=config.answer,
             schema=compile_schema(config.answer) if config.answer is not None else None,
+            opaque=False,
             tags=(
                 f"dashboard:{self.name}",
                 f"section:{self.name}.{name}",
@@ -399,6 +408,15 @@ class _Compiler:
         for index in range(len(names)):
             if index not in done:
                 visit(index)
+
+
+def _is_unshaped(section: Section) -> bool:
+    return (
+        section.for_each is None
+        and section.select is None
+        and section.schema is None
+        and all(source.select is None for source in section.sources)
+    )
 
 
 def _values_found_by(find: Callable[[Scope], Any]) -> Callable[[Scope], Any]:

@@ -12,6 +12,8 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
+from orjson import Fragment
+
 from gateway import for_each, nursery, race
 from gateway.call import Request
 from gateway.errors import CallError, DeadlineExceeded, UpstreamPayload
@@ -187,12 +189,18 @@ class Walk(Alarm):
 
     def good(self, section: Section, source: Source, response: Response) -> Outcome:
         """Return the outcome that a good answer makes, shaped."""
-        value = response.value
-        if section.schema is not None and (wrong := complaint(section.schema, value)):
-            raise UpstreamPayload(wrong, upstream=source.upstream)
-        if source.select is not None:
-            value = shape(source.select, value, source.upstream)
-        data = value if section.select is None else shape(section.select, value, source.upstream)
+        value: Any = None
+        data: Any
+        if section.opaque and response.body:
+            data = Fragment(response.body)  # the decoded value is freed at once
+        else:
+            data = value = response.value
+            if section.schema is not None and (wrong := complaint(section.schema, value)):
+                raise UpstreamPayload(wrong, upstream=source.upstream)
+            if source.select is not None:
+                data = value = shape(source.select, value, source.upstream)
+            if section.select is not None:
+                data = shape(section.select, value, source.upstream)
         return Outcome(
             State.STALE if response.stale else State.OK,
             value,

@@ -66,6 +66,7 @@ class Section:
         needs: indexes of the sections that must have landed before it starts.
         sources: one for `get`, several for `race`.
         schema: `answer`, compiled.
+        opaque: nobody looks into its value: the answer shows it as the upstream gave it.
         tags: what its kept answers can be purged by.
     """
 
@@ -83,6 +84,7 @@ class Section:
     cache: CachePolicy | None
     answer: Mapping[str, Any] | None
     schema: Validator | None
+    opaque: bool
     tags: tuple[str, ...]
     config: SectionConfig
 

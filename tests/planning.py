@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from gateway.call import Deadline, Request, Response
 from gateway.config.loader import loads
 from gateway.fanout import FanOut
@@ -62,7 +64,7 @@ class Upstreams:
             raise
         finally:
             self.in_flight -= 1
-        return value if isinstance(value, Response) else Response(value)
+        return value if isinstance(value, Response) else Response(value, body=orjson.dumps(value))
 
     @property
     def targets(self) -> list[str]:
@@ -91,7 +93,8 @@ class Result:
         self.merged = merge(plan, outcomes)
 
     def data(self, name: str) -> Any:
-        return self.outcomes[name].data
+        data = self.outcomes[name].data
+        return orjson.loads(orjson.dumps(data)) if isinstance(data, orjson.Fragment) else data
 
     def state(self, name: str) -> str:
         return self.outcomes[name].state.value

@@ -20,15 +20,16 @@ def answer(body: bytes, status: int = 200, headers: Any = JSON) -> RawAnswer:
     return RawAnswer(status, headers, body)
 
 
-async def test_a_good_answer_is_decoded_and_its_bytes_are_kept() -> None:
+async def test_a_good_answer_is_decoded_and_written_anew() -> None:
     response = await ingress().admit(answer(b'{"a": [1, 2.5, null, true, "x"]}'))
     assert response.value == {"a": [1, 2.5, None, True, "x"]}
-    assert response.body == b'{"a": [1, 2.5, null, true, "x"]}'
+    assert response.body == b'{"a":[1,2.5,null,true,"x"]}'
     assert response.status == 200
 
 
 async def test_of_duplicate_keys_the_last_one_counts() -> None:
-    assert (await ingress().admit(answer(b'{"a":1,"a":2}'))).value == {"a": 2}
+    response = await ingress().admit(answer(b'{"a":1,"a":2}'))
+    assert (response.value, response.body) == ({"a": 2}, b'{"a":2}')
 
 
 @pytest.mark.parametrize("status", [204, 205])

@@ -21,7 +21,8 @@ from gateway.freshness import NOT_FOUND, Entry
 
 __all__ = ["VERSION", "open_envelope", "seal"]
 
-VERSION = 1
+VERSION = 2
+"""1 had payloads as the upstream wrote them, with keys that may stand there twice."""
 
 _MAGIC = b"AGWE" + bytes([VERSION])
 _SUM = 8
