@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Protocol
 import httpx
 
 from gateway.transport.failures import lost_failure
-from gateway.transport.reader import AnswerReader
 
 if TYPE_CHECKING:
     from gateway.transport.answer import RawAnswer
-    from gateway.transport.bounds import Bounds
+    from gateway.transport.reader import AnswerReader, Readers
 
 __all__ = ["Connection", "Owner"]
 
@@ -38,7 +37,11 @@ class Connection(asyncio.Protocol):
     read ahead: bytes that nobody asked for end the connection, so that they can never pass for the
     answer to a later request.
 
+    A reader is borrowed when the first byte of an answer comes: thousands of connections that only
+    wait for one need none.
+
     Attributes:
+        complete: the answer is whole; also before the first one is asked for.
         idle_since: the loop's time at which the pool got it back.
     """
 
@@ -48,24 +51,29 @@ class Connection(asyncio.Protocol):
         "_expires",
         "_failure",
         "_future",
+        "_head_request",
         "_loop",
         "_owner",
         "_paused",
         "_read_limit",
         "_reader",
+        "_readers",
         "_served",
         "_streaming",
         "_transport",
         "_unsent",
         "_usable",
         "_write_limit",
+        "complete",
         "idle_since",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, bounds: Bounds, owner: Owner) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, readers: Readers, owner: Owner) -> None:
         self._loop = loop
         self._owner = owner
-        self._reader = AnswerReader(bounds)
+        self._readers = readers
+        self._reader: AnswerReader | None = None
+        self.complete = True
         self._transport: asyncio.Transport | None = None
         self._future: asyncio.Future[RawAnswer] | None = None
         self._failure: Exception | None = None
@@ -77,6 +85,7 @@ class Connection(asyncio.Protocol):
         self._served = 0
         self._usable = True
         self._unsent = False
+        self._head_request = False
         self._streaming = False
         self._paused = False
         self.idle_since = 0.0
@@ -86,17 +95,12 @@ class Connection(asyncio.Protocol):
     @property
     def reusable(self) -> bool:
         """Whether another exchange may follow: this one is whole and nothing was left over."""
-        return self._usable and self._reader.complete
+        return self._usable and self.complete
 
     @property
     def open(self) -> bool:
         """Whether there is a socket."""
         return self._transport is not None
-
-    @property
-    def complete(self) -> bool:
-        """Whether the answer is whole."""
-        return self._reader.complete
 
     def may_ask_again(self, *, idempotent: bool) -> bool:
         """Tell whether a request that failed here may be sent again on another connection.
@@ -105,7 +109,8 @@ class Connection(asyncio.Protocol):
         race of a kept-alive connection that the other side closes just then: it had served before
         and ended without a byte of the answer (RFC 9112 section 9.3.1).
         """
-        return self._unsent or (idempotent and self._served > 0 and not self._reader.started)
+        unheard = self._reader is None or not self._reader.started
+        return self._unsent or (idempotent and self._served > 0 and unheard)
 
     def ask(
         self,
@@ -133,7 +138,9 @@ class Connection(asyncio.Protocol):
         self._streaming = streaming
         self._read_limit = read
         self._write_limit = write
-        self._reader.begin(head_request=head_request, streaming=streaming)
+        self.complete = False
+        self._head_request = head_request
+        self._give_back()
         transport = self._transport
         # uvloop's transports close a turn of the loop before they tell.
         self._unsent = transport is None or not self._usable or transport.is_closing()
@@ -149,6 +156,8 @@ class Connection(asyncio.Protocol):
 
     def take(self) -> list[bytes | bytearray]:
         """Return the pieces of a streamed body that have come since the last call."""
+        if self._reader is None:
+            return []
         pieces = self._reader.pieces
         self._reader.pieces = []
         self._unpause()
@@ -188,42 +197,43 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on in the answer."""
-        reader = self._reader
-        if reader.complete:
+        if self.complete:
             # Idle, or the answer is whole: these bytes answer nothing.
             self.abort()
             self._owner.retired(self)
             return
+        reader = self._reader or self._borrow()
         try:
             whole = reader.feed(data)
         except (httpx.RemoteProtocolError, httpx.DecodingError) as error:
             self._fail(error)
             return
         if whole:
-            self._finish()
+            self._finish(reader)
         elif self._streaming and reader.head_done:
-            self._hand_over()
+            self._hand_over(reader)
         elif self._read_limit is not None:
             self._allow(self._read_limit)
 
     def eof_received(self) -> bool | None:
         """Take the end of the other side's bytes: of a close-delimited body, or an early one."""
         self._usable = False
-        if self._reader.complete:
+        if self.complete:
             self._owner.retired(self)
             return None
+        reader = self._reader or self._borrow()
         try:
-            self._reader.feed_eof()
+            reader.feed_eof()
         except httpx.RemoteProtocolError as error:
             self._fail(error)
         else:
-            self._finish()
+            self._finish(reader)
         return None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Take the end of the socket."""
         self._transport = None
-        if not self._reader.complete:
+        if not self.complete:
             self._fail(lost_failure(exc))
         self.abort()
         self._owner.retired(self)
@@ -231,12 +241,12 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Start the clock of a request that the other side does not take."""
-        if self._write_limit is not None and not self._reader.complete:
+        if self._write_limit is not None and not self.complete:
             self._allow(self._write_limit)
 
     def resume_writing(self) -> None:
         """Go on waiting for the answer."""
-        if self._reader.complete:
+        if self.complete:
             return
         if self._read_limit is not None:
             self._allow(self._read_limit)
@@ -245,36 +255,48 @@ class Connection(asyncio.Protocol):
 
     # Inner parts
 
-    def _finish(self) -> None:
+    def _borrow(self) -> AnswerReader:
+        reader = self._reader = self._readers.take()
+        reader.begin(head_request=self._head_request, streaming=self._streaming)
+        return reader
+
+    def _give_back(self) -> None:
+        reader, self._reader = self._reader, None
+        if reader is not None and reader.reusable:
+            self._readers.give_back(reader)
+
+    def _finish(self, reader: AnswerReader) -> None:
         """Settle a whole answer, and decide whether the connection can go on."""
+        self.complete = True
         self._served += 1
         self._expires = inf
         self._usable = (
             self._usable
-            and self._reader.reusable
+            and reader.reusable
             and self._transport is not None
             # An answer that came before the request was taken leaves the rest of it to be sent.
             and not self._transport.get_write_buffer_size()
         )
         self._unpause()
         if self._streaming:
-            self._hand_over()
+            self._hand_over(reader)
             return
         future = self._future
         if future is not None and not future.done():
-            future.set_result(self._reader.answer())
+            future.set_result(reader.answer())
+        self._give_back()
 
-    def _hand_over(self) -> None:
+    def _hand_over(self, reader: AnswerReader) -> None:
         """Wake whoever streams; hold the other side back while nobody takes what has come."""
         future = self._future
         if future is not None and not future.done():
             self._expires = inf
-            future.set_result(self._reader.head())
+            future.set_result(reader.head())
         if (
-            not self._reader.complete
+            not self.complete
             and not self._paused
             and self._transport is not None
-            and sum(map(len, self._reader.pieces)) > _HIGH_WATER
+            and sum(map(len, reader.pieces)) > _HIGH_WATER
         ):
             self._paused = True
             self._transport.pause_reading()
@@ -290,7 +312,7 @@ class Connection(asyncio.Protocol):
         self.abort()
 
     def _settle(self, error: Exception) -> None:
-        if self._reader.complete or self._failure is not None:
+        if self.complete or self._failure is not None:
             return
         self._failure = error
         future = self._future
@@ -316,7 +338,7 @@ class Connection(asyncio.Protocol):
         """
         self._alarm = None
         self._alarm_at = inf
-        if self._reader.complete or self._expires == inf:
+        if self.complete or self._expires == inf:
             return
         if self._loop.time() < self._expires - _CLOCK_GRAIN:
             self._set_alarm()

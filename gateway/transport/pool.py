@@ -12,6 +12,7 @@ import httpx
 
 from gateway.transport.connection import Connection
 from gateway.transport.failures import connect_failure
+from gateway.transport.reader import Readers
 
 if TYPE_CHECKING:
     import ssl
@@ -55,7 +56,7 @@ class Pool:
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self._origin = origin
-        self._bounds = bounds
+        self._readers = Readers(bounds)
         self._max_connections = max_connections
         self._max_idle = max_idle
         self._idle_age = idle_age
@@ -131,7 +132,7 @@ class Pool:
         """Return a new connection on a slot that the caller holds."""
         limit = self._connect_timeout if limit is None else limit
         limit = min(limit, deadline - self.loop.time())
-        connection = Connection(self.loop, self._bounds, self)
+        connection = Connection(self.loop, self._readers, self)
         try:
             async with asyncio.timeout(None if limit == inf else limit) as scope:
                 self._connecting.add(scope)

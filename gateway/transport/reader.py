@@ -15,7 +15,7 @@ from gateway.transport.inflate import content_coding
 if TYPE_CHECKING:
     from gateway.transport.bounds import Bounds
 
-__all__ = ["AnswerReader"]
+__all__ = ["AnswerReader", "Readers"]
 
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"content-encoding"})
 _WITHOUT_CONTENT = frozenset({204, 304})
@@ -29,6 +29,31 @@ _CHUNK_OVERHEAD = 8
 _PIECES = 1024
 _LENGTH_DIGITS = 20
 _TAIL = len(b".\r\n\r\n")
+_SPARE = 64
+
+
+class Readers:
+    """Readers that nobody uses just now, so that not every answer makes one.
+
+    Args:
+        bounds: of each answer.
+    """
+
+    __slots__ = ("_bounds", "_spare")
+
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
+        self._spare: list[AnswerReader] = []
+
+    def take(self) -> AnswerReader:
+        """Return a reader; `begin` comes next."""
+        return self._spare.pop() if self._spare else AnswerReader(self._bounds)
+
+    def give_back(self, reader: AnswerReader) -> None:
+        """Take back a reader that is `reusable`."""
+        if len(self._spare) < _SPARE:
+            reader.forget()
+            self._spare.append(reader)
 
 
 class AnswerReader:
@@ -115,6 +140,12 @@ class AnswerReader:
         self._tail = b""
         self._coding: bytes | None = None
         self._refusal: Exception | None = None
+
+    def forget(self) -> None:
+        """Let go of the answer."""
+        self.pieces = []
+        self._headers = []
+        self._tail = b""
 
     def feed(self, data: bytes) -> bool:
         """Take bytes; return whether the answer is whole.

@@ -11,6 +11,7 @@ import pytest
 from gateway.transport import Bounds, Http1Transport, Origin
 from gateway.transport.connection import Connection
 from gateway.transport.pool import Pool
+from gateway.transport.reader import Readers
 from tests import virtual_time
 from tests.fault_server import Asked, FaultServer, Peer, answer, whole
 
@@ -264,7 +265,7 @@ def test_what_is_idle_for_too_long_is_closed() -> None:
 def test_a_connection_that_is_made_after_its_caller_gave_up_is_closed() -> None:
     async def main() -> None:
         pool = new_pool(Sockets())
-        connection = Connection(pool.loop, Bounds(), pool)
+        connection = Connection(pool.loop, Readers(Bounds()), pool)
         connection.abort()
         late = Socket(connection)
         connection.connection_made(late)
