@@ -48,5 +48,7 @@ class DisconnectWatch(Alarm):
     def stop(self) -> None:
         """Stop watching. The listener ends by itself: it only waits for a message."""
         self.slot.discard(self)
-        if self._listener is not None:
-            self._listener.cancel()
+        # Let go of too: a cancelled task keeps its frames, and they keep this watch.
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.cancel()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -116,3 +117,16 @@ def test_another_cancellation_is_not_taken_for_the_client() -> None:
         assert await task == (False, True, 1.0)
 
     run(main())
+
+
+def test_a_watch_that_listened_is_freed_without_the_collector() -> None:
+    async def main() -> None:
+        await watched(Client(), slow)
+
+    gc.collect()
+    gc.disable()
+    try:
+        run(main())
+        assert not [one for one in gc.get_objects() if isinstance(one, DisconnectWatch)]
+    finally:
+        gc.enable()
