@@ -32,8 +32,8 @@ def check(
 ) -> None:
     """Tell every mistake in a configuration at once, as file:line:col: message.
 
-    Reads the file as strictly as the server does and calls nothing. Ends with status 1 when there
-    are mistakes, so it fits into a pre-commit hook or a pipeline.
+    Reads the file as strictly as the server does, and the PEM files that it names; calls nothing.
+    Ends with status 1 when there are mistakes, so it fits into a pre-commit hook or a pipeline.
     """
     try:
         loaded = load(file)

@@ -10,6 +10,7 @@ import difflib
 import os
 import re
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -30,6 +31,7 @@ from gateway.config.models import (
 )
 from gateway.errors import ConfigError, Finding
 from gateway.suggestion import suggest
+from gateway.transport.tls import TlsOptions, unusable_files
 from gateway.units import WRITTEN
 
 if TYPE_CHECKING:
@@ -118,6 +120,8 @@ def compile_config(config: Config, file: str = "<config>") -> Loaded:
     """
     checker = _Checker(None)
     checker.upstreams = dict(config.upstreams)
+    for name, upstream in config.upstreams.items():
+        checker.findings += _missing_here(upstream, ("upstreams", name))
     for name, dashboard in config.dashboards.items():
         checker.compile(name, dashboard, config.upstreams, ())
     checker.collisions({name: d.path for name, d in config.dashboards.items()})
@@ -140,6 +144,18 @@ def _one_line(finding: Finding) -> Finding:
     if len(message) > _MAX_MESSAGE:
         message = message[:_MAX_MESSAGE] + " ..."
     return finding if message is finding.message else replace(finding, message=message)
+
+
+def _missing_here(upstream: UpstreamConfig, at: Location) -> Iterator[Finding]:
+    """Yield what the upstream needs and this machine does not have.
+
+    A model is as good without; but the process would end with the first of these.
+    """
+    for option, why in unusable_files(TlsOptions(**upstream.tls.model_dump())).items():
+        yield Finding(f"{option} {why}", (*at, "tls", option))
+    if (upstream.proxy or "").startswith("socks") and find_spec("socksio") is None:
+        message = "SOCKS needs the package socksio, which is not installed; httpx[socks] brings it"
+        yield Finding(message, (*at, "proxy"))
 
 
 class _AnyName:
@@ -194,6 +210,7 @@ class _Checker:
             model = self.model(UpstreamConfig, raw, ("upstreams", name))
             if model is not None:
                 self.upstreams[name] = model
+                self.findings += _missing_here(model, ("upstreams", name))
         dashboards = self.members("dashboards")
         for name, raw in dashboards.items():
             self.dashboard(name, raw, upstreams or _AnyName())

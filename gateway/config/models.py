@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -72,15 +72,31 @@ def _base_url(value: str) -> str:
         raise ValueError("a URL is ASCII; write the host as xn--..., percent-encode the path")
     if _LONE_PERCENT.search(value):
         raise ValueError("write %25 for a literal %")
+    _check_address(parts)
+    return value.rstrip("/")
+
+
+def _proxy_url(value: str) -> str:
+    if not value.isascii() or any(ord(c) < 0x21 or c == "\x7f" for c in value):  # noqa: PLR2004 - controls
+        raise ValueError("a URL is ASCII, without spaces or control characters")
+    parts = urlsplit(value)
+    if not parts.hostname:
+        raise ValueError("write the URL of a proxy, such as http://proxy.example.com:3128")
+    _check_address(parts)
+    return value
+
+
+def _check_address(parts: SplitResult) -> None:
+    """Refuse a port or an IP address that is none."""
     try:
         port = parts.port
     except ValueError as error:
         raise ValueError(f"the port is no number up to 65535 ({error})") from None
     if port == 0:
         raise ValueError("0 is no port to call")
-    if "[" in parts.netloc or _DOTTED.fullmatch(parts.hostname):
-        ip_address(parts.hostname)
-    return value.rstrip("/")
+    host = parts.hostname or ""
+    if "[" in parts.netloc or _DOTTED.fullmatch(host):
+        ip_address(host)
 
 
 def _header_name(value: str) -> str:
@@ -110,6 +126,7 @@ BaseUrl = Annotated[
     AfterValidator(_base_url),
     Field(json_schema_extra={"format": "uri", "examples": ["https://api.example.com"]}),
 ]
+ProxyUrl = Annotated[str, Field(pattern=r"^(https?|socks5h?)://"), AfterValidator(_proxy_url)]
 
 
 class TlsConfig(Model):
@@ -158,7 +175,7 @@ class UpstreamConfig(Model):
     """Header field that tells the upstream how many milliseconds are left."""
     transport: Literal["native", "httpx"] = "native"
     """`native` is HTTP/1.1 and fast; `httpx` is the stock transport."""
-    proxy: Annotated[str, Field(pattern=r"^(https?|socks5h?)://")] | None = None
+    proxy: ProxyUrl | None = None
     """URL of a proxy, with `transport: httpx`; none is ever taken from the environment."""
     connections: Annotated[int, Field(ge=1, le=10_000)] | None = None
     """Open connections at most; by default as many as `concurrency` allows."""
