@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 import uvicorn
 import uvloop
+from rich.markup import escape
 
 from gateway.app import create_app
 from gateway.commands.options import output
@@ -86,7 +87,7 @@ async def _greet(server: uvicorn.Server, host: str, port: int, upstreams: str) -
     while not server.started:
         await asyncio.sleep(0.02)
     console = output()
-    base = f"http://{host}:{port}"
+    base = escape(f"http://{host}:{port}")
     console.print(f"\nThe gateway is on [bold]{base}[/bold], its mock upstreams on {upstreams}.")
     console.print("Open or curl:\n")
     for path, what in _TRY:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from gateway.commands.check import Format
@@ -38,7 +39,7 @@ def explain(
     try:
         found = explained(load(config), urlsplit(path))
     except (NoSuchPathError, ValueError) as error:  # urlsplit refuses what is no URL at all
-        errors().print(f"[red]{error}[/red]")
+        errors().print(f"[red]{escape(str(error))}[/red]")
         raise typer.Exit(1) from None
     if form is Format.JSON:
         told = asdict(found) | {"most_calls": found.most_calls}
@@ -49,9 +50,9 @@ def explain(
 
 def _print(found: Explanation) -> None:
     console = output()
-    console.print(f"[bold]{found.dashboard}[/bold]  GET {found.path}", highlight=False)
+    console.print(f"[bold]{found.dashboard}[/bold]  GET {escape(found.path)}", highlight=False)
     for name, value in found.parameters.items():
-        console.print(f"  {name} = {value!r}", highlight=False)
+        console.print(escape(f"  {name} = {value!r}"), highlight=False)
     console.print(
         f"deadline {found.deadline:g} s, at most {found.most_calls} upstream calls", highlight=False
     )
@@ -67,12 +68,12 @@ def _print(found: Explanation) -> None:
     for step in found.steps:
         table.add_row(
             step.name,
-            step.starts,
-            "\n".join(step.calls),
+            escape(step.starts),
+            escape("\n".join(step.calls)),
             f"{step.most_calls} calls, {step.slowest:g} s",
-            step.cache,
-            ", ".join(step.notes),
+            escape(step.cache),
+            escape(", ".join(step.notes)),
         )
     console.print(table)
     for warning in found.warnings:
-        console.print(f"[yellow]note:[/yellow] {warning}", highlight=False)
+        console.print(f"[yellow]note:[/yellow] {escape(warning)}", highlight=False)

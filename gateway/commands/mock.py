@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 import uvloop
+from rich.markup import escape
 
 from gateway.commands.options import output
 from gateway.mock import Knobs, MockServer, create_mock_app
@@ -41,7 +42,8 @@ def mock(
     except KeyboardInterrupt:
         pass
     except OSError as error:
-        output().print(f"[red]cannot listen on {host}:{port}[/red] ({error.strerror or error})")
+        where, why = escape(f"{host}:{port}"), escape(error.strerror or str(error))
+        output().print(f"[red]cannot listen on {where}[/red] ({why})")
         raise typer.Exit(1) from None
 
 
@@ -52,9 +54,10 @@ async def _serve(knobs: Knobs, host: str, port: int) -> None:
         loop.add_signal_handler(number, stop.set)
     async with MockServer(create_mock_app(knobs), host=host, port=port) as server:
         console = output()
-        console.print(f"mock upstreams on [bold]{server.url}[/bold] (Ctrl+C ends them)")
+        url = escape(server.url)
+        console.print(f"mock upstreams on [bold]{url}[/bold] (Ctrl+C ends them)")
         for path in ("/users/1", "/posts?userId=1", "/comments?postId=1",
                      "/v1/forecast?latitude=52.5&longitude=13.4&current=temperature_2m",
                      "/v1/search?name=London&count=1"):  # fmt: skip
-            console.print(f"  {server.url}{path}", highlight=False)
+            console.print(f"  {url}{path}", highlight=False)
         await stop.wait()

@@ -26,9 +26,14 @@ ConfigFile = Annotated[
 
 def output() -> Console:
     """Return the console for what was asked for."""
-    return Console(soft_wrap=True)
+    return _console(stderr=False)
 
 
 def errors() -> Console:
     """Return the console for everything else."""
-    return Console(stderr=True, soft_wrap=True)
+    return _console(stderr=True)
+
+
+def _console(*, stderr: bool) -> Console:
+    # A URL can hold `:100:`, which rich would take for the name of an emoji.
+    return Console(stderr=stderr, soft_wrap=True, emoji=False)

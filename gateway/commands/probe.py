@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from gateway.app import open_upstreams
@@ -52,10 +53,11 @@ def probe(config: ConfigFile = DEFAULT_CONFIG) -> None:
         found = asyncio.run(_probe(loaded))
     table = Table("upstream", "called", "answer", "time", "bytes", box=None, pad_edge=False)
     for row in found:
+        color = "green" if row.good else "red"
         table.add_row(
             row.upstream,
-            row.target,
-            f"[green]{row.verdict}[/green]" if row.good else f"[red]{row.verdict}[/red]",
+            escape(row.target),
+            f"[{color}]{escape(row.verdict)}[/{color}]",
             f"{row.seconds * 1000:.0f} ms",
             "-" if row.size is None else str(row.size),
         )

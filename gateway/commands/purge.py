@@ -6,6 +6,7 @@ from typing import Annotated
 
 import httpx
 import typer
+from rich.markup import escape
 
 from gateway.commands.options import errors, output
 from gateway.config.settings import Settings
@@ -48,10 +49,10 @@ def purge(
             timeout=5,
         )
     except httpx.TransportError as error:
-        errors().print(f"[red]no gateway answers[/red] ({error})")
+        errors().print(f"[red]no gateway answers[/red] ({escape(str(error))})")
         raise typer.Exit(1) from None
     document = answer.json()
     if answer.status_code != httpx.codes.OK:
-        errors().print(f"[red]{document.get('detail', document)}[/red]")
+        errors().print(f"[red]{escape(str(document.get('detail', document)))}[/red]")
         raise typer.Exit(1)
     output().print(f"{document['processes']} processes were told")

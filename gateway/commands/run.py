@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 import uvicorn
+from rich.markup import escape
 
 from gateway.app import create_app
 from gateway.commands.options import DEFAULT_CONFIG, ConfigFile, errors
@@ -43,9 +44,12 @@ def run(
     loaded = load(config)  # told here, once, and not by every worker
     given = {"host": host, "port": port, "workers": workers}
     settings = settings.model_copy(update={k: v for k, v in given.items() if v is not None})
+    # Here with several workers too, which build their own: what cannot be built would end each of
+    # them, and uvicorn would start another in its place for ever.
+    app = create_app(loaded, settings)
     errors().print(
-        f"{len(loaded.plans)} dashboards from {loaded.file} on "
-        f"http://{settings.host}:{settings.port} "
+        f"{len(loaded.plans)} dashboards from {escape(loaded.file)} on "
+        f"http://{escape(settings.host)}:{settings.port} "
         f"({'Redis cache' if settings.redis_url else 'cache in memory'})",
         highlight=False,
     )
@@ -61,7 +65,6 @@ def run(
             **options,
         )
     else:
-        app = create_app(loaded, settings)
         tune_collector()
         uvicorn.run(app, host=settings.host, port=settings.port, **options)
 

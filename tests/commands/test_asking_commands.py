@@ -117,3 +117,60 @@ def test_a_broken_configuration_ends_with_its_findings(
 def test_it_is_a_module_too() -> None:
     assert "lowercase" not in gateway("--help").stdout
     assert "demo" in gateway("--help").stdout
+
+
+BRACKETS = """
+upstreams:
+  a: {base_url: "http://127.0.0.1:1", cache: {ttl: 1m}}
+dashboards:
+  d:
+    path: /d
+    parameters: {word: {type: string, default: "[b]"}}
+    sections:
+      profile: {get: "a:/me"}
+      posts:
+        get: "a:/posts?filter[author]={profile.id}&page[size]=10&at=:100:"
+        when: "profile.tags[?name == 'x']"
+"""
+
+
+def test_explain_prints_brackets_and_colons_as_they_are(tmp_path: Path) -> None:
+    config = tmp_path / "brackets[a].yaml"
+    config.write_text(BRACKETS)
+    code, text = run("explain", "/d", "--config", str(config))
+    assert code == 0
+    for words in ("GET /d", "word = '[b]'", "only when profile.tags[?name == 'x']",
+                  "a /posts?filter[author]={profile.id}&page[size]=10&at=:100:"):  # fmt: skip
+        assert words in text
+
+
+@pytest.mark.parametrize("path", ["/x[/y]", "/x[red]y"])
+def test_explain_tells_a_path_with_brackets_as_it_is(path: str) -> None:
+    code, text = run("explain", path, "--config", SHIPPED)
+    assert code == 1
+    assert text.startswith(f"no dashboard answers {path}")
+
+
+def test_probe_prints_colons_as_they_are(tmp_path: Path) -> None:
+    config = tmp_path / "colons.yaml"
+    config.write_text(BRACKETS.replace("a:/me", "a:/me?at=:100:"))
+    code, text = run("probe", "--config", str(config))
+    assert code == 1
+    assert "/me?at=:100:" in text
+
+
+UNREADABLE = """
+upstreams:
+  a:
+    base_url: https://a.test
+    tls: {ca_file: /no/such.pem}
+dashboards: {d: {path: /d, sections: {x: {get: "a:/"}}}}
+"""
+
+
+def test_check_tells_of_a_file_that_run_would_die_on(tmp_path: Path) -> None:
+    config = tmp_path / "tls.yaml"
+    config.write_text(UNREADABLE)
+    code, text = run("check", str(config))
+    said = "ca_file cannot be read: No such file or directory"
+    assert (code, text) == (1, f"{config}:5:20: {said}\n")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import concurrent.futures
 import signal
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING
 
 import httpx
@@ -159,6 +161,40 @@ def test_what_cannot_be_served_is_told(
     assert ended.returncode != 0
     assert said in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_what_no_worker_could_serve_is_told_once_and_ends(tmp_path: Path, workers: str) -> None:
+    config = tmp_path / "own.yaml"
+    config.write_text(CONFIG.format(mock="http://127.0.0.1:1"))
+    port = str(free_port())
+    arguments = ["run", "--config", str(config), "--port", port, "--workers", workers]
+    ended = gateway(*arguments, GATEWAY_REDIS_URL="http://x")
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("environment: GATEWAY_REDIS_URL: ")
+
+
+class _Refusing(BaseHTTPRequestHandler):
+    """Some server that refuses with brackets in its words."""
+
+    def do_POST(self) -> None:
+        body = b'{"detail": "no x[/y]"}'
+        self.send_response(422)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_purge_prints_what_was_answered_as_it_is() -> None:
+    with HTTPServer(("127.0.0.1", 0), _Refusing) as server:
+        threading.Thread(target=server.handle_request).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        ended = gateway("purge", "--url", url, "--everything", GATEWAY_ADMIN_TOKEN="t")
+    assert (ended.returncode, ended.stderr) == (1, "no x[/y]\n")
 
 
 def test_a_taken_port_is_told() -> None:
