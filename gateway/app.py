@@ -78,7 +78,7 @@ def create_app(
             fan_out,
             forward=_forward(fan_out.plan, upstreams),
             in_flight=in_flight,
-            kept=kept,
+            kept=kept if _keeps(fan_out.plan, loaded) else None,
             clock=shared.clock,
             now=shared.now,
         )
@@ -142,6 +142,15 @@ def open_upstreams(loaded: Loaded, shared: Shared) -> dict[str, Upstream]:
 def _forward(plan: Plan, upstreams: Mapping[str, Upstream]) -> dict[str, tuple[bytes, ...]]:
     called = {source.upstream for section in plan.sections for source in section.sources}
     return {name: upstreams[name].forward for name in sorted(called)}
+
+
+def _keeps(plan: Plan, loaded: Loaded) -> bool:
+    upstreams = loaded.config.upstreams
+    return any(
+        section.cache is not None or upstreams[source.upstream].cache is not None
+        for section in plan.sections
+        for source in section.sources
+    )
 
 
 class _Closes(Protocol):

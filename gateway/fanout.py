@@ -191,8 +191,9 @@ class Walk(Alarm):
         """Return the outcome that a good answer makes, shaped."""
         value: Any = None
         data: Any
-        if section.opaque and response.body:
-            data = Fragment(response.body)  # the decoded value is freed at once
+        written = response.body if section.opaque else b""
+        if written:
+            data = Fragment(written)  # the decoded value is freed at once
         else:
             data = value = response.value
             if section.schema is not None and (wrong := complaint(section.schema, value)):
@@ -209,6 +210,7 @@ class Walk(Alarm):
             fresh_until=response.fresh_until,
             reason=response.reason,
             cache=response.cache,
+            written=written,
         )
 
     def opened(self, section: Section, elements: for_each.Elements) -> None:

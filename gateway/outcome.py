@@ -38,6 +38,7 @@ class Outcome:
         state: how good the value is.
         value: what references see, before `select`.
         data: what the answer shows, after `select`.
+        written: the same as JSON where it is there already, else empty.
         faults: why it is not simply `ok`, one for each element that failed.
         as_of: POSIX seconds at which the upstream said it, where it is a kept value.
         fresh_until: POSIX seconds up to which it is fresh, `None` where nothing is kept.
@@ -47,7 +48,7 @@ class Outcome:
     """
 
     __slots__ = ("as_of", "cache", "data", "elapsed", "faults", "fresh_until", "reason", "state",
-                 "value")  # fmt: skip
+                 "value", "written")  # fmt: skip
 
     def __init__(
         self,
@@ -60,6 +61,7 @@ class Outcome:
         fresh_until: float | None = None,
         reason: Exception | None = None,
         cache: str = "",
+        written: bytes = b"",
     ) -> None:
         self.state = state
         self.value = value
@@ -69,6 +71,7 @@ class Outcome:
         self.fresh_until = fresh_until
         self.reason = reason
         self.cache = cache
+        self.written = written
         self.elapsed = 0.0
 
     @classmethod

@@ -4,12 +4,13 @@ import json
 import re
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import DependencyFailed, UpstreamStatus, UpstreamTimeout
-from gateway.merge import merge
+from gateway.merge import Plain, merge
 from gateway.outcome import Fault, Outcome, State
 from tests.planning import plan
 
@@ -186,3 +187,52 @@ def test_what_is_hidden_need_not_be_json() -> None:
     both = plan('x: {get: "a:/"}\nh: {get: "a:/", hidden: true}')
     merged = merge(both, [Outcome(State.OK, 1, 2**70), Outcome(State.OK, 1, 2**70)])
     assert [error["section"] for error in merged.errors] == ["x"]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["plain", "written", "stale", "kept", "failed", "odd"]),
+            st.recursive(
+                st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=5),
+                lambda inner: (
+                    st.lists(inner, max_size=3)
+                    | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+                ),
+                max_leaves=6,
+            ),
+        ),
+        min_size=3,
+        max_size=3,
+    )
+)
+def test_the_short_cut_writes_the_same_document(told: list[tuple[str, Any]]) -> None:
+    outcomes = []
+    for kind, value in told:
+        match kind:
+            case "plain":
+                outcomes.append(Outcome(State.OK, value, value))
+            case "written":
+                body = orjson.dumps(value)
+                outcomes.append(Outcome(State.OK, None, orjson.Fragment(body), written=body))
+            case "stale":
+                outcomes.append(Outcome(State.STALE, value, value, as_of=5.0))
+            case "kept":
+                outcomes.append(Outcome(State.OK, value, value, as_of=5.0, fresh_until=9.0))
+            case "failed":
+                outcomes.append(Outcome.failed(UpstreamTimeout("late", upstream="a")))
+            case _:  # what cannot be written
+                outcomes.append(Outcome(State.OK, 2**70, [2**70]))
+    merged = merge(THREE, outcomes)
+    short = merge(THREE, outcomes, Plain(THREE))
+    assert short.body == merged.body
+    assert (short.complete, short.errors) == (merged.complete, merged.errors)
+    if "odd" not in {kind for kind, _ in told}:
+        plain = all(kind in {"plain", "written"} for kind, _ in told)
+        assert (Plain(THREE).write(outcomes) is not None) is plain
+
+
+def test_the_short_cut_of_a_plan_that_shows_nothing() -> None:
+    nothing = plan('h: {get: "a:/", hidden: true}')
+    outcomes = [Outcome(State.OK, 1, 1)]
+    assert merge(nothing, outcomes, Plain(nothing)).body == merge(nothing, outcomes).body

@@ -86,8 +86,14 @@ class Freshness:
         return fields
 
 
+_KEPT_NOTHING = Freshness(as_of=None, fresh_until=None, complete=True, status="")
+_INCOMPLETE = Freshness(as_of=None, fresh_until=None, complete=False, status="")
+
+
 def freshness(outcomes: Sequence[Outcome], *, complete: bool) -> Freshness:
     """Work out the freshness of an answer: that of its least fresh section."""
+    if not any(o.cache or o.as_of is not None or o.fresh_until is not None for o in outcomes):
+        return _KEPT_NOTHING if complete else _INCOMPLETE
     as_of: float | None = None
     expires: float | None = None
     fresh = True

@@ -11,7 +11,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from gateway.call import Deadline
-from gateway.merge import merge
+from gateway.merge import Plain, merge
 from gateway.timer import Wheel
 from gateway.web.answer_headers import etag, freshness, matches, no_timing, server_timing
 from gateway.web.disconnect import DisconnectWatch
@@ -44,7 +44,7 @@ class DashboardEndpoint:
         fan_out: the plan, bound to its calls.
         forward: for each upstream the header fields of the client to pass on, in lower case.
         in_flight: the bound on dashboards under way.
-        kept: answers kept as bytes.
+        kept: answers kept as bytes; `None` where no section is ever kept.
         clock: monotonic seconds.
         now: POSIX seconds.
     """
@@ -55,7 +55,7 @@ class DashboardEndpoint:
         *,
         forward: Mapping[str, tuple[bytes, ...]],
         in_flight: InFlight,
-        kept: KeptAnswers,
+        kept: KeptAnswers | None,
         clock: Clock,
         now: Clock,
     ) -> None:
@@ -68,6 +68,7 @@ class DashboardEndpoint:
         self._clock = clock
         self._now = now
         self._wheel = Wheel()
+        self._plain = Plain(fan_out.plan)
         self._no_timing = no_timing(fan_out.plan)
         passed_on = sorted({name for names in self._forward.values() for name in names})
         # RFC 9110 section 12.5.5: what was passed on may have changed the answer.
@@ -86,7 +87,7 @@ class DashboardEndpoint:
             return
         if_none_match, headers = self._read_headers(scope)
         key = (scope["raw_path"], scope["query_string"])
-        if not headers:
+        if self._kept is not None and not headers:
             kept = self._kept.get(key, self._now())
             if kept is not None:
                 await self._send(send, method, kept, if_none_match)
@@ -126,10 +127,10 @@ class DashboardEndpoint:
             await refusal(scope, receive, send)
             return
         deadline = Deadline(self._clock() + self.plan.deadline)
-        mark = self._kept.mark
+        mark = self._kept.mark if self._kept is not None else 0
         try:
             outcomes = await self._fan_out.run(parameters, deadline, headers)
-            merged = merge(self.plan, outcomes)
+            merged = merge(self.plan, outcomes, self._plain)
         except Exception:
             _log.exception("dashboard %s failed", self.plan.name)
             bug = problem(500, "the gateway itself failed; the log says why")
@@ -146,7 +147,7 @@ class DashboardEndpoint:
             server_timing(self.plan, landed),
             private=bool(headers),
         )
-        if not headers:
+        if self._kept is not None and not headers:
             self._kept.put(key, answer, self._no_timing, mark)
         await self._send(send, scope["method"], answer, if_none_match)
 
