@@ -48,11 +48,16 @@ def purge(
             trust_env=False,
             timeout=5,
         )
-    except httpx.TransportError as error:
+    except (httpx.TransportError, httpx.InvalidURL) as error:
         errors().print(f"[red]no gateway answers[/red] ({escape(str(error))})")
         raise typer.Exit(1) from None
-    document = answer.json()
-    if answer.status_code != httpx.codes.OK:
-        errors().print(f"[red]{escape(str(document.get('detail', document)))}[/red]")
-        raise typer.Exit(1)
-    output().print(f"{document['processes']} processes were told")
+    try:
+        document = answer.json()
+        if answer.status_code == httpx.codes.OK:
+            output().print(f"{document['processes']} processes were told")
+            return
+        said = document["detail"]
+    except (ValueError, KeyError, TypeError):  # whoever answers there is no gateway
+        said = f"no gateway answers, but something with status {answer.status_code}"
+    errors().print(f"[red]{escape(str(said))}[/red]")
+    raise typer.Exit(1)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import respx
 from typer.testing import CliRunner
 
 from gateway.cli import app
@@ -174,3 +175,23 @@ def test_check_tells_of_a_file_that_run_would_die_on(tmp_path: Path) -> None:
     code, text = run("check", str(config))
     said = "ca_file cannot be read: No such file or directory"
     assert (code, text) == (1, f"{config}:5:20: {said}\n")
+
+
+@respx.mock
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        ("<html>", 200, "something with status 200"),
+        ("[]", 200, "something with status 200"),
+        ("{}", 404, "something with status 404"),
+        ('{"detail": "no"}', 401, "no"),
+    ],
+)
+def test_purge_tells_an_answer_that_is_none(
+    monkeypatch: pytest.MonkeyPatch, body: str, status: int, said: str
+) -> None:
+    monkeypatch.setenv("GATEWAY_ADMIN_TOKEN", "t")
+    respx.post("http://gw.test/admin/purge").respond(status, text=body)
+    code, text = run("purge", "--url", "http://gw.test", "--everything")
+    assert (code, said in text) == (1, True)
+    assert run("purge", "--url", "http://[", "--everything")[0] == 1
