@@ -89,4 +89,4 @@ def test_the_format_is_what_its_description_says() -> None:
     entry = Entry("key", b"[1]", [1], status=200, stored_at=2, as_of=1, fresh_until=3,
                   revalidate_until=4, error_until=5, cost=6, mark=7)  # fmt: skip
     rest = struct.pack(">6dqHH", 1, 2, 3, 4, 5, 6, 7, 200, 3) + b"key[1]"
-    assert seal(entry) == b"AGWE\x01" + _checksum(rest) + rest
+    assert seal(entry) == b"AGWE\x02" + _checksum(rest) + rest
