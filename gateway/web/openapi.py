@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 from gateway.errors import ErrorCode
 from gateway.outcome import State
 from gateway.web.problems import MEDIA_TYPE
-from gateway.web.shapes import nullable, selected
+from gateway.web.shapes import moved, nullable, refers, selected, tellable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.plan import Plan, Section, Source
+    from gateway.parameter import Parameter
+    from gateway.plan import Plan, Section
 
 __all__ = ["document", "operation"]
 
@@ -61,7 +62,7 @@ def operation(plan: Plan) -> dict[str, Any]:
                 for status, description in _PROBLEMS.items()
             },
         },
-        "openapi_extra": {"parameters": [_parameter(p) for p in plan.parameters]},
+        "openapi_extra": {"parameters": [_parameter(plan, p) for p in plan.parameters]},
     }
 
 
@@ -77,28 +78,55 @@ def document(base: dict[str, Any], plans: Sequence[Plan]) -> dict[str, Any]:
         "SectionState": {"type": "string", "enum": [state.value for state in State]},
     }
     for plan in plans:
+        schemas |= _declared(plan)
         schemas[_title(plan)] = _answer(plan)
     components["schemas"] = dict(sorted(schemas.items()))
     return base
 
 
-def _parameter(parameter: Any) -> Schema:
-    schema = dict(parameter.schema)
+def _parameter(plan: Plan, parameter: Parameter) -> Schema:
+    schema = tellable(parameter.schema)
     told: Schema = {
         "name": parameter.name,
         "in": "path" if parameter.in_path else "query",
         "required": parameter.required,
-        "schema": schema,
     }
     if "description" in schema:
         told["description"] = schema.pop("description")
+    name = _parameter_title(plan, parameter)
+    told["schema"] = _reference(name) if refers(schema) else schema
     if parameter.is_array:
         told |= {"style": "form", "explode": True}
     return told
 
 
+def _declared(plan: Plan) -> dict[str, Schema]:
+    """Return the declared schemas that refer to themselves: what they refer to must have a place.
+
+    Others stand where they are used.
+    """
+    declared = {}
+    for parameter in plan.parameters:
+        schema = tellable(parameter.schema)
+        if refers(schema):
+            declared[_parameter_title(plan, parameter)] = schema
+    for section in plan.sections:
+        if not section.hidden and refers(_section(plan, section)):
+            declared[_section_title(plan, section)] = tellable(section.answer or {})
+    return {name: moved(schema, _reference(name)["$ref"]) for name, schema in declared.items()}
+
+
 def _title(plan: Plan) -> str:
     return "".join(word[:1].upper() + word[1:] for word in plan.name.split("_")) + "Answer"
+
+
+# No title has an underscore of its own, so these names are nobody else's.
+def _section_title(plan: Plan, section: Section) -> str:
+    return f"{_title(plan)}_{section.name}"
+
+
+def _parameter_title(plan: Plan, parameter: Parameter) -> str:
+    return f"{_title(plan).removesuffix('Answer')}Parameter_{parameter.name}"
 
 
 def _reference(name: str) -> Schema:
@@ -134,46 +162,74 @@ def _answer(plan: Plan) -> Schema:
 
 
 def _section(plan: Plan, section: Section) -> Schema:
-    schema = _one(section)
+    schema: Schema = moved(_one(section), _reference(_section_title(plan, section))["$ref"])
     if section.for_each is not None:
-        element = nullable(schema)
-        if _is_keyed(plan, section):
-            schema = {"type": "object", "additionalProperties": element or True}
-        else:
-            schema = {"type": "array"} | ({"items": element} if element else {})
+        schema = _list(nullable(schema), _kinds(plan, section))
     if section.has_fallback:
         schema = {}  # a fallback may be of any type
-    if not section.required:
+    if not section.required or _may_be_skipped(plan, section):
         schema = nullable(schema)
     if section.config.description:
         schema = {**schema, "description": section.config.description}
     return schema
 
 
-def _is_keyed(plan: Plan, section: Section) -> bool:
-    """Whether a list's result is an object by key; who follows another list takes its keys."""
+def _list(element: Schema, kinds: set[bool]) -> Schema:
+    """Return the schema of a list's result, of the kinds that it may be."""
+    if kinds == {True}:
+        return {"type": "object", "additionalProperties": element or True}
+    if kinds == {False}:
+        return {"type": "array"} | ({"items": element} if element else {})
+    return {}
+
+
+def _kinds(plan: Plan, section: Section) -> set[bool]:
+    """Whether a list's result is an object by key; who follows another list takes its keys.
+
+    A fallback may be a list where there would be an object, or the other way round.
+    """
+    kinds = set()
     spec = section.for_each
     while spec is not None and spec.flows_from is not None:
-        spec = plan.sections[spec.flows_from].for_each
-    return spec is not None and spec.key is not None
+        leader = plan.sections[spec.flows_from]
+        if isinstance(leader.fallback, (dict, list)):
+            kinds.add(isinstance(leader.fallback, dict))
+        spec = leader.for_each
+    kinds.add(spec is not None and spec.key is not None)
+    return kinds
+
+
+def _may_be_skipped(plan: Plan, section: Section) -> bool:
+    """Whether a section has a condition, or needs one that may be skipped."""
+    seen = {section.index}
+    left = [section]
+    while left:
+        one = left.pop()
+        if one.when is not None:
+            return True
+        leader = one.for_each.flows_from if one.for_each is not None else None
+        needs = {*one.needs, *(() if leader is None else (leader,))} - seen
+        seen |= needs
+        left += [plan.sections[need] for need in needs]
+    return False
 
 
 def _one(section: Section) -> Schema:
-    """Return the schema of one call's shaped value."""
-    shapes = [_source(section, source, number) for number, source in enumerate(section.sources)]
+    """Return the schema of one call's shaped value; references in it lead into its `answer`."""
+    root = tellable(section.answer or {})
+    answer = {"$ref": "#"} if refers(root) else root
+    shapes = [_source(section, number, answer, root) for number in range(len(section.sources))]
     schema = shapes[0] if all(shape == shapes[0] for shape in shapes) else {}
     if section.config.select is not None:
-        schema = selected(section.config.select, schema)
+        schema = selected(section.config.select, schema, root)
     return schema
 
 
-def _source(section: Section, source: Source, number: int) -> Schema:
-    schema = dict(section.answer or {})
-    if source.select is not None and section.config.race is not None:
-        runner = section.config.race[number]
-        if not isinstance(runner, str) and runner.select is not None:
-            schema = selected(runner.select, schema)
-    return schema
+def _source(section: Section, number: int, answer: Schema, root: Schema) -> Schema:
+    runner = section.config.race[number] if section.config.race is not None else ""
+    if isinstance(runner, str) or runner.select is None:
+        return answer
+    return selected(runner.select, answer, root)
 
 
 def _section_error() -> Schema:
