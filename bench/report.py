@@ -192,7 +192,7 @@ def _head(results: Results) -> list[str]:
         (
             f"{results['date']}, {machine['cores']} cores ({machine['model'] or 'model unknown'}), "
             f"Python {machine['python']}, {versions}; load average {machine['load_before']:.1f} "
-            f"before and {results['load_after']:.1f} after. The cores are shared with other work."
+            f"before and {results['load_after']:.1f} after."
         ),
         *_disturbed(results),
         *results.get("notes", []),

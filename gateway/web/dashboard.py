@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from gateway.call import Deadline
 from gateway.merge import Plain, merge
 from gateway.timer import Wheel
-from gateway.web.answer_headers import etag, freshness, matches, no_timing, server_timing
+from gateway.web.answer_headers import ServerTiming, etag, freshness, matches
 from gateway.web.disconnect import DisconnectWatch
 from gateway.web.kept_answers import KeptAnswer
 from gateway.web.problems import problem, status_of
@@ -69,7 +69,7 @@ class DashboardEndpoint:
         self._now = now
         self._wheel = Wheel()
         self._plain = Plain(fan_out.plan)
-        self._no_timing = no_timing(fan_out.plan)
+        self._timing = ServerTiming(fan_out.plan)
         passed_on = sorted({name for names in self._forward.values() for name in names})
         # RFC 9110 section 12.5.5: what was passed on may have changed the answer.
         self._vary = [(b"vary", b", ".join(passed_on))] if passed_on else []
@@ -144,11 +144,11 @@ class DashboardEndpoint:
             merged.body,
             etag(merged.body),
             freshness(landed, complete=merged.complete),
-            server_timing(self.plan, landed),
+            self._timing.of([outcome.elapsed for outcome in landed]),
             private=bool(headers),
         )
         if self._kept is not None and not headers:
-            self._kept.put(key, answer, self._no_timing, mark)
+            self._kept.put(key, answer, self._timing.nothing, mark)
         await self._send(send, scope["method"], answer, if_none_match)
 
     async def _required_failed(
