@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["Pool"]
 
 _TLS_GOODBYE = 1.0
+# A connection in the making takes several times the memory of one that stands, and a crowd of them
+# overruns the other side's backlog.
+_AT_ONCE = 256
 
 
 class Pool:
@@ -71,6 +74,7 @@ class Pool:
         self._open: set[Connection] = set()
         self._queue: deque[asyncio.Future[Connection | None]] = deque()
         self._connecting: set[asyncio.Timeout] = set()
+        self._turns = asyncio.Semaphore(_AT_ONCE)
         self._slots = 0
         self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
@@ -129,7 +133,10 @@ class Pool:
             raise
 
     async def connect(self, deadline: float = inf, *, limit: float | None = None) -> Connection:
-        """Return a new connection on a slot that the caller holds."""
+        """Return a new connection on a slot that the caller holds.
+
+        So many are made at once and no more; to wait for one's turn is part of connecting.
+        """
         limit = self._connect_timeout if limit is None else limit
         limit = min(limit, deadline - self.loop.time())
         connection = Connection(self.loop, self._readers, self)
@@ -137,9 +144,13 @@ class Pool:
             async with asyncio.timeout(None if limit == inf else limit) as scope:
                 self._connecting.add(scope)
                 try:
-                    await self.loop.create_connection(
-                        lambda: connection, self._origin.host, self._origin.port, **self._options
-                    )
+                    async with self._turns:
+                        await self.loop.create_connection(
+                            lambda: connection,
+                            self._origin.host,
+                            self._origin.port,
+                            **self._options,
+                        )
                 finally:
                     self._connecting.discard(scope)
         except (OSError, UnicodeError) as error:

@@ -71,6 +71,27 @@ def new_pool(sockets: Sockets, **options: Any) -> Pool:
     return pool
 
 
+def test_many_connections_are_made_in_turns_and_waiting_is_connecting() -> None:
+    async def main() -> None:
+        sockets = Sockets(delay=2.0)
+        pool = new_pool(sockets, max_connections=1000, connect_timeout=5.0)
+        asked = [asyncio.ensure_future(pool.acquire()) for _ in range(600)]
+        asked[300].cancel()
+        await asyncio.sleep(2.1)
+        assert len(sockets.made) == 256
+        asked[400].cancel()
+        got = await asyncio.gather(*asked, return_exceptions=True)
+        kinds = [type(one) for one in got]
+        # Two turns fit into the time for a connection, and the third does not.
+        assert len(sockets.made) == kinds.count(Connection) == 512
+        assert kinds.count(httpx.ConnectTimeout) == 86
+        assert kinds.count(asyncio.CancelledError) == 2
+        assert virtual_time.loop_time() == pytest.approx(1005.0)
+        assert pool.slots == 512
+
+    virtual_time.run(main())
+
+
 def test_the_last_one_used_is_taken_first() -> None:
     async def main() -> None:
         pool = new_pool(Sockets())
