@@ -71,9 +71,9 @@ class FanOut:
         """
         loop = self._wheel.task().get_loop()
         walk = Walk(
-            self.plan, self.calls, dict(parameters), deadline, headers or {}, self._clock, loop
-        )
-        walk.ahead = ahead
+            self.plan, self.calls, dict(parameters), deadline, headers or {}, self._clock, loop,
+            ahead=ahead,
+        )  # fmt: skip
         for index in self.plan.roots:
             walk.start(index)
         remaining = deadline.remaining(self._clock())
@@ -109,6 +109,8 @@ class Walk(Alarm):
         headers: Mapping[str, Sequence[tuple[bytes, bytes]]],
         clock: Clock,
         loop: asyncio.AbstractEventLoop,
+        *,
+        ahead: float = 0.0,
     ) -> None:
         self.plan = plan
         self.calls = calls
@@ -122,7 +124,7 @@ class Walk(Alarm):
         self.outcomes: list[Outcome | None] = [None] * len(plan.sections)
         self.left = len(plan.sections)
         self.elements: dict[int, for_each.Elements] = {}
-        self.ahead = 0.0
+        self.ahead = ahead
         self._waiting: list[int] | None = None
 
     def start(self, index: int) -> None:

@@ -8,6 +8,7 @@ header fields. So the same upstream answers always give the same bytes.
 from __future__ import annotations
 
 import time
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from gateway.plan import Plan, Section
 
 __all__ = ["Merged", "Plain", "describe", "merge"]
-
-_NOT_FOUND = 404
 
 
 class Merged:
@@ -121,7 +120,7 @@ def _deciding(faults: Sequence[Fault]) -> Fault:
     That there is no such thing is certain only when every source says so; where one was merely
     down, a later request may well succeed.
     """
-    uncertain = [fault for fault in faults if fault.error.status != _NOT_FOUND]
+    uncertain = [fault for fault in faults if fault.error.status != HTTPStatus.NOT_FOUND]
     retryable = (fault for fault in uncertain if fault.error.retryable)
     return next(retryable, (uncertain or faults)[0])
 

@@ -16,11 +16,11 @@ from pydantic import Field
 from gateway.errors import DeadlineExceeded, ErrorCode
 from gateway.events import Rejection
 from gateway.policy import Policy
-from gateway.timer import Timer, Wheel
+from gateway.timer import DeadlineTimer, Wheel
 from gateway.units import Duration
 
 if TYPE_CHECKING:
-    from gateway.call import Call, Clock, Deadline, Layer, Request, Response
+    from gateway.call import Call, Clock, Layer, Request, Response
     from gateway.events import Events
 
 __all__ = ["DeadlinePolicy", "announce", "deadline"]
@@ -36,23 +36,6 @@ class DeadlinePolicy(Policy):
 
     minimum: Duration = 0
     """No attempt is started when no more than this remains."""
-
-
-class _DeadlineTimer(Timer):
-    """Rings when the deadline has passed, which may have been put off in the meantime."""
-
-    __slots__ = ("clock", "deadline", "wheel")
-
-    wheel: Wheel
-    deadline: Deadline
-    clock: Clock
-
-    def ring(self) -> None:
-        remaining = self.deadline.at - self.clock()
-        if remaining > 0:
-            self.wheel.set(self, remaining)
-        else:
-            super().ring()
 
 
 def deadline(policy: DeadlinePolicy, *, upstream: str, events: Events, clock: Clock) -> Layer:
@@ -72,10 +55,7 @@ def deadline(policy: DeadlinePolicy, *, upstream: str, events: Events, clock: Cl
             remaining = request.deadline.at - clock()
             if remaining <= minimum:
                 raise _exceeded("too little time was left to start", upstream, events, request)
-            timer = _DeadlineTimer(wheel, remaining)
-            timer.wheel = wheel
-            timer.deadline = request.deadline
-            timer.clock = clock
+            timer = DeadlineTimer(wheel, remaining, request.deadline, clock)
             try:
                 return await call(request)
             except CancelledError:

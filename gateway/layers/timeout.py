@@ -16,11 +16,11 @@ from pydantic import Field
 
 from gateway.errors import UpstreamTimeout
 from gateway.policy import Policy
-from gateway.timer import Timer, Wheel
+from gateway.timer import DeadlineTimer, Timer, Wheel
 from gateway.units import Positive, format_duration
 
 if TYPE_CHECKING:
-    from gateway.call import Call, Clock, Deadline, Layer, Request, Response
+    from gateway.call import Call, Clock, Layer, Request, Response
 
 __all__ = ["TimeoutPolicy", "timeout"]
 
@@ -33,29 +33,6 @@ class TimeoutPolicy(Policy):
 
     after: Positive = Field(default="3s", validate_default=True)
     """From the start of an attempt to its complete answer."""
-
-
-class _CutTimer(Timer):
-    """Rings just inside the deadline, which may have been put off in the meantime.
-
-    Attributes:
-        ends: the clock's time at which the attempt has had all of its own time.
-    """
-
-    __slots__ = ("clock", "deadline", "ends", "margin", "wheel")
-
-    wheel: Wheel
-    clock: Clock
-    deadline: Deadline
-    ends: float
-    margin: float
-
-    def ring(self) -> None:
-        left = min(self.ends, self.deadline.at - self.margin) - self.clock()
-        if left > 0:
-            self.wheel.set(self, left)
-        else:
-            super().ring()
 
 
 def timeout(policy: TimeoutPolicy, *, upstream: str, clock: Clock = time.monotonic) -> Layer:
@@ -79,9 +56,11 @@ def timeout(policy: TimeoutPolicy, *, upstream: str, clock: Clock = time.monoton
             remaining = request.deadline.at - now
             timer: Timer
             if half <= remaining < ample:
-                timer = cut = _CutTimer(wheel, remaining - margin)
-                cut.wheel, cut.clock, cut.deadline = wheel, clock, request.deadline
-                cut.ends, cut.margin = now + after, margin
+                # Just inside the deadline, which may yet be put off by who joins the flight.
+                timer = cut = DeadlineTimer(
+                    wheel, remaining - margin, request.deadline, clock,
+                    margin=margin, ends=now + after,
+                )  # fmt: skip
             else:
                 timer, cut = Timer(wheel, after), None
             try:
