@@ -20,6 +20,7 @@ from gateway.store import open_store
 from gateway.upstream import Shared, Upstream, open_upstream
 from gateway.web import admin, metrics
 from gateway.web.application import Application
+from gateway.web.client_headers import ClientHeaders
 from gateway.web.dashboard import DashboardEndpoint
 from gateway.web.kept_answers import KeptAnswers
 from gateway.web.overload import InFlight
@@ -76,7 +77,7 @@ def create_app(
     dashboards = [
         DashboardEndpoint(
             fan_out,
-            forward=_forward(fan_out.plan, upstreams),
+            client_headers=_client_headers(fan_out.plan, upstreams),
             in_flight=in_flight,
             kept=kept if _keeps(fan_out.plan, loaded) else None,
             clock=shared.clock,
@@ -139,9 +140,12 @@ def open_upstreams(loaded: Loaded, shared: Shared) -> dict[str, Upstream]:
     }
 
 
-def _forward(plan: Plan, upstreams: Mapping[str, Upstream]) -> dict[str, tuple[bytes, ...]]:
+def _client_headers(plan: Plan, upstreams: Mapping[str, Upstream]) -> ClientHeaders:
     called = {source.upstream for section in plan.sections for source in section.sources}
-    return {name: upstreams[name].forward for name in sorted(called)}
+    return ClientHeaders(
+        forward={name: upstreams[name].forward for name in sorted(called)},
+        propagate={name: upstreams[name].propagate for name in sorted(called)},
+    )
 
 
 def _keeps(plan: Plan, loaded: Loaded) -> bool:

@@ -47,7 +47,9 @@ class Request:
         deadline: when the caller's whole request must be answered.
         section: the section it is for; names it in events.
         method: HTTP method; safe and idempotent unless a layer is told otherwise.
-        headers: forwarded header fields beside the upstream's own constant ones, lower-case names.
+        headers: forwarded header fields, lower-case names; they are part of what the request is.
+        propagated: header fields that are passed on and make no other request of it: they are part
+            of no key, and a shared call carries those of the caller that began it.
         cache: the freshness policy of the section where it is not the upstream's own.
         attempt: 1 for the first try, counted up by retry and hedge.
         tags: names of the dashboard and section, for purging what is cached.
@@ -64,6 +66,7 @@ class Request:
         "deadline",
         "headers",
         "method",
+        "propagated",
         "section",
         "tags",
         "target",
@@ -82,6 +85,7 @@ class Request:
         tags: tuple[str, ...] = (),
         body: bytes = b"",
         ahead: float = 0.0,
+        propagated: Sequence[tuple[bytes, bytes]] = (),
     ) -> None:
         self.target = target
         self.deadline = deadline
@@ -93,6 +97,7 @@ class Request:
         self.tags = tags
         self.body = body
         self.ahead = ahead
+        self.propagated = propagated
 
     def again(self, attempt: int) -> Request:
         """Return the same request as another attempt."""
@@ -107,6 +112,7 @@ class Request:
             tags=self.tags,
             body=self.body,
             ahead=self.ahead,
+            propagated=self.propagated,
         )
 
     def __repr__(self) -> str:

@@ -36,6 +36,7 @@ __all__ = ["FanOut", "Walk"]
 # strikes. The walk's own timer is the backstop behind them.
 _GRACE = 0.05
 _MAX_GRACE = 0.1
+_NOTHING: Mapping[str, Sequence[tuple[bytes, bytes]]] = {}
 
 
 class FanOut:
@@ -57,6 +58,7 @@ class FanOut:
         deadline: Deadline,
         headers: Mapping[str, Sequence[tuple[bytes, bytes]]] | None = None,
         *,
+        propagated: Mapping[str, Sequence[tuple[bytes, bytes]]] | None = None,
         ahead: float = 0.0,
     ) -> list[Outcome | None]:
         """Return the outcome of every section, in the order of the plan.
@@ -67,12 +69,13 @@ class FanOut:
             parameters: values by name; `ABSENT` for an optional one that was left out.
             deadline: when all has to be there; what is not is `deadline_exceeded`.
             headers: for each upstream the header fields to forward.
+            propagated: for each upstream the header fields to propagate, see `Request.propagated`.
             ahead: seconds for which kept answers should stay fresh, see `Request.ahead`.
         """
         loop = self._wheel.task().get_loop()
         walk = Walk(
             self.plan, self.calls, dict(parameters), deadline, headers or {}, self._clock, loop,
-            ahead=ahead,
+            propagated=propagated or _NOTHING, ahead=ahead,
         )  # fmt: skip
         for index in self.plan.roots:
             walk.start(index)
@@ -98,7 +101,7 @@ class Walk(Alarm):
     """
 
     __slots__ = ("_waiting", "ahead", "calls", "clock", "deadline", "done", "elements", "headers",
-                 "left", "loop", "outcomes", "plan", "scope", "tasks")  # fmt: skip
+                 "left", "loop", "outcomes", "plan", "propagated", "scope", "tasks")  # fmt: skip
 
     def __init__(
         self,
@@ -110,6 +113,7 @@ class Walk(Alarm):
         clock: Clock,
         loop: asyncio.AbstractEventLoop,
         *,
+        propagated: Mapping[str, Sequence[tuple[bytes, bytes]]] = _NOTHING,
         ahead: float = 0.0,
     ) -> None:
         self.plan = plan
@@ -117,6 +121,7 @@ class Walk(Alarm):
         self.scope = scope
         self.deadline = deadline
         self.headers = headers
+        self.propagated = propagated
         self.clock = clock
         self.loop = loop
         self.done: asyncio.Future[None] = loop.create_future()
@@ -186,6 +191,7 @@ class Walk(Alarm):
                 cache=section.cache,
                 tags=section.tags,
                 ahead=self.ahead,
+                propagated=self.propagated.get(upstream, ()),
             )
         )
 

@@ -35,7 +35,7 @@ _TABLE: tuple[tuple[type[Exception], type[CallError], str], ...] = (
     (AnswerTooLarge, UpstreamPayload, "the answer is larger than is let in"),
     (httpx.DecodingError, UpstreamPayload, "the answer's content encoding is not let in"),
     (httpx.ConnectError, UpstreamUnreachable, "no connection"),
-    (httpx.LocalProtocolError, DependencyFailed, "a forwarded header field cannot be sent"),
+    (httpx.LocalProtocolError, DependencyFailed, "a header field of the client's cannot be sent"),
     (httpx.RemoteProtocolError, UpstreamUnreachable, "the answer broke off or is no HTTP"),
     (httpx.TransportError, UpstreamUnreachable, "the connection broke"),
 )
@@ -65,12 +65,15 @@ def http_call(
     """
 
     async def send(request: Request) -> Response:
+        headers = request.headers
+        if request.propagated:
+            headers = (*headers, *request.propagated)
         try:
             answer = await (mocked if pool_is_patched() else exchange).exchange(
                 origin,
                 request.method,
                 (prefix + request.target).encode("ascii"),
-                _with(defaults, request.headers) if defaults else request.headers,
+                _with(defaults, headers) if defaults else headers,
                 request.body,
             )
         except (httpx.TransportError, httpx.DecodingError) as error:

@@ -29,7 +29,7 @@ from gateway.layers.timeout import TimeoutPolicy, timeout
 from gateway.transport import Bounds, Http1Transport, Origin, StockTransport, TlsOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Iterable
 
     from gateway.call import Call, Clock, Request, Sleep
     from gateway.config.models import UpstreamConfig
@@ -77,10 +77,11 @@ class Upstream:
     Attributes:
         call: asks the upstream, through every layer that is configured.
         direct: the same without any layer but the timeout, for `gateway probe`.
-        forward: header fields of the client's request that are passed on, in lower case.
+        forward: header fields of the client's request that are part of its calls, in lower case.
+        propagate: those that are passed on with its calls and tell no two of them apart.
     """
 
-    __slots__ = ("_exchanges", "_flights", "call", "direct", "forward", "name")
+    __slots__ = ("_exchanges", "_flights", "call", "direct", "forward", "name", "propagate")
 
     def __init__(
         self,
@@ -88,6 +89,7 @@ class Upstream:
         call: Call,
         direct: Call,
         forward: tuple[bytes, ...],
+        propagate: tuple[bytes, ...],
         flights: Flights,
         exchanges: tuple[Exchange, ...],
     ) -> None:
@@ -95,6 +97,7 @@ class Upstream:
         self.call = call
         self.direct = direct
         self.forward = forward
+        self.propagate = propagate
         self._flights = flights
         self._exchanges = exchanges
 
@@ -169,8 +172,12 @@ def open_upstream(
         # What remains is told to the upstream, measured as late as can be.
         announce(deadlines, **named),
     )  # fmt: skip
-    forward = tuple(header.lower().encode("ascii") for header in config.forward_headers)
-    return Upstream(name, call, stack(wire, patience), forward, flights, exchanges)
+    forward, propagate = _lower(config.forward_headers), _lower(config.propagated)
+    return Upstream(name, call, stack(wire, patience), forward, propagate, flights, exchanges)
+
+
+def _lower(names: Iterable[str]) -> tuple[bytes, ...]:
+    return tuple(name.lower().encode("ascii") for name in names)
 
 
 def _wire(name: str, config: UpstreamConfig, shared: Shared) -> tuple[Call, tuple[Exchange, ...]]:
@@ -206,7 +213,7 @@ def _wire(name: str, config: UpstreamConfig, shared: Shared) -> tuple[Call, tupl
                b"user-agent": b"aggregation-gateway"}  # fmt: skip
     headers |= {k.lower().encode("ascii"): v.encode("ascii") for k, v in config.headers.items()}
     # What the client may say itself is no constant part of the request.
-    passed_on = {name.lower().encode("ascii") for name in config.forward_headers}
+    passed_on = {*_lower(config.forward_headers), *_lower(config.propagated)}
     defaults = [field for field in headers.items() if field[0] in passed_on]
     constant = [field for field in headers.items() if field[0] not in passed_on]
     origin = Origin.of(f"{parts.scheme}://{parts.netloc}", constant)

@@ -291,6 +291,35 @@ async def test_header_fields_are_forwarded_only_where_declared() -> None:
     assert answer.headers["vary"] == "authorization"
 
 
+async def test_a_trace_goes_on_and_answers_stay_public_and_shared() -> None:
+    text = """
+    upstreams:
+      a: {base_url: http://a.test, cache: {ttl: 1m}}
+      b: {base_url: http://b.test, propagate_headers: [X-Tenant-Hint]}
+    dashboards:
+      one: {path: /one, sections: {x: {get: "a:/x"}}}
+      two: {path: /two, sections: {y: {get: "b:/y"}}}
+    """
+    ours, theirs = ({"traceparent": f"00-{n}", "x-request-id": n, "x-tenant-hint": n} for n in "ab")
+    with respx.mock as router:
+        a = router.get("http://a.test/x").respond(json=1)
+        b = router.get("http://b.test/y").respond(json=2)
+        async with asked(application(text)) as client:
+            first = await client.get("/one", headers=ours)
+            second = await client.get("/one", headers=theirs)
+            await client.get("/two", headers=ours)
+    assert a.call_count == 1
+    assert a.calls.last.request.headers["traceparent"] == "00-a"
+    assert a.calls.last.request.headers["x-request-id"] == "a"
+    assert "x-tenant-hint" not in a.calls.last.request.headers
+    assert b.calls.last.request.headers["x-tenant-hint"] == "a"
+    assert "traceparent" not in b.calls.last.request.headers
+    assert second.headers["cache-status"].startswith("gateway; hit")
+    for answer in (first, second):
+        assert answer.headers["cache-control"].startswith("public")
+        assert "vary" not in answer.headers
+
+
 async def test_calls_go_through_a_proxy_where_one_is_declared() -> None:
     asked_of_proxy: list[bytes] = []
 

@@ -43,7 +43,7 @@ def fields(thing: object) -> dict[str, Any]:
 def test_another_attempt_is_the_same_request() -> None:
     request = Request(
         "/x", Deadline(5), "s", method="HEAD", headers=[(b"a", b"b")], cache=1, tags=("t",),
-        body=b"c", ahead=1.0,
+        body=b"c", ahead=1.0, propagated=[(b"d", b"e")],
     )  # fmt: skip
     assert fields(request.again(3)) == {**fields(request), "attempt": 3}
     assert all(value for value in fields(request).values())  # none was left at a default

@@ -257,8 +257,10 @@ def test_requests_carry_deadline_section_headers_tags_and_policy() -> None:
 
     deadline = Deadline(1e9)
     fan_out = FanOut(one, {"a": call}, clock=lambda: 1e9 - 10)
-    asyncio.run(fan_out.run({}, deadline, {"a": [(b"x", b"y")]}))
+    propagated = {"a": [(b"traceparent", b"t")], "b": [(b"z", b"z")]}
+    asyncio.run(fan_out.run({}, deadline, {"a": [(b"x", b"y")]}, propagated=propagated))
     request = seen[0]
+    assert request.propagated == [(b"traceparent", b"t")]
     assert (request.section, request.deadline, request.headers) == ("s", deadline, [(b"x", b"y")])
     assert request.tags[:2] == ("dashboard:d", "section:d.s")
     assert request.cache is one.sections[0].cache is not None

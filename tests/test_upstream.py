@@ -451,6 +451,7 @@ def test_what_is_sent_is_the_declaration_s() -> None:
         }  # fmt: skip
         async with opened(says(200), **config) as under:
             assert under.upstream.forward == (b"accept-language", b"user-agent")
+            assert under.upstream.propagate == (b"traceparent", b"tracestate", b"x-request-id")
             await under.ask("/x?y=1", headers=[(b"accept-language", b"de")])
             await under.ask("/x?y=1", headers=[(b"user-agent", b"browser")])
             sent, other = under.wire.asked
@@ -460,6 +461,41 @@ def test_what_is_sent_is_the_declaration_s() -> None:
             assert sent.headers.get_list("accept") == ["application/geo+json"]
             assert sent.headers["user-agent"] == "aggregation-gateway"
             assert sent.headers["accept-language"] == "de"
+
+    run(main())
+
+
+def test_what_is_propagated_is_sent_and_keeps_no_answers_apart() -> None:
+    async def main() -> None:
+        config: dict[str, Any] = {
+            "cache": {"ttl": "60s"},
+            "propagate_headers": ["X-Trace", "Accept"],
+        }
+        async with opened(says(200, after=1), **config) as under:
+            one, two = [(b"x-trace", b"1")], [(b"x-trace", b"2"), (b"accept", b"text/json")]
+            first, second = await asyncio.gather(
+                under.ask("/x", propagated=one), under.ask("/x", propagated=two)
+            )
+            third = await under.ask("/x", propagated=two)
+            assert [first.cache, second.cache, third.cache] == ["miss", "collapsed", "hit"]
+            await under.ask("/y", propagated=two)
+            sent, other = under.wire.asked
+            assert (sent.headers["x-trace"], sent.headers["accept"]) == ("1", "application/json")
+            assert other.headers.get_list("accept") == ["text/json"]
+
+    run(main())
+
+
+def test_what_is_propagated_goes_along_with_a_retry_and_a_refresh() -> None:
+    async def main() -> None:
+        cache = {"ttl": "1s", "stale_while_revalidate": "60s", "jitter": 0}
+        config: dict[str, Any] = {"cache": cache, "retry": {"attempts": 2}}
+        async with opened(says(503, 200), **config) as under:
+            await under.ask(propagated=[(b"traceparent", b"1")])
+            await asyncio.sleep(5)
+            assert (await under.ask(propagated=[(b"traceparent", b"2")])).cache == "stale"
+            await asyncio.sleep(1)
+            assert [sent.headers["traceparent"] for sent in under.wire.asked] == ["1", "1", "2"]
 
     run(main())
 

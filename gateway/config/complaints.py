@@ -116,6 +116,7 @@ def _finding(
         cause = error["ctx"]["error"]
         if isinstance(cause, SchemaError):
             return Finding(f"no JSON Schema: {cause}", (*location, *cause.location))
+        location = (*location, *getattr(cause, "location", ()))
         return Finding(str(cause), location, at_key=about_key)
     if kind == "string_pattern_mismatch" and about_key:
         message = "a name has letters, digits and _ only, no digit first"

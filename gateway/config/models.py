@@ -48,6 +48,19 @@ _OURS = frozenset(
     {"connection", "content-length", "host", "keep-alive", "te", "trailer", "transfer-encoding",
      "upgrade", "accept-encoding", "proxy-connection"}
 )  # fmt: skip
+# Fields that say who the caller is. What is propagated tells no answers apart, so an answer to one
+# caller would be served to others.
+_CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key"})
+_PROPAGATED = ("traceparent", "tracestate", "x-request-id")
+"""W3C Trace Context, and the identifier that many proxies set."""
+
+
+class _MisplacedError(ValueError):
+    """A value that is wrong at `location`, which leads from the model to it."""
+
+    def __init__(self, message: str, location: tuple[str | int, ...]) -> None:
+        super().__init__(message)
+        self.location = location
 
 
 class Model(BaseModel):
@@ -107,6 +120,15 @@ def _header_name(value: str) -> str:
     return value
 
 
+def _propagated_name(value: str) -> str:
+    if value.lower() in _CREDENTIALS:
+        raise ValueError(
+            f"{value} says who the caller is; use `forward_headers`, so that answers are private "
+            "to the caller"
+        )
+    return value
+
+
 def _header_value(value: str) -> str:
     if _HEADER_VALUE.fullmatch(value) is None:  # RFC 9110 section 5.5
         raise ValueError("a header value is one line of ASCII, without control characters")
@@ -120,6 +142,7 @@ def _json_schema(value: dict[str, Any]) -> dict[str, Any]:
 
 JsonSchema = Annotated[dict[str, Any], AfterValidator(_json_schema)]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
+PropagatedName = Annotated[HeaderName, AfterValidator(_propagated_name)]
 HeaderValue = Annotated[str, AfterValidator(_header_value)]
 BaseUrl = Annotated[
     str,
@@ -171,6 +194,9 @@ class UpstreamConfig(Model):
     """Header fields sent with every call."""
     forward_headers: list[HeaderName] = []
     """Header fields of the client's request that are passed on; answers are kept apart by them."""
+    propagate_headers: list[PropagatedName] = list(_PROPAGATED)
+    """Header fields of the client's request that are passed on and tell no answers apart, such as
+    those of a trace. By default traceparent, tracestate and x-request-id; `[]` propagates none."""
     deadline_header: HeaderName | None = None
     """Header field that tells the upstream how many milliseconds are left."""
     transport: Literal["native", "httpx"] = "native"
@@ -196,11 +222,26 @@ class UpstreamConfig(Model):
 
     @model_validator(mode="after")
     def _one_value(self) -> UpstreamConfig:
-        forwarded = {name.lower() for name in self.forward_headers}
-        for name in self.headers:
-            if name.lower() in forwarded:
-                raise ValueError(f"{name} stands in `headers` and in `forward_headers`: choose one")
+        places = {name.lower(): "headers" for name in self.headers}
+        if self.deadline_header is not None:
+            places.setdefault(self.deadline_header.lower(), "deadline_header")
+        written = self.propagate_headers if "propagate_headers" in self.model_fields_set else ()
+        for key, names in (("forward_headers", self.forward_headers),
+                           ("propagate_headers", written)):  # fmt: skip
+            for at, name in enumerate(names):
+                first = places.setdefault(name.lower(), key)
+                if first != key:
+                    raise _MisplacedError(
+                        f"{name} stands in `{first}` and in `{key}`: choose one", (key, at)
+                    )
         return self
+
+    @property
+    def propagated(self) -> tuple[str, ...]:
+        """Names of the fields to propagate: of the default ones those with no other place."""
+        taken = {name.lower() for name in (*self.headers, *self.forward_headers)}
+        taken.add((self.deadline_header or "").lower())
+        return tuple(name for name in self.propagate_headers if name.lower() not in taken)
 
 
 class ForEachConfig(Model):

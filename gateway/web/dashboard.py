@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from gateway.fanout import FanOut
     from gateway.merge import Merged
     from gateway.plan import Plan
+    from gateway.web.client_headers import ClientHeaders, Field
     from gateway.web.kept_answers import KeptAnswers
     from gateway.web.overload import InFlight
 
@@ -42,7 +43,7 @@ class DashboardEndpoint:
 
     Args:
         fan_out: the plan, bound to its calls.
-        forward: for each upstream the header fields of the client to pass on, in lower case.
+        client_headers: which header fields of the client are read and passed on.
         in_flight: the bound on dashboards under way.
         kept: answers kept as bytes; `None` where no section is ever kept.
         clock: monotonic seconds.
@@ -53,7 +54,7 @@ class DashboardEndpoint:
         self,
         fan_out: FanOut,
         *,
-        forward: Mapping[str, tuple[bytes, ...]],
+        client_headers: ClientHeaders,
         in_flight: InFlight,
         kept: KeptAnswers | None,
         clock: Clock,
@@ -62,7 +63,7 @@ class DashboardEndpoint:
         self.plan: Plan = fan_out.plan
         self._fan_out = fan_out
         self._parameters = RequestParameters(fan_out.plan.parameters)
-        self._forward = {name: names for name, names in forward.items() if names}
+        self._client_headers = client_headers
         self._in_flight = in_flight
         self._kept = kept
         self._clock = clock
@@ -70,9 +71,6 @@ class DashboardEndpoint:
         self._wheel = Wheel()
         self._plain = Plain(fan_out.plan)
         self._timing = ServerTiming(fan_out.plan)
-        passed_on = sorted({name for names in self._forward.values() for name in names})
-        # RFC 9110 section 12.5.5: what was passed on may have changed the answer.
-        self._vary = [(b"vary", b", ".join(passed_on))] if passed_on else []
 
     async def __call__(
         self, scope: Scope, receive: Receive, send: Send, path: Sequence[tuple[str, str]]
@@ -85,7 +83,7 @@ class DashboardEndpoint:
             )
             await refusal(scope, receive, send)
             return
-        if_none_match, headers = self._read_headers(scope)
+        if_none_match, headers, propagated = self._client_headers.read(scope["headers"])
         key = (scope["raw_path"], scope["query_string"])
         if self._kept is not None and not headers:
             kept = self._kept.get(key, self._now())
@@ -98,7 +96,7 @@ class DashboardEndpoint:
             return
         watch = DisconnectWatch(self._wheel, receive)
         try:
-            await self._answer(scope, receive, send, path, headers, if_none_match, key)
+            await self._answer(scope, receive, send, path, headers, propagated, if_none_match, key)
         except asyncio.CancelledError:
             if not watch.gone:
                 raise
@@ -115,7 +113,8 @@ class DashboardEndpoint:
         receive: Receive,
         send: Send,
         path: Sequence[tuple[str, str]],
-        headers: Mapping[str, Sequence[tuple[bytes, bytes]]],
+        headers: Mapping[str, Sequence[Field]],
+        propagated: Mapping[str, Sequence[Field]],
         if_none_match: bytes,
         key: tuple[bytes, bytes],
     ) -> None:
@@ -129,7 +128,7 @@ class DashboardEndpoint:
         deadline = Deadline(self._clock() + self.plan.deadline)
         mark = self._kept.mark if self._kept is not None else 0
         try:
-            outcomes = await self._fan_out.run(parameters, deadline, headers)
+            outcomes = await self._fan_out.run(parameters, deadline, headers, propagated=propagated)
             merged = merge(self.plan, outcomes, self._plain)
         except Exception:
             _log.exception("dashboard %s failed", self.plan.name)
@@ -165,26 +164,10 @@ class DashboardEndpoint:
         )
         await refusal(scope, receive, send)
 
-    def _read_headers(
-        self, scope: Scope
-    ) -> tuple[bytes, Mapping[str, Sequence[tuple[bytes, bytes]]]]:
-        """Return If-None-Match, and for each upstream the header fields to pass on."""
-        if_none_match = b""
-        for name, value in scope["headers"]:
-            if name == b"if-none-match":
-                if_none_match = value
-        if not self._forward:
-            return if_none_match, {}
-        forwarded = {
-            upstream: [(name, value) for name, value in scope["headers"] if name in names]
-            for upstream, names in self._forward.items()
-        }
-        return if_none_match, {name: fields for name, fields in forwarded.items() if fields}
-
     async def _send(
         self, send: Send, method: str, answer: KeptAnswer, if_none_match: bytes
     ) -> None:
-        headers = [*answer.fields(self._now()), *self._vary]
+        headers = [*answer.fields(self._now()), *self._client_headers.vary]
         body = answer.body
         status = 200
         if if_none_match and matches(if_none_match, answer.etag):

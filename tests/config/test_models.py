@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -99,11 +100,41 @@ def test_some_header_fields_are_not_for_a_configuration(name: str) -> None:
         UpstreamConfig(base_url="http://a", headers={name: "x"})
     with pytest.raises(ValidationError):
         UpstreamConfig(base_url="http://a", forward_headers=[name])
+    with pytest.raises(ValidationError):
+        UpstreamConfig(base_url="http://a", propagate_headers=[name])
 
 
-def test_a_header_field_is_either_constant_or_the_clients() -> None:
-    with pytest.raises(ValidationError, match="choose one"):
-        UpstreamConfig(base_url="http://a", headers={"X-A": "1"}, forward_headers=["x-a"])
+@pytest.mark.parametrize(
+    "places",
+    [
+        {"headers": {"X-A": "1"}, "forward_headers": ["x-a"]},
+        {"headers": {"X-A": "1"}, "propagate_headers": ["x-a"]},
+        {"forward_headers": ["X-A"], "propagate_headers": ["x-b", "x-a"]},
+        {"deadline_header": "X-A", "forward_headers": ["x-a"]},
+        {"deadline_header": "X-A", "propagate_headers": ["x-a"]},
+    ],
+)
+def test_a_header_field_has_one_place(places: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=r"stands in `\w+` and in `\w+`: choose one"):
+        UpstreamConfig(base_url="http://a", **places)
+
+
+@pytest.mark.parametrize(
+    ("config", "propagated"),
+    [
+        ({}, ("traceparent", "tracestate", "x-request-id")),
+        ({"propagate_headers": ["X-Tenant-Hint"]}, ("X-Tenant-Hint",)),
+        ({"propagate_headers": []}, ()),
+        # What is propagated by default gives way to what was written.
+        ({"forward_headers": ["TraceParent"]}, ("tracestate", "x-request-id")),
+        ({"headers": {"X-Request-Id": "1"}}, ("traceparent", "tracestate")),
+        ({"deadline_header": "tracestate"}, ("traceparent", "x-request-id")),
+    ],
+)
+def test_traces_and_request_ids_are_propagated_unless_they_have_another_place(
+    config: dict[str, Any], propagated: tuple[str, ...]
+) -> None:
+    assert UpstreamConfig(base_url="http://a", **config).propagated == propagated
 
 
 def test_a_fallback_of_null_was_written() -> None:

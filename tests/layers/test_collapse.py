@@ -79,6 +79,19 @@ def test_different_requests_do_not_share() -> None:
     run(main())
 
 
+def test_callers_of_other_traces_share_a_flight_which_carries_the_first_one_s() -> None:
+    async def main() -> None:
+        upstream = FakeUpstream((0.1, None))
+        call = collapsed(upstream)
+        first, second = request(), request()
+        first.propagated = ((b"traceparent", b"one"),)
+        second.propagated = ((b"traceparent", b"two"),)
+        await asyncio.gather(call(first), call(second))
+        assert [asked.propagated for asked in upstream.requests] == [((b"traceparent", b"one"),)]
+
+    run(main())
+
+
 def test_orders_are_not_shared() -> None:
     async def main() -> None:
         upstream = FakeUpstream((0.1, None))

@@ -1,0 +1,105 @@
+"""The client's header fields: which ones a dashboard reads, and which it passes on to whom.
+
+`forward_headers` are part of what a call is: they tell answers apart and make them private.
+`propagate_headers` are passed on only: a trace goes on, and answers are shared as they were. So one
+client's propagated field may be sent for others that share the call, and what an upstream could
+refuse for its form is dropped instead.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+__all__ = ["ClientHeaders", "Field"]
+
+Field: TypeAlias = tuple[bytes, bytes]
+"""Name in lower case, and value."""
+
+_IF_NONE_MATCH = b"if-none-match"
+_MAX_PROPAGATED = 8192
+"""Bytes that are propagated of one request: what W3C Baggage asks for (section 3.3.2)."""
+_SENDABLE = re.compile(rb"[\t -~]+").fullmatch
+_NONE: Mapping[str, Sequence[Field]] = {}
+
+
+class ClientHeaders:
+    """Picks out of a request's header fields what one dashboard wants of them.
+
+    Args:
+        forward: for each upstream the names of `forward_headers`, in lower case.
+        propagate: for each upstream the names of `propagate_headers`, in lower case.
+
+    Attributes:
+        vary: the `Vary` field of every answer, or nothing.
+    """
+
+    __slots__ = ("_forward", "_passed_on", "_propagate", "_watched", "vary")
+
+    def __init__(
+        self,
+        *,
+        forward: Mapping[str, Iterable[bytes]],
+        propagate: Mapping[str, Iterable[bytes]],
+    ) -> None:
+        self._forward = _sets(forward)
+        # Most upstreams have the same list: what is propagated is chosen once for all of them.
+        self._propagate: dict[frozenset[bytes], list[str]] = {}
+        for upstream, names in _sets(propagate).items():
+            self._propagate.setdefault(names, []).append(upstream)
+        forwarded = frozenset().union(*self._forward.values())
+        self._passed_on = forwarded.union(*self._propagate)
+        self._watched = self._passed_on | {_IF_NONE_MATCH}
+        # RFC 9110 section 12.5.5: what was forwarded may have changed the answer.
+        self.vary: list[Field] = [(b"vary", b", ".join(sorted(forwarded)))] if forwarded else []
+
+    def read(
+        self, fields: Iterable[Field]
+    ) -> tuple[bytes, Mapping[str, Sequence[Field]], Mapping[str, Sequence[Field]]]:
+        """Return If-None-Match, and for each upstream the fields to forward and to propagate.
+
+        Upstreams that get none are left out.
+        """
+        watched = self._watched
+        if_none_match = b""
+        found: list[Field] = []
+        for field in fields:
+            if field[0] in watched:
+                if field[0] == _IF_NONE_MATCH:
+                    if_none_match = field[1]
+                if field[0] in self._passed_on:
+                    found.append(field)
+        if not found:
+            return if_none_match, _NONE, _NONE
+        return if_none_match, self._forwarded(found), self._propagated(found)
+
+    def _forwarded(self, found: list[Field]) -> Mapping[str, Sequence[Field]]:
+        chosen = {}
+        for upstream, names in self._forward.items():
+            if sent := [field for field in found if field[0] in names]:
+                chosen[upstream] = sent
+        return chosen
+
+    def _propagated(self, found: list[Field]) -> Mapping[str, Sequence[Field]]:
+        """Return what is propagated to each upstream, within the bound on its size."""
+        chosen: dict[str, Sequence[Field]] = {}
+        for names, upstreams in self._propagate.items():
+            left = _MAX_PROPAGATED
+            sent = []
+            for field in found:
+                name, value = field
+                if name in names and len(name) + len(value) <= left and _SENDABLE(value):
+                    left -= len(name) + len(value)
+                    sent.append(field)
+            if sent:
+                for upstream in upstreams:
+                    chosen[upstream] = sent
+        return chosen
+
+
+def _sets(names: Mapping[str, Iterable[bytes]]) -> dict[str, frozenset[bytes]]:
+    sets = {upstream: frozenset(wanted) for upstream, wanted in names.items()}
+    return {upstream: wanted for upstream, wanted in sets.items() if wanted}
