@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from gateway import nursery
 from gateway.call import Response
-from gateway.errors import CallError, DependencyFailed, UpstreamPayload
+from gateway.errors import CallError, DependencyFailed, ExpressionFailed, UpstreamPayload
 from gateway.outcome import Fault, Outcome
-from gateway.shaping import shape
+from gateway.shaping import search
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,8 +68,8 @@ def _split(
     groups: dict[str | None, list[Any]] = {name: [] for name in asked}
     for thing in response.value:
         try:
-            name = _name(shape(spec.match, thing, upstream))
-        except UpstreamPayload:  # nobody's
+            name = _name(search(spec.match, thing, "match"))
+        except ExpressionFailed:  # nobody's
             continue
         if name in groups:
             groups[name].append(thing)
@@ -94,7 +94,7 @@ def _part(
     )
     try:
         return walk.good(section, source, own)
-    except UpstreamPayload as error:
+    except CallError as error:
         return Outcome.failed(error)
 
 

@@ -8,13 +8,15 @@
         ├── Rejected                we refused; nothing more was sent
         │   ├── DeadlineExceeded    deadline_exceeded
         │   ├── BreakerOpen         breaker_open
-        │   └── LimiterFull         limiter_full
+        │   ├── LimiterFull         limiter_full
+        │   └── ListTruncated       list_truncated
         ├── Failed                  they failed
         │   ├── UpstreamTimeout     upstream_timeout
         │   ├── UpstreamUnreachable upstream_unreachable
         │   ├── UpstreamStatus      upstream_status
         │   └── UpstreamPayload     upstream_payload
-        └── DependencyFailed        dependency_failed: an input it refers to is not there
+        ├── DependencyFailed        dependency_failed: an input it refers to is not there
+        └── ExpressionFailed        expression_failed: `when` or `select` cannot take the value
 
 Only `Failed` moves a breaker and only `Failed` is retried. What a caller of the gateway gets to see
 of these (status codes, problem documents) is decided in `gateway.web`, not here.
@@ -36,10 +38,12 @@ __all__ = [
     "DeadlineExceeded",
     "DependencyFailed",
     "ErrorCode",
+    "ExpressionFailed",
     "Failed",
     "Finding",
     "GatewayError",
     "LimiterFull",
+    "ListTruncated",
     "Rejected",
     "UpstreamPayload",
     "UpstreamStatus",
@@ -58,7 +62,9 @@ class ErrorCode(StrEnum):
     DEADLINE_EXCEEDED = "deadline_exceeded"
     BREAKER_OPEN = "breaker_open"
     LIMITER_FULL = "limiter_full"
+    LIST_TRUNCATED = "list_truncated"
     DEPENDENCY_FAILED = "dependency_failed"
+    EXPRESSION_FAILED = "expression_failed"
 
 
 class GatewayError(Exception):
@@ -115,7 +121,8 @@ class CallError(GatewayError):
         retryable: whether the same request may well succeed a moment later.
         upstream: name of the upstream, `None` where no upstream is to blame.
         status: the upstream's HTTP status where it answered one.
-        detail: one sentence for a human; never holds payload, credentials or addresses.
+        detail: one sentence for a human; never holds payload, credentials or addresses, but for
+            the one that an upstream redirects to.
         retry_after: seconds that the upstream (or we) asked callers to wait.
     """
 
@@ -159,9 +166,16 @@ class BreakerOpen(Rejected):
 
 
 class LimiterFull(Rejected):
-    """A bound on concurrency or on the number of elements was reached."""
+    """A bound on concurrency was reached."""
 
     code = ErrorCode.LIMITER_FULL
+
+
+class ListTruncated(Rejected):
+    """A list is longer than its limit; the elements beyond it were not fetched."""
+
+    code = ErrorCode.LIST_TRUNCATED
+    retryable = False
 
 
 class Failed(CallError):
@@ -198,3 +212,9 @@ class DependencyFailed(CallError):
     """An input that the section refers to is not there."""
 
     code = ErrorCode.DEPENDENCY_FAILED
+
+
+class ExpressionFailed(CallError):
+    """An expression of the configuration cannot take the value that it was given."""
+
+    code = ErrorCode.EXPRESSION_FAILED

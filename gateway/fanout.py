@@ -175,7 +175,7 @@ class Walk(Alarm):
                 if landed.state is State.SKIPPED:
                     return Outcome(State.SKIPPED)
                 raise dependency_failed(self.plan.sections[need].name, landed)
-        if section.when is not None and not is_true(search(section.when, self._visible())):
+        if section.when is not None and not is_true(search(section.when, self._visible(), "when")):
             return Outcome(State.SKIPPED)
         return None
 

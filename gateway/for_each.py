@@ -12,7 +12,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway import batch, nursery
-from gateway.errors import CallError, DependencyFailed, LimiterFull, UpstreamPayload
+from gateway.errors import CallError, DependencyFailed, ExpressionFailed, ListTruncated
 from gateway.outcome import Fault, Outcome, State
 from gateway.reference import ABSENT
 from gateway.shaping import dependency_failed, search
@@ -166,8 +166,8 @@ def _keys(items: Sequence[Any], spec: ForEach) -> list[str | int]:
 
 def _key(search_key: Callable[[Any], Any], item: Any) -> str | None:
     try:
-        value = search(search_key, item)
-    except UpstreamPayload:
+        value = search(search_key, item, "key")
+    except ExpressionFailed:
         return None
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)
@@ -223,10 +223,7 @@ def _together(
     if beyond:
         faults.append(
             Fault(
-                LimiterFull(
-                    f"{beyond} elements beyond the limit of {len(keys)} were not fetched",
-                    retryable=False,
-                )
+                ListTruncated(f"{beyond} elements beyond the limit of {len(keys)} were not fetched")
             )
         )
     good = [outcome for outcome in outcomes if outcome.usable]

@@ -20,6 +20,7 @@ import orjson
 from gateway.call import Response
 from gateway.errors import UpstreamPayload, UpstreamStatus
 from gateway.json_schema import complaint
+from gateway.redirects import redirected_to
 from gateway.retry_after import parse_retry_after
 
 if TYPE_CHECKING:
@@ -95,8 +96,14 @@ class Ingress:
             for name, value in headers:
                 if name == b"retry-after":
                     retry_after = parse_retry_after(value, self._now())
+        detail = f"answered with status {status}"
+        if place := redirected_to(status, headers):
+            detail += (
+                f", a redirect to {place}; redirects are not followed: "
+                "write that address into the configuration"
+            )
         return UpstreamStatus(
-            f"answered with status {status}",
+            detail,
             upstream=self._upstream,
             status=status,
             retryable=retryable,

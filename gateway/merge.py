@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from gateway.errors import UpstreamPayload
+from gateway.errors import ListTruncated, UpstreamPayload
 from gateway.outcome import Fault, Outcome, State
 
 if TYPE_CHECKING:
@@ -118,9 +118,13 @@ def _deciding(faults: Sequence[Fault]) -> Fault:
     """Return the fault that stands for all of a section.
 
     That there is no such thing is certain only when every source says so; where one was merely
-    down, a later request may well succeed.
+    down, a later request may well succeed. That a list was cut says nothing of its elements.
     """
-    uncertain = [fault for fault in faults if fault.error.status != HTTPStatus.NOT_FOUND]
+    uncertain = [
+        fault
+        for fault in faults
+        if fault.error.status != HTTPStatus.NOT_FOUND and not isinstance(fault.error, ListTruncated)
+    ]
     retryable = (fault for fault in uncertain if fault.error.retryable)
     return next(retryable, (uncertain or faults)[0])
 

@@ -8,7 +8,7 @@ import jmespath
 from jmespath.exceptions import JMESPathError, JMESPathTypeError
 from jmespath.functions import Functions
 
-from gateway.errors import DependencyFailed, UpstreamPayload
+from gateway.errors import DependencyFailed, ExpressionFailed
 from gateway.suggestion import suggest
 
 if TYPE_CHECKING:
@@ -81,26 +81,28 @@ def dependency_failed(name: str, outcome: Outcome) -> DependencyFailed:
 
 
 def shape(select: Callable[[Any], Any], value: Any, upstream: str) -> Any:
-    """Apply a `select`.
+    """Apply a `select` to what `upstream` answered.
 
     Raises:
-        UpstreamPayload: when the value is of a kind that the expression cannot take.
+        ExpressionFailed: when the value is of a kind that the expression cannot take.
     """
     try:
-        return search(select, value)
-    except UpstreamPayload as error:
+        return search(select, value, "select")
+    except ExpressionFailed as error:
         error.upstream = upstream
         raise
 
 
-def search(expression: Callable[[Any], Any], value: Any) -> Any:
-    """Evaluate a JMESPath expression; its complaints become `UpstreamPayload`."""
+def search(expression: Callable[[Any], Any], value: Any, key: str) -> Any:
+    """Evaluate the JMESPath expression of the configuration's `key`.
+
+    Raises:
+        ExpressionFailed: when the value is of a kind that the expression cannot take.
+    """
     try:
         return expression(value)
     except (JMESPathError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
-        raise UpstreamPayload(
-            f"the expression does not fit the value: {_complaint(error)}"
-        ) from None
+        raise ExpressionFailed(f"`{key}` failed: {_complaint(error)}") from None
 
 
 def _complaint(error: Exception) -> str:
@@ -108,7 +110,7 @@ def _complaint(error: Exception) -> str:
     if isinstance(error, JMESPathTypeError):
         takes = " or ".join(error.expected_types)
         return f"{error.function_name}() takes {takes}, not {error.actual_type}"
-    return type(error).__name__
+    return f"it does not fit the value ({type(error).__name__})"
 
 
 def is_true(value: Any) -> bool:

@@ -18,7 +18,9 @@ from gateway.errors import CallError, ConfigError, ErrorCode, Failed, Finding, R
         (errors.DeadlineExceeded, "deadline_exceeded", Rejected, True),
         (errors.BreakerOpen, "breaker_open", Rejected, True),
         (errors.LimiterFull, "limiter_full", Rejected, True),
+        (errors.ListTruncated, "list_truncated", Rejected, False),
         (errors.DependencyFailed, "dependency_failed", None, False),
+        (errors.ExpressionFailed, "expression_failed", None, False),
     ],
 )
 def test_each_code_says_who_decided_and_whether_again(
@@ -41,7 +43,7 @@ def test_the_table_above_is_the_whole_tree() -> None:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
     codes = [kind.code for kind in kinds if issubclass(kind, CallError) and hasattr(kind, "code")]
     assert sorted(codes) == sorted(ErrorCode)
-    assert len(ErrorCode) == 8
+    assert len(ErrorCode) == 10
 
 
 @pytest.mark.parametrize("retryable", [True, False])

@@ -201,13 +201,20 @@ def test_a_fallback_stands_in_and_can_be_referred_to() -> None:
     assert not result.merged.complete
 
 
-def test_a_select_that_does_not_fit_is_a_payload_error() -> None:
+def test_an_expression_that_does_not_fit_is_named_with_the_reason() -> None:
     strange = plan(
-        's: {get: "a:/s", select: "length(@)"}\nw: {get: "a:/s", when: "length(s) > `0`"}'
+        's: {get: "a:/s", hidden: true}\nt: {get: "a:/s", select: "length(@)"}\n'
+        'w: {get: "a:/s", when: "length(s) > `0`"}\nf: {get: "a:/s", when: "abs(s.x)", fallback: 1}'
     )
     result = run(walked(strange, Upstreams(after(0, 5))))
-    assert result.codes("s") == ["upstream_payload"]
-    assert result.outcomes["s"].faults[0].error.upstream == "a"
+    takes = "length() takes string or array or object, not number"
+    for name, key, upstream in (("t", "select", "a"), ("w", "when", None)):
+        (fault,) = result.outcomes[name].faults
+        assert (result.state(name), fault.error.code) == ("failed", "expression_failed")
+        assert fault.error.detail == f"`{key}` failed: {takes}"
+        assert fault.error.upstream == upstream
+        assert not fault.error.retryable
+    assert (result.state("f"), result.codes("f")) == ("fallback", ["expression_failed"])
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def test_elements_beyond_the_limit_are_told_and_not_fetched() -> None:
     result = run(walked(listed, upstreams, ids=[1, 2, 3, 4]))
     assert upstreams.targets == ["/x/1", "/x/2"]
     assert result.data("x") == [1, 2]
-    assert result.codes("x") == ["limiter_full"]
+    assert result.codes("x") == ["list_truncated"]
     assert "2 elements beyond the limit of 2" in result.outcomes["x"].faults[0].error.detail
     assert not result.merged.complete
 
@@ -173,7 +173,7 @@ def test_a_follower_takes_no_more_than_its_own_limit() -> None:
     )
     result = run(walked(chained, Upstreams(after(0, number)), ids=[1, 2, 3]))
     assert result.data("w") == [1, 2]
-    assert result.codes("w") == ["limiter_full"]
+    assert result.codes("w") == ["list_truncated"]
 
 
 def test_freshness_is_that_of_the_least_fresh_element() -> None:

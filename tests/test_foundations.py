@@ -32,6 +32,7 @@ def test_an_error_is_rejected_or_failed_and_never_both() -> None:
     for leaf in leaves():
         assert not (issubclass(leaf, Rejected) and issubclass(leaf, Failed))
     assert not issubclass(errors.DependencyFailed, (Rejected, Failed))
+    assert not issubclass(errors.ExpressionFailed, (Rejected, Failed))
 
 
 def test_an_error_says_whose_and_whether_again() -> None:
@@ -143,12 +144,12 @@ def test_truth_is_that_of_jmespath(value: Any, *, true: bool) -> None:
     assert is_true(value) is true
 
 
-def test_what_an_expression_cannot_take_is_a_payload_error() -> None:
+def test_what_an_expression_cannot_take_is_an_expression_failed() -> None:
     def recursion(_: Any) -> Any:
         raise RecursionError
 
-    with pytest.raises(errors.UpstreamPayload, match="RecursionError"):
-        search(recursion, 1)
-    with pytest.raises(errors.UpstreamPayload) as caught:
+    with pytest.raises(errors.ExpressionFailed, match=r"^`when` failed: .*RecursionError"):
+        search(recursion, 1, "when")
+    with pytest.raises(errors.ExpressionFailed, match="^`select` failed: ") as caught:
         shape(recursion, 1, "up")
     assert caught.value.upstream == "up"

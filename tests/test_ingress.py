@@ -103,6 +103,18 @@ async def test_a_status_that_is_no_success_is_an_error(status: int, *, retryable
     assert caught.value.retry_after is None
 
 
+async def test_a_redirect_is_not_followed_and_says_where_it_points() -> None:
+    location = [(b"location", b"https://b.example/v2/x?token=1")]
+    with pytest.raises(UpstreamStatus) as caught:
+        await ingress().admit(answer(b"", 301, location))
+    assert caught.value.detail == (
+        "answered with status 301, a redirect to https://b.example/v2/x; redirects are not "
+        "followed: write that address into the configuration"
+    )
+    with pytest.raises(UpstreamStatus, match="^answered with status 404$"):
+        await ingress().admit(answer(b"", 404, location))
+
+
 @pytest.mark.parametrize(
     ("field", "seconds"),
     [(b"7", 7.0), (b"Thu, 01 Jan 1970 00:00:30 GMT", 30.0), (b"soon", None), (b"-3", 0.0)],

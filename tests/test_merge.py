@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.errors import DependencyFailed, UpstreamStatus, UpstreamTimeout
+from gateway.errors import DependencyFailed, ListTruncated, UpstreamStatus, UpstreamTimeout
 from gateway.merge import Plain, merge
 from gateway.outcome import Fault, Outcome, State
 from tests.planning import plan
@@ -59,13 +59,15 @@ def test_a_stale_section_is_complete_and_a_skipped_one_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("faults", "deciding"), [("gg", 0), ("gd", 1), ("dg", 0), ("gfd", 2), ("gf", 1), ("fd", 1)]
+    ("faults", "deciding"),
+    [("gg", 0), ("gd", 1), ("dg", 0), ("gfd", 2), ("gf", 1), ("fd", 1), ("ggt", 0), ("gdt", 1)],
 )
 def test_gone_is_certain_only_when_every_source_says_so(faults: str, deciding: int) -> None:
     errors = {
         "g": UpstreamStatus("gone", upstream="a", status=404),
         "d": UpstreamStatus("down", upstream="b", status=503, retryable=True),
         "f": UpstreamStatus("forbidden", upstream="c", status=403),
+        "t": ListTruncated("3 elements beyond the limit"),
     }
     required = plan('x: {get: "a:/", required: true}')
     told = tuple(Fault(errors[letter]) for letter in faults)

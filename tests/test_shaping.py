@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.errors import UpstreamPayload
+from gateway.errors import ExpressionFailed
 from gateway.shaping import ExpressionError, compile_expression, names_read, search, shape
 
 
@@ -44,7 +44,7 @@ def test_what_could_never_be_evaluated_is_refused(expression: str, why: str) -> 
      ("a[::-1]", [1, 2]), ("!" * 40 + "x", False)],
 )  # fmt: skip
 def test_what_can_is_compiled(expression: str, value: Any) -> None:
-    assert search(compile_expression(expression), {"a": [2, 1], "o": {"b": 1}}) == value
+    assert search(compile_expression(expression), {"a": [2, 1], "o": {"b": 1}}, "key") == value
 
 
 @pytest.mark.parametrize(
@@ -54,13 +54,13 @@ def test_what_can_is_compiled(expression: str, value: Any) -> None:
         ("starts_with(name, secret)", "starts_with() takes string, not number"),
         ("join(name, [secret])", "join() takes array-string, not int"),
         ("sort([name, secret])", "sort() takes"),
-        ("max_by(list, &name)", "the expression does not fit the value: TypeError"),
-        ("list[::0]", "the expression does not fit the value"),
+        ("max_by(list, &name)", "`select` failed: it does not fit the value (TypeError)"),
+        ("list[::0]", "`select` failed: it does not fit the value"),
     ],
 )
 def test_complaints_quote_nothing_of_the_value(expression: str, why: str) -> None:
     value = {"secret": 4711, "name": "hunter2", "list": [{"name": "hunter2"}, {"name": 4711}]}
-    with pytest.raises(UpstreamPayload) as caught:
+    with pytest.raises(ExpressionFailed) as caught:
         shape(compile_expression(expression), value, "up")
     assert why in caught.value.detail
     assert "4711" not in caught.value.detail
@@ -107,7 +107,7 @@ VALUES = st.recursive(
 
 
 @given(EXPRESSIONS, VALUES)
-def test_any_expression_gives_a_value_or_a_payload_error_and_changes_nothing(
+def test_any_expression_gives_a_value_or_an_expression_failed_and_changes_nothing(
     expression: str, value: Any
 ) -> None:
     try:
@@ -117,7 +117,7 @@ def test_any_expression_gives_a_value_or_a_payload_error_and_changes_nothing(
     names_read(expression)
     before = copy.deepcopy(value)
     try:
-        search(compiled, value)
-    except UpstreamPayload as error:
-        assert error.detail.startswith("the expression does not fit the value")
+        search(compiled, value, "when")
+    except ExpressionFailed as error:
+        assert error.detail.startswith("`when` failed: ")
     assert value == before

@@ -1,0 +1,35 @@
+"""Where a redirect points: enough of its Location for a message, without what could be secret."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["redirected_to"]
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})  # RFC 9110 section 15.4
+_MOST = 200
+
+
+def redirected_to(status: int, headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """Return scheme, host and path of where an answer redirects to; empty where it does not.
+
+    Credentials, query, fragment and what follows a `;` are left out, and what is long is cut.
+    """
+    if status not in _REDIRECTS:
+        return ""
+    location = next((value for name, value in headers if name == b"location"), b"")
+    try:
+        parts = urlsplit(location.decode("ascii"))
+    except ValueError:
+        return ""
+    host = parts.netloc.rpartition("@")[2]
+    scheme = f"{parts.scheme}:" if parts.scheme else ""
+    path = parts.path.partition(";")[0]  # servers write session identifiers there
+    place = f"{scheme}{f'//{host}' if host else ''}{path}"
+    if not place.isprintable():
+        return ""
+    return place if len(place) <= _MOST else f"{place[: _MOST - 3]}..."
