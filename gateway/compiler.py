@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gateway.errors import ConfigError, Finding
+from gateway.expression_mistakes import references_in
 from gateway.json_schema import compile_schema
 from gateway.parameter import Parameter, ParameterError, compile_parameter
 from gateway.plan import ForEach, Plan, Section, Source
@@ -30,6 +31,13 @@ __all__ = ["RESERVED", "compile_plan", "path_shape"]
 
 _PLACEHOLDER = re.compile(r"\{([^{}/]*)\}")
 _SEGMENT = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]*")
+_BRACED = {
+    "when": "over parameters and sections: write {} without braces",
+    "select": "over this section's own answer: refer to {{{}}} in the call",
+    "key": "over one element: write a path inside the element, such as id",
+    "match": "over one answered object: write a path inside the object, such as id",
+}
+"""What to do about a reference in braces where an expression is wanted."""
 RESERVED = ("/docs", "/redoc", "/openapi.json", "/healthz", "/readyz", "/metrics", "/admin")
 """Paths, and what is below them, that are the gateway's own."""
 
@@ -82,6 +90,14 @@ class _Compiler:
         self.needs: list[dict[int, tuple[tuple[str | int, ...], int]]] = [
             {} for _ in dashboard.sections
         ]
+        self.optional: set[str] = set()
+        # For each section what its condition and its list read, and for each of its calls the
+        # references to optional parameters that it cannot do without.
+        self.guards: list[set[str]] = [set() for _ in dashboard.sections]
+        self.fragile: list[list[dict[str, tuple[tuple[str | int, ...], int]]]] = [
+            [] for _ in dashboard.sections
+        ]
+        self.ambiguous: set[str] = set()
 
     def refuse(
         self,
@@ -101,6 +117,7 @@ class _Compiler:
             for i, (name, config) in enumerate(self.dashboard.sections.items())
         ]
         self.cycles()
+        self.absent_parameters()
         if self.findings:
             raise ConfigError(self.findings)
         compiled = tuple(section for section in sections if section is not None)
@@ -142,15 +159,11 @@ class _Compiler:
         placeholders = self.placeholders()
         compiled = []
         for name, schema in self.dashboard.parameters.items():
-            if name in self.index or name in self.declared:
-                self.refuse(
-                    f"{name} is a section too; a reference could mean either",
-                    "parameters", name, at_key=True,
-                )  # fmt: skip
             try:
                 compiled.append(compile_parameter(name, schema, in_path=name in placeholders))
             except ParameterError as error:
                 self.refuse(str(error), "parameters", name, *error.location)
+        self.optional = {p.name for p in compiled if not p.required and "default" not in p.schema}
         return compiled
 
     def placeholders(self) -> set[str]:
@@ -187,9 +200,10 @@ class _Compiler:
         for_each = None
         if config.for_each is not None:
             for_each, element = self.for_each(index, config, at)
+        self.fallback(config.fallback, (*at, "fallback"), element)
         sources = tuple(self.sources(index, config, at, element))
         when = self.when(index, config.when, at)
-        select = self.expression(config.select, *at, "select")
+        select = self.expression(config.select, *at, "select", element=element)
         if for_each is not None and for_each.batch is not None:
             self.batch(sources, for_each, at)
         if len(self.findings) > before:
@@ -232,7 +246,7 @@ class _Compiler:
             if isinstance(runner, str):
                 yield from self.source(index, runner, None, here, element)
             else:
-                select = self.expression(runner.select, *here, "select")
+                select = self.expression(runner.select, *here, "select", element=element)
                 yield from self.source(index, runner.get, select, (*here, "get"), element)
 
     def source(
@@ -253,18 +267,55 @@ class _Compiler:
             self.refuse(f"{template.upstream} is no declared upstream{close}", *at)
         for reference in template.references:
             self.refer(index, reference, at, element)
+        needed: dict[str, tuple[tuple[str | int, ...], int]] = {}
+        for reference in template.needed_references():
+            root = reference.root
+            if (
+                root in self.optional
+                and root != element
+                and self.means_section(index, root, bare=reference.bare) is False
+            ):
+                needed.setdefault(root, (at, reference.offset))
+        self.fragile[index].append(needed)
         yield Source(template.upstream, template, select)
+
+    def means_section(self, index: int, root: str, *, bare: bool) -> bool | None:
+        """Whether a name that a section uses means a section; `None` where it could be either.
+
+        A parameter and a section may share a name. With a path into it the name is the section's,
+        where the parameter is a single value. In the section itself it is the parameter's, as a
+        section cannot wait for itself.
+        """
+        if root not in self.index:
+            return False
+        schema = self.dashboard.parameters.get(root)
+        if schema is None or (not bare and schema.get("type") != "array"):
+            return True
+        return False if self.index[root] == index else None
+
+    def refuse_ambiguous(self, text: str, root: str, *location: str | int, offset: int = 0) -> None:
+        """Refuse the first use of a name that could mean a parameter or a section."""
+        if root not in self.ambiguous:
+            self.ambiguous.add(root)
+            self.refuse(
+                f"{text} could mean parameters.{root} or sections.{root}; rename one of them",
+                *location, offset=offset,
+            )  # fmt: skip
 
     def refer(
         self, index: int, reference: Reference, at: tuple[str | int, ...], element: str | None
     ) -> None:
         """Note that a section refers to something; unknown names are mistakes."""
         root = reference.root
-        if root == element or root in self.dashboard.parameters:
+        if root == element:
             return
-        if root in self.index:
+        is_section = self.means_section(index, root, bare=reference.bare)
+        if is_section is None:
+            text = f"{{{reference.text}}}"
+            self.refuse_ambiguous(text, root, *at, offset=reference.offset)
+        elif is_section:
             self.needs[index].setdefault(self.index[root], (at, reference.offset))
-        elif root not in self.declared:
+        elif root not in self.dashboard.parameters and root not in self.declared:
             known = self.names | ({element} if element else set())
             self.refuse(
                 f"{{{reference.text}}}: {root} is no parameter and no section"
@@ -300,14 +351,16 @@ class _Compiler:
             self.refuse(str(error), *items_at, offset=error.offset)
             return None, element
         self.refer(index, items, items_at, None)
+        self.guards[index].add(items.root)
+        is_section = self.means_section(index, items.root, bare=items.bare)
         parameter = self.dashboard.parameters.get(items.root)
-        if parameter is not None and parameter.get("type") != "array":
+        if is_section is False and parameter is not None and parameter.get("type") != "array":
             self.refuse(f"{items.root} is no array parameter, so there is no list in it", *items_at)
-        led_by = self.dashboard.sections.get(items.root)
+        led_by = self.dashboard.sections.get(items.root) if is_section else None
         if items.bare and led_by is not None and led_by.for_each is not None:
             items = replace(items, find=_values_found_by(items.find))
-        key = self.expression(spec.key, *at, "key")
-        match = self.expression(spec.match, *at, "match")
+        key = self.expression(spec.key, *at, "key", element=element)
+        match = self.expression(spec.match, *at, "match", element=element)
         return ForEach(
             items=items,
             element=element,
@@ -317,13 +370,16 @@ class _Compiler:
             batch=spec.batch,
             match=match or (lambda value: value),
             many=spec.many,
-            flows_from=self.flows_from(items, spec),
+            flows_from=self.flows_from(items, led_by, spec),
         ), element
 
-    def flows_from(self, items: Reference, spec: ForEachConfig) -> int | None:
+    def flows_from(
+        self, items: Reference, led_by: SectionConfig | None, spec: ForEachConfig
+    ) -> int | None:
         """Return the section whose elements can be taken one by one, if it is such a section."""
-        source = self.dashboard.sections.get(items.root) if items.bare else None
-        if source is None or source.for_each is None or spec.batch or spec.key is not None:
+        if led_by is None or not items.bare:
+            return None
+        if led_by.for_each is None or spec.batch or spec.key is not None:
             return None
         return self.index[items.root]
 
@@ -362,14 +418,41 @@ class _Compiler:
                     *at, "get",
                 )  # fmt: skip
 
-    def expression(self, text: str | None, *at: str | int) -> Callable[[Any], Any] | None:
+    def expression(
+        self, text: str | None, *at: str | int, element: str | None = None
+    ) -> Callable[[Any], Any] | None:
         if text is None:
+            return None
+        for reference, offset in references_in(text, {*self.names, element or ""}):
+            key = str(at[-1])
+            mend = _BRACED[key].format(reference.text)
+            self.refuse(
+                f"{{{reference.text}}} is not replaced in `{key}`, which is JMESPath {mend}",
+                *at, offset=offset,
+            )  # fmt: skip
             return None
         try:
             return compile_expression(text)
         except ExpressionError as error:
-            self.refuse(f"no JMESPath: {error}", *at)
+            self.refuse(str(error), *at, offset=error.offset)
             return None
+
+    def fallback(self, value: Any, at: tuple[str | int, ...], element: str | None) -> None:
+        """Refuse references in a fallback: it is served as it is written."""
+        if isinstance(value, str):
+            for reference, offset in references_in(value, {*self.names, element or ""}):
+                self.refuse(
+                    f"{{{reference.text}}} is not replaced in a fallback, which is served as it "
+                    f"is written: write a constant, or {{ {reference.text} }} with spaces for the "
+                    "text",
+                    *at, offset=offset,
+                )  # fmt: skip
+        elif isinstance(value, dict):
+            for key, child in value.items():
+                self.fallback(child, (*at, key), element)
+        elif isinstance(value, list):
+            for number, child in enumerate(value):
+                self.fallback(child, (*at, number), element)
 
     def when(
         self, index: int, text: str | None, at: tuple[str | int, ...]
@@ -377,15 +460,53 @@ class _Compiler:
         search = self.expression(text, *at, "when")
         if search is None or text is None:
             return None
-        for root in sorted(names_read(text)):
-            if root in self.index:
+        read = names_read(text)
+        # What looks at everything may look at any parameter.
+        self.guards[index] |= read if read and "@" not in text else set(self.dashboard.parameters)
+        whole = names_read(text, whole=True)
+        for root in sorted(read):
+            is_section = self.means_section(index, root, bare=root in whole)
+            if is_section is None:
+                self.refuse_ambiguous(root, root, *at, "when")
+            elif is_section:
                 self.needs[index].setdefault(self.index[root], ((*at, "when"), 0))
             elif root not in self.names:
-                self.refuse(
-                    f"{root} is no parameter and no section{suggest(root, self.names)}",
-                    *at, "when",
-                )  # fmt: skip
+                close = suggest(root, self.names)
+                if f'"{root}"' in text:
+                    close = f"; write '{root}' in single quotes for a text"
+                self.refuse(f"{root} is no parameter and no section{close}", *at, "when")
         return search
+
+    def absent_parameters(self) -> None:
+        """Refuse sections whose calls all fail whenever an optional parameter is absent.
+
+        One that is then not called is as it should be: its own condition, or that of a section
+        it waits for, looks at the parameter; or it has no elements. So is one with a fallback.
+        """
+        for index, (section, config) in enumerate(self.dashboard.sections.items()):
+            calls = self.fragile[index]
+            if config.has_fallback or not calls:
+                continue
+            guards = self.all_guards(index)
+            for root, (at, offset) in calls[0].items():
+                if root not in guards and all(root in call for call in calls):
+                    self.refuse(
+                        f"{root} may be absent, and then {section} always fails: give it a "
+                        f"default, declare it `required: true`, make it a whole query value "
+                        f"(name={{{root}}}), or guard {section} with `when`",
+                        *at, offset=offset,
+                    )  # fmt: skip
+
+    def all_guards(self, index: int) -> set[str]:
+        """Return the names that decide whether a section is called."""
+        seen = {index}
+        left = [index]
+        while left:
+            for need in self.needs[left.pop()]:
+                if need not in seen:
+                    seen.add(need)
+                    left.append(need)
+        return set().union(*(self.guards[each] for each in seen))
 
     def cycles(self) -> None:
         """Refuse reference cycles, each told once where it closes."""

@@ -9,6 +9,7 @@ from jmespath.exceptions import JMESPathError, JMESPathTypeError
 from jmespath.functions import Functions
 
 from gateway.errors import DependencyFailed, ExpressionFailed
+from gateway.expression_mistakes import bare_word, syntax_hint
 from gateway.suggestion import suggest
 
 if TYPE_CHECKING:
@@ -31,21 +32,31 @@ MAX_DEPTH = 64
 
 
 class ExpressionError(ValueError):
-    """A text is no JMESPath expression, or one that could never be evaluated."""
+    """A text is not a JMESPath expression, or not one that was meant.
+
+    Attributes:
+        offset: characters from the start of the text to the mistake.
+    """
+
+    def __init__(self, message: str, offset: int = 0) -> None:
+        super().__init__(message)
+        self.offset = offset
 
 
 def compile_expression(text: str) -> Callable[[Any], Any]:
     """Compile a JMESPath expression to the search for what it says.
 
     Raises:
-        ExpressionError: when it is malformed, nested too deep, or calls a function that does not
-            exist or takes another number of arguments; the library itself would complain of these
-            at every evaluation.
+        ExpressionError: when it is malformed, nested too deep, names a field where a literal was
+            meant, or calls a function that does not exist or takes another number of arguments; the
+            library itself would complain of these at every evaluation.
     """
     try:
         compiled = jmespath.compile(text)
     except (JMESPathError, ValueError) as error:
-        raise ExpressionError(str(error).strip().splitlines()[0].rstrip(":")) from None
+        hint, offset = syntax_hint(text, error)
+        said = str(error).strip().splitlines()[0].rstrip(":")
+        raise ExpressionError(f"this is not JMESPath: {said}{hint}", offset) from None
     except RecursionError:
         raise ExpressionError(f"nested more than {MAX_DEPTH} levels deep") from None
     level: list[Mapping[str, Any]] = [compiled.parsed]
@@ -58,6 +69,8 @@ def compile_expression(text: str) -> Callable[[Any], Any]:
             if node["type"] == "function_expression":
                 _check_call(node["value"], len(node["children"]))
         level = [c for node in level for c in node["children"] if isinstance(c, dict)]
+    if (mistaken := bare_word(text)) is not None:
+        raise ExpressionError(*mistaken)
     return compiled.search
 
 
@@ -121,9 +134,12 @@ def is_true(value: Any) -> bool:
     return not (value is None or value is False or value in ("", [], {}))
 
 
-def names_read(expression: str) -> set[str]:
-    """Return the names that an expression reads from the value it is given."""
-    return _roots(jmespath.compile(expression).parsed)
+def names_read(expression: str, *, whole: bool = False) -> set[str]:
+    """Return the names that an expression reads from the value it is given.
+
+    With `whole` only those of which it reads more than a member (`a`, not `a.b`).
+    """
+    return _roots(jmespath.compile(expression).parsed, whole=whole)
 
 
 # Nodes of a JMESPath tree whose further children see another value than the root.
@@ -133,7 +149,7 @@ _FIRST_ONLY = {
 }  # fmt: skip
 
 
-def _roots(node: Mapping[str, Any]) -> set[str]:
+def _roots(node: Mapping[str, Any], *, whole: bool) -> set[str]:
     kind = node["type"]
     if kind == "field":
         return {node["value"]}
@@ -143,5 +159,9 @@ def _roots(node: Mapping[str, Any]) -> set[str]:
     if kind in _FIRST_ONLY:
         # `@.a` and `@ | a` read what `a` alone does.
         at = 1 if kind in {"subexpression", "pipe"} and children[0]["type"] == "current" else 0
+        if whole and kind != "pipe" and at == 0 and children[0]["type"] == "field":
+            return set()
         children = children[at : at + 1]
-    return {root for child in children if isinstance(child, dict) for root in _roots(child)}
+    return {
+        root for child in children if isinstance(child, dict) for root in _roots(child, whole=whole)
+    }

@@ -60,6 +60,19 @@ class Template:
     query: tuple[Pair, ...]
     render: Callable[[Scope], str]
 
+    def needed_references(self) -> tuple[Reference, ...]:
+        """Return the references without whose value there is no call.
+
+        What stands for a whole query value is not one of them: its pair is dropped.
+        """
+        whole = {
+            id(pair.value[0])
+            for pair in self.query
+            if pair.value is not None and len(pair.value) == 1
+            and all(isinstance(part, str) for part in pair.name)
+        }  # fmt: skip
+        return tuple(r for r in self.references if not (r.bare and id(r) in whole))
+
     def path_references(self) -> tuple[Reference, ...]:
         """Return the references that stand in the path."""
         return tuple(p for segment in self.path for p in segment if isinstance(p, Reference))

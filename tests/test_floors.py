@@ -20,7 +20,7 @@ FLOORS: list[list[str]] = [
     ["call", "timer", "nursery", "cache_control", "freshness", "keys", "redirects",
      "retry_after", "json_schema"],
     ["store", "transport", "ingress", "http_call", "layers"],
-    ["outcome", "reference", "template", "parameter", "shaping", "config.models", "plan",
+    ["outcome", "reference", "expression_mistakes", "template", "parameter", "shaping", "config.models", "plan",
      "compiler", "config", "race",
      "batch", "for_each", "fanout", "merge", "explain", "prefetch"],
     ["upstream"],

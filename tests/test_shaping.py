@@ -22,6 +22,8 @@ from gateway.shaping import ExpressionError, compile_expression, names_read, sea
         ("a[?nope(b)]", "there is no function nope()"),
         ("{x: [nope(@)]}", "there is no function nope()"),
         ("sort_by(a, &nope(@))", "there is no function nope()"),
+        ("q == null", "null is the name of a field here; write `null` in backticks"),
+        ("q == 5", "write `5` in backticks for the number"),
         ("length()", "length() takes 1 argument, not 0"),
         ("length(a, b)", "length() takes 1 argument, not 2"),
         ("contains(a)", "contains() takes 2 arguments, not 1"),
@@ -77,6 +79,18 @@ def test_the_value_itself_leads_to_the_names_that_are_read(
     expression: str, names: set[str]
 ) -> None:
     assert names_read(expression) == names
+
+
+@pytest.mark.parametrize(
+    ("expression", "names"),
+    [("a", {"a"}), ("a.b", set()), ("a.b.c", set()), ("a[0]", set()), ("a[*].b", set()),
+     ("a[?b]", set()), ("a | b", {"a"}), ("a.b && a", {"a"}), ("length(a)", {"a"}), ("!(b.c)", set()),
+     ("[a.b, c]", {"c"})],
+)  # fmt: skip
+def test_a_name_is_read_whole_where_there_is_no_path_into_it(
+    expression: str, names: set[str]
+) -> None:
+    assert names_read(expression, whole=True) == names
 
 
 NAMES = st.sampled_from(["a", "b", "@", "`1`", "'x'", "`[1, null]`", "`-1e400`"])

@@ -140,6 +140,12 @@ def test_references_are_found_where_they_stand() -> None:
     assert [r.bare for r in template.references] == [False, True, True, False, True]
 
 
+def test_a_call_needs_every_reference_but_those_that_are_a_whole_query_value() -> None:
+    template = parse_template("up:/{a}?b={b}&c={c.d}&e=x-{e}&{f}=1&g-{g}={h}&i={i}{j}&k")
+    needed = [reference.text for reference in template.needed_references()]
+    assert needed == ["a", "c.d", "e", "f", "g", "h", "i", "j"]
+
+
 @pytest.mark.parametrize(
     ("template", "target"),
     [

@@ -102,8 +102,9 @@ def document(section: str = 'x: {get: "a:/"}', upstream: str = "", dashboard: st
         (document(dashboard="    parameters: {p: {type: integr}}\n"), None),
         (document(dashboard="    parameters: {p: {type: string, minLength: x}}\n"), [
             '6:47: no JSON Schema: "x" is not of type "integer"']),
-        (document(dashboard="    parameters: {x: {type: string}}\n"), [
-            "6:18: x is a section too; a reference could mean either"]),
+        (document('x: {get: "a:/"}\n      y: {get: "a:/{x}"}',
+                  dashboard="    parameters: {x: {type: string}}\n"), [
+            "9:20: {x} could mean parameters.x or sections.x; rename one of them"]),
         (document(dashboard="    deadlin: 1s\n"), ["6:5: unknown key deadlin, did you mean deadline?"]),
         (document().replace("path: /d", "path: d"), None),
         (document().replace("path: /d", "path: /d/{q}"), ["5:14: {q} is no declared parameter"]),
@@ -191,7 +192,7 @@ def test_cycles_are_refused_whatever_they_are_made_of(section: str) -> None:
         ('x: {for_each: "ids", get: "a:/{item}"}', "one reference to a list"),
         ('x: {for_each: "{i d}", get: "a:/{item}"}', "no reference"),
         ('x: {for_each: {in: "{y}", as: y}, get: "a:/{y}"}\n      y: {get: "a:/"}', "a parameter or section already"),
-        ('x: {for_each: {in: "{y}", key: "["}, get: "a:/{item}"}\n      y: {get: "a:/"}', "no JMESPath"),
+        ('x: {for_each: {in: "{y}", key: "["}, get: "a:/{item}"}\n      y: {get: "a:/"}', "not JMESPath"),
         ('x: {for_each: "{y}", race: ["a:/", "a:/"]}\n      y: {get: "a:/"}', "goes with `get`"),
         ('x: {for_each: {in: "{y}", batch: 5}, get: "a:/{item}"}\n      y: {get: "a:/"}',
          "one pair name={item}"),
@@ -203,7 +204,7 @@ def test_cycles_are_refused_whatever_they_are_made_of(section: str) -> None:
         ('x: {get: "a:/#f"}', "cannot stand in a URL"),
         ('x: {get: "a:/}"}', "never opened"),
         ('x: {get: "a:/{}"}', "is no reference"),
-        ('x: {race: [{get: "a:/", select: "["}, "a:/"]}', "no JMESPath"),
+        ('x: {race: [{get: "a:/", select: "["}, "a:/"]}', "not JMESPath"),
     ],
 )  # fmt: skip
 def test_sections_that_cannot_be(section: str, why: str) -> None:

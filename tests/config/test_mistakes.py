@@ -163,6 +163,69 @@ def test_messages_say_what_was_expected(text: str, message: str) -> None:
     assert told.startswith(place + message)
 
 
+def parameterized(sections: str, q: str = "{type: string, required: false}") -> str:
+    return dashboard(f"    path: /d\n    parameters: {{q: {q}}}\n    sections:\n{sections}")
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ('      x: {get: "a:/", when: "q == §null"}',
+         "null is the name of a field here; write `null` in backticks for the value, "
+         'or "null" in quotes for the field'),
+        ('      x: {get: "a:/", when: "q == §true"}', "true is the name of a field here; write `true`"),
+        ('      x: {get: "a:/", select: "[?on == §false]"}', "false is the name of a field here"),
+        ('      x: {get: "a:/", when: "q == §5"}', "this is not JMESPath: "),
+        ("      x: {get: \"a:/\", when: §'q == \"open\"'}",
+         "open is no parameter and no section; write 'open' in single quotes for a text"),
+        ('      x: {get: "a:/", select: "{id: id, who: §{q}}"}',
+         "{q} is not replaced in `select`, which is JMESPath over this section's own answer: refer "
+         "to {q} in the call"),
+        ('      x: {get: "a:/"}\n      y: {get: "a:/", select: "join(`/`, [\'§{x.id}\', id])"}',
+         "{x.id} is not replaced in `select`"),
+        ('      x: {get: "a:/", when: §"{q}"}',
+         "{q} is not replaced in `when`, which is JMESPath over parameters and sections: "
+         "write q without braces"),
+        ('      x: {for_each: {in: "{l}", key: §"{item.id}"}, get: "a:/{item}"}\n'
+         '      l: {get: "a:/"}',
+         "{item.id} is not replaced in `key`, which is JMESPath over one element"),
+        ('      x: {for_each: {in: "{l}", batch: 5, match: §"{item}"}, get: "a:/?i={item}"}\n'
+         '      l: {get: "a:/"}',
+         "{item} is not replaced in `match`, which is JMESPath over one answered object"),
+        ('      x: {race: [{get: "a:/", select: §"{q}"}, "a:/"]}', "{q} is not replaced in `select`"),
+        ('      x: {get: "a:/", fallback: {id: ["about §{q}"]}}',
+         "{q} is not replaced in a fallback, which is served as it is written: write a constant, or "
+         "{ q } with spaces for the text"),
+        ('      x: {get: "a:/§{q}"}',
+         "q may be absent, and then x always fails: give it a default, declare it `required: true`, "
+         "make it a whole query value (name={q}), or guard x with `when`"),
+        ('      x: {get: "a:/?a={q}&b=b-§{q}"}', "q may be absent, and then x always fails"),
+    ],
+)  # fmt: skip
+def test_what_was_surely_meant_otherwise_is_told(sections: str, message: str) -> None:
+    text, (place,) = marked(parameterized(sections))
+    (told,) = findings(text)
+    assert told.startswith(place + message)
+    assert len(told.splitlines()) == 1
+
+
+def test_the_number_that_was_meant_is_told() -> None:
+    (told,) = findings(parameterized('      x: {get: "a:/", when: "q > 1.5"}'))
+    assert told.endswith("; write `1.5` in backticks for the number")
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        '      x: {get: "a:/", select: "{q: q, id: x.id}", fallback: {q: "{ q } {other} {{q}}"}}',
+        '      x: {get: "a:/", when: \'q == `null` || "true".a\', select: "a.null"}\n'
+        '      "true": {get: "a:/"}',
+    ],
+)
+def test_what_is_meant_as_it_stands_is_no_mistake(sections: str) -> None:
+    loads(parameterized(sections))
+
+
 def test_what_a_variable_holds_is_not_told() -> None:
     (told,) = findings(upstream("timeout: ${SECRET}"), SECRET="1e999")
     assert told == "4:14: ${SECRET} is no finite number"
