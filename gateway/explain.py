@@ -330,7 +330,7 @@ def _notes(section: Section) -> list[str]:
     if section.config.when is not None:
         notes.append(f"only when {section.config.when}")
     if len(section.sources) > 1:
-        notes.append("race: the first good answer wins")
+        notes.append("race: the first fresh answer wins")
     if section.for_each is not None:
         notes.append(
             f"{section.for_each.concurrency} elements at a time, {section.for_each.limit} at most"

@@ -1,4 +1,8 @@
-"""A race: several sources asked at once, the first good answer wins, the others are cancelled."""
+"""A race: several sources asked at once, the first fresh answer wins, the others are cancelled.
+
+A stale answer is good, but not as good as a fresh one that may still arrive: it is held in reserve,
+and used at once when no other source can answer any longer or the deadline has come.
+"""
 
 from __future__ import annotations
 
@@ -17,21 +21,36 @@ __all__ = ["run"]
 
 
 async def run(walk: Walk, section: Section) -> Outcome:
-    """Return the first good outcome, or one that failed with every source's fault."""
+    """Return the first fresh outcome, else the newest stale one, else one with every fault."""
     runners = [walk.loop.create_task(_runner(walk, section, source)) for source in section.sources]
     running = set(runners)
+    reserve: Outcome | None = None
     try:
         while running:
-            _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            patience = None if reserve is None else walk.deadline.remaining(walk.clock())
+            landed, running = await asyncio.wait(
+                running, timeout=patience, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not landed and reserve is not None:
+                return reserve  # the deadline has come
             for runner in runners:  # of two that end at once the one declared first wins
-                if runner.done():
+                if runner in landed:
                     outcome = runner.result()
-                    if outcome.usable:
+                    if outcome.state is State.OK:
                         return outcome
+                    if outcome.usable and _newer(outcome, reserve):
+                        reserve = outcome
+        if reserve is not None:
+            return reserve
         faults = tuple(fault for runner in runners for fault in runner.result().faults)
         return Outcome(State.FAILED, faults=faults)
     finally:
         await nursery.end(runners)
+
+
+def _newer(outcome: Outcome, reserve: Outcome | None) -> bool:
+    """Whether a stale outcome is from a later moment than the one in reserve."""
+    return reserve is None or (outcome.as_of or 0.0) > (reserve.as_of or 0.0)
 
 
 async def _runner(walk: Walk, section: Section, source: Source) -> Outcome:

@@ -59,7 +59,7 @@ def test_what_runs_when_and_how_often_at_worst() -> None:
     assert steps["two"].cache == "not kept"
     assert steps["two"].notes == ("has a fallback", "only when one.on")
     assert steps["each"].notes[0] == "hidden"
-    assert steps["race"].notes == ("race: the first good answer wins",)
+    assert steps["race"].notes == ("race: the first fresh answer wins",)
 
 
 def test_a_declared_path_leaves_its_parameters_open() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from gateway.call import Request
+from gateway.call import Request, Response
 from gateway.errors import UpstreamStatus, UpstreamTimeout
 from tests.planning import Upstreams, plan, walked
 from tests.virtual_time import run
@@ -76,3 +76,48 @@ def test_when_all_sources_fail_the_fallback_stands_in() -> None:
     no = UpstreamStatus("no")
     result = run(walked(stand_in, racing(_1=(1, no), _2=(2, no))))
     assert (result.state("x"), result.data("x"), len(result.codes("x"))) == ("fallback", 7, 2)
+
+
+def old(value: Any, as_of: float = 5.0) -> Response:
+    """Return what a cache answers once it is stale."""
+    return Response(value, as_of=as_of, fresh_until=as_of + 1, stale=True, cache="stale")
+
+
+def test_a_fresh_answer_beats_a_stale_one_that_was_there_at_once() -> None:
+    upstreams = racing(_1=(0, old("old")), _2=(2, "new"), _3=(3, "late"))
+    result = run(walked(RACE, upstreams))
+    assert (result.state("x"), result.data("x"), result.took) == ("ok", "new", 2)
+    assert upstreams.cancelled == ["/3"]
+
+
+def test_a_stale_answer_is_used_at_once_when_all_others_have_failed() -> None:
+    no = UpstreamStatus("no")
+    result = run(walked(RACE, racing(_1=(1, old("old")), _2=(0, no), _3=(3, no))))
+    assert (result.state("x"), result.data("x"), result.took) == ("stale", "old", 3)
+    assert result.merged.complete
+
+
+def test_a_stale_answer_is_used_at_the_deadline_when_others_are_still_silent() -> None:
+    upstreams = racing(_1=(1, old("old")), _2=(60, "new"), _3=(60, "new"))
+    result = run(walked(RACE, upstreams))
+    assert (result.state("x"), result.data("x"), result.took) == ("stale", "old", 10)
+    assert sorted(upstreams.cancelled) == ["/2", "/3"]
+    assert result.left == 0
+
+
+def test_a_stale_answer_that_comes_when_no_other_can_is_used_at_once() -> None:
+    no = UpstreamStatus("no")
+    result = run(walked(RACE, racing(_1=(1, no), _2=(2, no), _3=(3, old("old")))))
+    assert (result.state("x"), result.data("x"), result.took) == ("stale", "old", 3)
+
+
+def test_of_several_stale_answers_the_newest_is_used() -> None:
+    answers = racing(_1=(1, old("older", 4)), _2=(2, old("newest", 9)), _3=(3, old("old", 9)))
+    result = run(walked(RACE, answers))
+    assert (result.data("x"), result.took) == ("newest", 3)
+
+
+def test_a_fresh_answer_from_the_cache_ends_the_race() -> None:
+    hit = Response("hit", as_of=5.0, fresh_until=2e9, cache="hit")
+    result = run(walked(RACE, racing(_1=(0, old("old")), _2=(0, hit), _3=(3, "late"))))
+    assert (result.state("x"), result.data("x"), result.took) == ("ok", "hit", 0)

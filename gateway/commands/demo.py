@@ -28,7 +28,7 @@ _TRY = (
     ("/dashboard", "how much there is of everything"),
     ("/users/1/activity", "the comments of each post, fanned out"),
     ("/weather?city=London&city=Tokyo", "many cities, each failing alone"),
-    ("/weather/fastest", "a race, the first good answer wins"),
+    ("/weather/fastest", "a race, the first fresh answer wins"),
     ("/docs", "every dashboard, typed"),
 )
 

@@ -285,7 +285,8 @@ class SectionConfig(Model):
     get: str | None = None
     """`upstream:/path?query` with references in braces."""
     race: Annotated[list[str | RaceConfig], Field(min_length=2, max_length=8)] | None = None
-    """Several sources asked at once; the first good answer wins, the others are cancelled."""
+    """Several sources asked at once; the first fresh answer wins, the others are cancelled. A stale
+    one is held in reserve until no other can answer or the deadline comes."""
     for_each: str | ForEachConfig | None = None
     """Fan out over a list: a reference, or a mapping with more to say."""
     when: str | None = None
