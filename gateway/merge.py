@@ -3,6 +3,10 @@
 Sections keep the order of their declaration, and nothing in the document changes from one
 identical answer to the next: how long it took, what the cache did and how old things are is for
 header fields. So the same upstream answers always give the same bytes.
+
+What a frontend would render is less than the document: `data`, `errors` and states. Of two
+documents that differ in nothing else (in `as_of`, or because one was made while a section was being
+revalidated) a frontend needs only one, so they share an ETag.
 """
 
 from __future__ import annotations
@@ -32,56 +36,121 @@ class Merged:
         complete: every section is there and none is a stand-in.
         required: the fault of the first required section that failed.
         errors: the faults of all sections as the document tells them.
+        rendered: what a frontend would render, as bytes in parts. It is the same for two documents
+            exactly where these have the same `data`, `errors` and states, a `stale` that is merely
+            being revalidated counted as `ok`.
     """
 
-    __slots__ = ("body", "complete", "errors", "required")
+    __slots__ = ("body", "complete", "errors", "rendered", "required")
 
     def __init__(
-        self, body: bytes, errors: list[dict[str, Any]], *, complete: bool, required: Fault | None
+        self,
+        body: bytes,
+        errors: list[dict[str, Any]],
+        *,
+        complete: bool,
+        required: Fault | None,
+        rendered: tuple[bytes | memoryview, ...],
     ) -> None:
         self.body = body
         self.complete = complete
         self.errors = errors
         self.required = required
+        self.rendered = rendered
 
 
 class Plain:
-    """The document of a plan around its values, as it is when all of them are there and new.
+    """The document of a plan around its values, where no section failed.
 
     Made once; what is known before a request comes is not written again for each.
+
+    Attributes:
+        end: what follows the last value, when every section is `ok` and has no more to say.
     """
 
-    __slots__ = ("_end", "_leads")
+    __slots__ = ("_close", "_complete", "_leads", "_states", "end")
 
     def __init__(self, plan: Plan) -> None:
-        shown = [(i, section.name) for i, section in enumerate(plan.sections) if not section.hidden]
+        shown = [(i, orjson.dumps(s.name)) for i, s in enumerate(plan.sections) if not s.hidden]
         self._leads: list[tuple[int, bytes]] = []
-        lead = b'{"data":{'
+        self._states: list[tuple[int, bytes, bytes, bytes]] = []
+        lead, comma = b'{"data":{', b""
         for index, name in shown:
-            self._leads.append((index, lead + orjson.dumps(name) + b":"))
-            lead = b","
-        states = {name: {"state": State.OK} for _, name in shown}
-        meta = orjson.dumps({"errors": [], "meta": {"complete": True, "sections": states}})
-        self._end = (b"}," if shown else b'{"data":{},') + meta[1:]
+            self._leads.append((index, lead + name + b":"))
+            meta = comma + name + b':{"state":'
+            ok, stale, skipped = [
+                meta + orjson.dumps(state) for state in (State.OK, State.STALE, State.SKIPPED)
+            ]
+            self._states.append((index, ok, stale, skipped))
+            lead = comma = b","
+        self._close = b"}," if shown else b'{"data":{},'
+        self._complete = self._close + b'"errors":[],"meta":{"complete":true,"sections":{'
+        self.end = self._complete + b"".join([ok + b"}" for _, ok, _, _ in self._states]) + b"}}}"
 
-    def write(self, outcomes: Sequence[Outcome | None]) -> bytes | None:
-        """Return the document, `None` where an outcome has more to say than its value."""
+    def write(self, outcomes: Sequence[Outcome | None]) -> Merged | None:
+        """Return the document, `None` where an outcome has an error to speak of."""
+        new = True
+        end = self.end
         for outcome in outcomes:
-            if (
-                outcome is None
-                or outcome.state is not State.OK
-                or outcome.faults
-                or outcome.as_of is not None
-                or outcome.reason is not None
-            ):
+            if outcome is None or outcome.faults or outcome.reason is not None:
                 return None
+            if outcome.as_of is not None:
+                new = False
+            if outcome.state is not State.OK:
+                if outcome.state is State.STALE:
+                    new = False
+                elif outcome.state is State.SKIPPED:
+                    end = b""  # another one
+                else:
+                    return None
+        end = end or self._ending(outcomes, aged=False)
+        if new:
+            body = self.join(outcomes, end)
+            return Merged(body, [], complete=True, required=None, rendered=(body,))
+        aged = self._ending(outcomes, aged=True)
+        body = self.join(outcomes, aged)
+        values = memoryview(body)[: len(body) - len(aged)]
+        return Merged(body, [], complete=True, required=None, rendered=(values, end))
+
+    def _ending(self, outcomes: Sequence[Outcome | None], *, aged: bool) -> bytes:
+        """Return what follows the last value; without an age all that is not skipped is `ok`."""
+        parts = [self._complete]
+        said, written = None, b"}"
+        for index, ok, stale, skipped in self._states:
+            outcome = outcomes[index]
+            assert outcome is not None  # noqa: S101 - asked by the caller
+            if outcome.state is State.SKIPPED:
+                parts.append(skipped)
+            else:
+                parts.append(stale if aged and outcome.state is State.STALE else ok)
+            if outcome.as_of is None or not aged:
+                parts.append(b"}")
+            else:
+                if outcome.as_of != said:
+                    said = outcome.as_of
+                    written = b',"as_of":"%b"}' % _timestamp(said).encode("ascii")
+                parts.append(written)
+        parts.append(b"}}}")
+        return b"".join(parts)
+
+    def join(self, outcomes: Sequence[Outcome | None], end: bytes) -> bytes:
+        """Return the document of these values that ends with `end`."""
         parts: list[bytes] = []
         for index, lead in self._leads:
             outcome = outcomes[index]
-            assert outcome is not None  # noqa: S101 - asked above
+            assert outcome is not None  # noqa: S101 - only where a required section failed
             parts += (lead, outcome.written or orjson.dumps(outcome.data))
-        parts.append(self._end)
+        parts.append(end)
         return b"".join(parts)
+
+    def ending(
+        self, errors: list[dict[str, Any]], sections: dict[str, Any], *, complete: bool
+    ) -> bytes:
+        """Return what follows the last value, whatever the sections have to say."""
+        meta = orjson.dumps(
+            {"errors": errors, "meta": {"complete": complete, "sections": sections}}
+        )
+        return self._close + meta[1:]
 
 
 def merge(plan: Plan, outcomes: Sequence[Outcome | None], plain: Plain | None = None) -> Merged:
@@ -92,18 +161,19 @@ def merge(plan: Plan, outcomes: Sequence[Outcome | None], plain: Plain | None = 
     """
     if plain is not None:
         try:
-            body = plain.write(outcomes)
+            merged = plain.write(outcomes)
         except (TypeError, ValueError):
-            body = None  # what cannot be written is told below
-        if body is not None:
-            return Merged(body, [], complete=True, required=None)
+            merged = None  # what cannot be written is told below
+        if merged is not None:
+            return merged
     errors = _errors(plan, outcomes)
     for section, outcome in zip(plan.sections, outcomes, strict=True):
         if section.required and outcome is not None and outcome.state is State.FAILED:
-            return Merged(b"", errors, complete=False, required=_deciding(outcome.faults))
+            deciding = _deciding(outcome.faults)
+            return Merged(b"", errors, complete=False, required=deciding, rendered=())
     landed = [outcome for outcome in outcomes if outcome is not None]
     try:
-        body, complete = _document(plan, landed, errors)
+        return _document(plan, landed, errors, plain or Plain(plan))
     except (TypeError, ValueError):
         # Only a shaped value can hold what JSON cannot (an integer of more than 64 bits that an
         # expression made of text, say). Finding out which costs, so it is done only now.
@@ -111,7 +181,6 @@ def merge(plan: Plan, outcomes: Sequence[Outcome | None], plain: Plain | None = 
         if sound == landed:
             raise
         return merge(plan, sound)
-    return Merged(body, errors, complete=complete, required=None)
 
 
 def _deciding(faults: Sequence[Fault]) -> Fault:
@@ -130,26 +199,30 @@ def _deciding(faults: Sequence[Fault]) -> Fault:
 
 
 def _document(
-    plan: Plan, outcomes: list[Outcome], errors: list[dict[str, Any]]
-) -> tuple[bytes, bool]:
-    data: dict[str, Any] = {}
+    plan: Plan, outcomes: list[Outcome], errors: list[dict[str, Any]], plain: Plain
+) -> Merged:
     sections: dict[str, Any] = {}
+    rendered: dict[str, Any] = {}
     complete = not errors
     for section, outcome in zip(plan.sections, outcomes, strict=True):
         if section.hidden:
             continue
-        name = section.name
-        data[name] = outcome.data
-        told: dict[str, Any] = {"state": outcome.state}
+        state = outcome.state
+        told: dict[str, Any] = {"state": state}
         if outcome.as_of is not None:
             told["as_of"] = _timestamp(outcome.as_of)
         reason = getattr(outcome.reason, "code", None)
         if reason is not None:
             told["reason"] = reason
-        sections[name] = told
-    return orjson.dumps(
-        {"data": data, "errors": errors, "meta": {"complete": complete, "sections": sections}}
-    ), complete
+        elif state is State.STALE:
+            state = State.OK  # it is merely being revalidated
+        sections[section.name] = told
+        rendered[section.name] = {"state": state}
+    end = plain.ending(errors, sections, complete=complete)
+    body = plain.join(outcomes, end)
+    values = memoryview(body)[: len(body) - len(end)]
+    as_rendered = plain.ending(errors, rendered, complete=complete)
+    return Merged(body, errors, complete=complete, required=None, rendered=(values, as_rendered))
 
 
 def _errors(plan: Plan, outcomes: Sequence[Outcome | None]) -> list[dict[str, Any]]:
@@ -188,7 +261,7 @@ def _sound(section: Section, outcome: Outcome) -> Outcome:
     if section.hidden:  # nor has it to be
         return outcome
     try:
-        orjson.dumps({"data": {section.name: outcome.data}})  # as deep as in the document
+        orjson.dumps(outcome.data)
     except (TypeError, ValueError) as error:
         failed = Outcome.failed(
             UpstreamPayload(

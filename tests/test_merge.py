@@ -131,12 +131,12 @@ def nested(levels: int) -> Any:
 
 @pytest.mark.parametrize("levels", [*range(248, 258), 5000])
 def test_however_deep_a_value_is_it_is_written_or_told(levels: int) -> None:
-    """The document is a few levels deeper than the value, and its writer has a bound."""
+    """The writer of values has a bound."""
     both = plan('x: {get: "a:/"}\ny: {get: "a:/"}')
     merged = merge(both, [Outcome(State.OK, 1, nested(levels)), Outcome(State.OK, 1, 2)])
     assert b'"y":2' in merged.body
     written = re.search(rb'"x":\[', merged.body) is not None
-    assert written == merged.complete == (levels <= 252)
+    assert written == merged.complete == (levels <= 254)
     assert written == (not merged.errors)
 
 
@@ -194,7 +194,9 @@ def test_what_is_hidden_need_not_be_json() -> None:
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(["plain", "written", "stale", "kept", "failed", "odd"]),
+            st.sampled_from(
+                ["plain", "written", "stale", "kept", "skipped", "failing", "failed", "odd"]
+            ),
             st.recursive(
                 st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=5),
                 lambda inner: (
@@ -221,6 +223,11 @@ def test_the_short_cut_writes_the_same_document(told: list[tuple[str, Any]]) -> 
                 outcomes.append(Outcome(State.STALE, value, value, as_of=5.0))
             case "kept":
                 outcomes.append(Outcome(State.OK, value, value, as_of=5.0, fresh_until=9.0))
+            case "skipped":
+                outcomes.append(Outcome(State.SKIPPED))
+            case "failing":
+                late = UpstreamTimeout("late", upstream="a")
+                outcomes.append(Outcome(State.STALE, value, value, as_of=5.0, reason=late))
             case "failed":
                 outcomes.append(Outcome.failed(UpstreamTimeout("late", upstream="a")))
             case _:  # what cannot be written
@@ -229,12 +236,69 @@ def test_the_short_cut_writes_the_same_document(told: list[tuple[str, Any]]) -> 
     short = merge(THREE, outcomes, Plain(THREE))
     assert short.body == merged.body
     assert (short.complete, short.errors) == (merged.complete, merged.errors)
-    if "odd" not in {kind for kind, _ in told}:
-        plain = all(kind in {"plain", "written"} for kind, _ in told)
-        assert (Plain(THREE).write(outcomes) is not None) is plain
+    assert b"".join(short.rendered) == b"".join(merged.rendered)
+    kinds = {kind for kind, _ in told}
+    if "odd" not in kinds:
+        assert (Plain(THREE).write(outcomes) is None) is bool(kinds & {"failing", "failed"})
 
 
 def test_the_short_cut_of_a_plan_that_shows_nothing() -> None:
     nothing = plan('h: {get: "a:/", hidden: true}')
     outcomes = [Outcome(State.OK, 1, 1)]
     assert merge(nothing, outcomes, Plain(nothing)).body == merge(nothing, outcomes).body
+
+
+def rendered(*outcomes: Outcome, short: bool = True) -> bytes:
+    two = plan('x: {get: "a:/"}\ny: {get: "a:/"}')
+    return b"".join(merge(two, outcomes, Plain(two) if short else None).rendered)
+
+
+OK = Outcome(State.OK, 1, 1)
+LATE = UpstreamTimeout("late", upstream="a")
+
+
+@pytest.mark.parametrize("short", [True, False])
+@pytest.mark.parametrize(
+    "other",
+    [
+        Outcome(State.OK, 1, 1, as_of=5.0, fresh_until=9.0, cache="hit"),
+        Outcome(State.OK, 1, 1, as_of=7.0, fresh_until=9.0, cache="miss"),
+        Outcome(State.STALE, 1, 1, as_of=5.0, fresh_until=6.0, cache="stale"),
+        Outcome(State.OK, None, orjson.Fragment(b"1"), written=b"1"),
+    ],
+    ids=["cached", "fetched again", "being revalidated", "passed on as bytes"],
+)
+def test_what_a_frontend_would_render_has_neither_ages_nor_revalidation(
+    other: Outcome, *, short: bool
+) -> None:
+    assert rendered(other, OK, short=short) == rendered(OK, OK)
+    failed = Outcome.failed(LATE)
+    assert rendered(other, failed, short=short) == rendered(OK, failed)
+
+
+@pytest.mark.parametrize("short", [True, False])
+@pytest.mark.parametrize(
+    "other",
+    [
+        Outcome(State.OK, 2, 2),
+        Outcome(State.STALE, 1, 1, as_of=5.0, reason=LATE),
+        Outcome(State.FALLBACK, 1, 1, faults=(Fault(LATE),)),
+        Outcome(State.SKIPPED),
+        Outcome.failed(LATE),
+        Outcome.failed(UpstreamTimeout("later", upstream="a")),
+        Outcome(State.OK, 1, 1, faults=(Fault(LATE, 0),)),
+    ],
+    ids=["value", "stale for an error", "fallback", "skipped", "failed", "detail", "element"],
+)
+def test_what_a_frontend_would_render_has_data_errors_and_states(
+    other: Outcome, *, short: bool
+) -> None:
+    assert rendered(other, OK, short=short) != rendered(OK, OK)
+
+
+def test_a_reason_is_no_part_of_what_a_frontend_would_render() -> None:
+    """The state is: it says that the value is stale for an error."""
+    down = UpstreamStatus("down", upstream="a", status=503)
+    first = Outcome(State.STALE, 1, 1, as_of=5.0, reason=LATE)
+    second = Outcome(State.STALE, 1, 1, as_of=5.0, reason=down)
+    assert rendered(first, OK) == rendered(second, OK)

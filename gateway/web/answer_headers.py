@@ -8,7 +8,7 @@ from __future__ import annotations
 from math import floor
 from typing import TYPE_CHECKING
 
-from xxhash import xxh3_128_hexdigest
+from xxhash import xxh3_128, xxh3_128_hexdigest
 
 from gateway.outcome import State
 
@@ -140,21 +140,29 @@ def _cache_status(words: set[str]) -> str:
     return ""
 
 
-def etag(body: bytes) -> bytes:
-    """Return a strong validator (RFC 9110 section 8.8.3) of the body's bytes.
+def etag(rendered: Sequence[bytes | memoryview]) -> bytes:
+    """Return a weak validator (RFC 9110 section 8.8.3) of what a frontend would render.
 
-    128 bits against accidents. It need not withstand an attacker: whoever can choose the bodies has
-    nothing to gain by two of one tag.
+    The parts count as the bytes that they are together. 128 bits against accidents: it need not
+    withstand an attacker, for whoever can choose the bodies has nothing to gain by two of one tag.
     """
-    return b'"%b"' % xxh3_128_hexdigest(body).encode("ascii")
+    if len(rendered) == 1:
+        digest = xxh3_128_hexdigest(rendered[0])
+    else:
+        hashed = xxh3_128()
+        for part in rendered:
+            hashed.update(part)
+        digest = hashed.hexdigest()
+    return b'W/"%b"' % digest.encode("ascii")
 
 
 def matches(if_none_match: bytes, tag: bytes) -> bool:
     """Whether `If-None-Match` names `tag`, by weak comparison (RFC 9110 section 13.1.2)."""
     if if_none_match == tag:
         return True
+    opaque = tag.removeprefix(b"W/")
     return if_none_match.strip() == b"*" or any(
-        candidate.strip().removeprefix(b"W/") == tag for candidate in if_none_match.split(b",")
+        candidate.strip().removeprefix(b"W/") == opaque for candidate in if_none_match.split(b",")
     )
 
 

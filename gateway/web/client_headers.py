@@ -69,7 +69,9 @@ class ClientHeaders:
         for field in fields:
             if field[0] in watched:
                 if field[0] == _IF_NONE_MATCH:
-                    if_none_match = field[1]
+                    # RFC 9110 section 5.3: several lines are one list.
+                    tag = field[1]
+                    if_none_match = b"%b, %b" % (if_none_match, tag) if if_none_match else tag
                 if field[0] in self._passed_on:
                     found.append(field)
         if not found:

@@ -141,7 +141,7 @@ class DashboardEndpoint:
         landed = [outcome for outcome in outcomes if outcome is not None]
         answer = KeptAnswer(
             merged.body,
-            etag(merged.body),
+            etag(merged.rendered),
             freshness(landed, complete=merged.complete),
             self._timing.of([outcome.elapsed for outcome in landed]),
             private=bool(headers),

@@ -47,7 +47,7 @@ def operation(plan: Plan) -> dict[str, Any]:
                 "headers": {
                     name: {"schema": {"type": "string"}, "description": description}
                     for name, description in (
-                        ("ETag", "Strong validator of the body"),
+                        ("ETag", "Weak validator of data, errors and states"),
                         ("Cache-Control", "Freshness of the least fresh section"),
                         ("Server-Timing", "Milliseconds of each section"),
                     )

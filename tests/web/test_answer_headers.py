@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -78,19 +79,21 @@ def test_an_answer_that_has_run_out_since_is_no_longer_fresh() -> None:
     assert dict(hit.fields(NOW))[b"cache-control"] == b"no-cache"
 
 
-def test_an_etag_is_strong_and_of_the_bytes() -> None:
-    assert etag(b"a") == etag(b"a") != etag(b"b")
-    assert etag(b"a").startswith(b'"')
-    assert etag(b"a").endswith(b'"')
+def test_an_etag_is_weak_and_of_all_parts_as_one() -> None:
+    assert etag([b"ab"]) == etag([b"a", b"b"]) == etag([memoryview(b"abc")[:2], b""])
+    assert etag([b"ab"]) != etag([b"ac"])
+    assert re.fullmatch(rb'W/"[0-9a-f]{32}"', etag([b"ab"]))
 
 
 @pytest.mark.parametrize(
     ("field", "matching"),
     [(b'"x"', True), (b'W/"x"', True), (b'"a", "x"', True), (b'"a",W/"x"', True), (b"*", True),
-     (b'"a"', False), (b"x", False), (b'"x', False)],
+     (b" * ", True), (b'W/"a" , W/"x" ', True), (b'"a"', False), (b'W/"a"', False), (b"x", False),
+     (b'"x', False), (b'w/"x"', False), (b"", False)],
 )  # fmt: skip
-def test_if_none_match_is_compared_weakly(field: bytes, *, matching: bool) -> None:
-    assert matches(field, b'"x"') is matching
+@pytest.mark.parametrize("tag", [b'"x"', b'W/"x"'])
+def test_if_none_match_is_compared_weakly(field: bytes, tag: bytes, *, matching: bool) -> None:
+    assert matches(field, tag) is matching
 
 
 def test_every_section_has_a_timing() -> None:

@@ -52,6 +52,7 @@ class World:
         self.status: dict[str, int] = {}
         self.headers: dict[str, dict[str, str]] = {}
         self.calls: list[str] = []
+        self.unchanging = False
         self.slow = asyncio.Event()
         self.slow.set()
         router.route().mock(side_effect=self.answer)
@@ -66,7 +67,8 @@ class World:
         name = request.url.host.removesuffix(".test")
         self.calls.append(name)
         await self.slow.wait()
-        told = {"n": self.calls.count(name), "who": request.headers.get("authorization", "")}
+        count = 0 if self.unchanging else self.calls.count(name)
+        told = {"n": count, "who": request.headers.get("authorization", "")}
         return httpx.Response(
             self.status.get(name, 200), json=told, headers=self.headers.get(name, {})
         )
@@ -75,10 +77,10 @@ class World:
         """Go on in another process, with the same store."""
         self.app = application(CONFIG)
 
-    async def get(self, path: str, **headers: str) -> httpx.Response:
+    async def get(self, path: str, method: str = "GET", **headers: str) -> httpx.Response:
         async with asked(self.app) as client:
-            answer = await client.get(
-                path, headers={k.replace("_", "-"): v for k, v in headers.items()}
+            answer = await client.request(
+                method, path, headers={k.replace("_", "-"): v for k, v in headers.items()}
             )
         for _ in range(20):
             await asyncio.sleep(0)  # what was begun beside ends
@@ -129,7 +131,7 @@ TABLE: list[tuple[str, list[Step], str, int | None, str, str | None, str]] = [
     ("a hit for another dashboard with the same section", [(0, "/a"), (10, "/needed")],
      "a ok 0", 10, PUBLIC, "gateway; hit; ttl=50", "same"),
     ("just expired: stale while it is asked for again", [(0, "/a"), (60, "/a")],
-     "a stale 0", 60, "no-cache", STALE + "0", "new"),
+     "a stale 0", 60, "no-cache", STALE + "0", "seen"),
     ("long expired", [(0, "/a"), fails("a"), (61, "/a"), (119.5, "/a")],
      "a stale 0", 119, "no-cache", STALE + "-60", "same"),
     ("refreshed beside", [(0, "/a"), (61, "/a"), (62, "/a")],
@@ -155,7 +157,7 @@ TABLE: list[tuple[str, list[Step], str, int | None, str, str | None, str]] = [
     ("two sections, one expired", [(0, "/ab"), (31, "/ab")],
      "a ok 0, b ok 31", 31, PUBLIC, EXPIRED, "new"),
     ("two sections, one stale", [(0, "/ab"), (59, "/ab"), fails("a"), (61, "/ab")],
-     "a stale 0, b ok 59", 61, "no-cache", STALE + "-1", "new"),
+     "a stale 0, b ok 59", 61, "no-cache", STALE + "-1", "seen"),
     ("two sections, one failed", [(0, "/ab"), fails("b"), (31, "/ab")],
      "a ok 0, b failed", 31, "no-store", "gateway; fwd=miss", "new"),
     ("one kept section, one that is never kept", [(0, "/mixed"), (5, "/mixed")],
@@ -170,7 +172,7 @@ TABLE: list[tuple[str, list[Step], str, int | None, str, str | None, str]] = [
      "said ok 5", 15, "public, max-age=20", "gateway; hit; ttl=5", "same"),
     ("the upstream's own window of staleness",
      [says(cache_control="max-age=5, stale-while-revalidate=30"), (0, "/said"), (8, "/said")],
-     "said stale 0", 8, "no-cache", STALE + "-3", "new"),
+     "said stale 0", 8, "no-cache", STALE + "-3", "seen"),
     ("the upstream forbids to keep it", [says(cache_control="no-store"), (0, "/said")],
      "said ok", None, "no-cache", "gateway; fwd=miss", ""),
     ("what is absent is kept too", [fails("absent", 404), (0, "/absent"), (10, "/absent")],
@@ -236,12 +238,12 @@ async def test_what_an_answer_says_of_its_freshness(
         status,
     )
     if last.status_code == 200:
-        assert fields["etag"].startswith('"')
+        assert fields["etag"].startswith('W/"')
     if compared:
         before = answers[-2]
-        same = compared == "same"
-        assert (last.content == before.content) is same
-        assert (fields.get("etag") == before.headers.get("etag")) is same or "etag" not in fields
+        assert (last.content == before.content) is (compared == "same")
+        tags_match = fields.get("etag") == before.headers.get("etag")
+        assert tags_match is (compared in {"same", "seen"}) or "etag" not in fields
 
 
 @pytest.mark.parametrize("path", ["/a", "/ab", "/mixed", "/plain", "/who"])
@@ -250,12 +252,62 @@ async def test_what_is_unchanged_is_not_sent_again(world: World, path: str) -> N
     if path in {"/mixed", "/plain"}:
         world.calls.clear()  # they are asked for again, and say the same as before
     world.time += 5
-    again = await world.get(path, if_none_match=f'"other", W/{first.headers["etag"]}')
+    again = await world.get(path, if_none_match=f'"other", {first.headers["etag"]}')
     assert (again.status_code, again.content) == (304, b"")
     whole = await world.get(path) if path in {"/a", "/ab", "/who"} else None
     if whole is not None:  # RFC 9110 section 15.4.5: a 304 has the fields that the 200 has
         for name in ("etag", "age", "cache-control", "cache-status", "vary"):
             assert again.headers.get(name) == whole.headers.get(name)
+
+
+@pytest.mark.parametrize("path", ["/a", "/ab", "/mixed", "/needed", "/who", "/skipping"])
+async def test_a_poll_across_a_refresh_that_brought_the_same_data_is_a_304(
+    world: World, path: str
+) -> None:
+    world.unchanging = True
+    headers = ADA if path == "/who" else {}
+    first = await world.get(path, **headers)
+    bodies = {first.content}
+    for seconds in (61, 62, 125, 130, 190, 1000):  # stale, refreshed, stale, ...; past the window
+        world.time = EPOCH + seconds
+        for method in ("GET", "HEAD"):
+            again = await world.get(
+                path, method=method, if_none_match=first.headers["etag"], **headers
+            )
+            assert (again.status_code, again.content) == (304, b"")
+            assert again.headers["etag"] == first.headers["etag"]
+        bodies.add((await world.get(path, **headers)).content)
+    assert len(bodies) > 1  # `as_of` says when the value is from
+
+
+async def test_other_data_after_a_refresh_are_sent(world: World) -> None:
+    first = await world.get("/a")
+    world.time = EPOCH + 61
+    etag = first.headers["etag"]
+    assert (await world.get("/a", if_none_match=etag)).status_code == 304  # stale, and refreshed
+    again = await world.get("/a", if_none_match=etag)
+    assert (again.status_code, again.json()["data"]["a"]["n"]) == (200, 2)
+
+
+async def test_data_that_are_stale_for_an_error_are_sent_once(world: World) -> None:
+    world.unchanging = True
+    first = await world.get("/a")
+    world.status["a"] = 503
+    world.time = EPOCH + 121
+    failing = await world.get("/a", if_none_match=first.headers["etag"])
+    assert (failing.status_code, told(failing)) == (200, "a stale 0 upstream_status")
+    again = await world.get("/a", if_none_match=failing.headers["etag"])
+    assert again.status_code == 304
+
+
+async def test_several_lines_of_if_none_match_are_one_list(world: World) -> None:
+    etag = (await world.get("/a")).headers["etag"].encode()
+    async with asked(world.app) as client:
+        for tags in ([etag, b'"other"'], [b'"other"', etag], [b'"other", "and"', b" " + etag]):
+            answer = await client.get("/a", headers=[(b"if-none-match", tag) for tag in tags])
+            assert answer.status_code == 304
+        answer = await client.get("/a", headers=[(b"if-none-match", b'"other"')] * 2)
+        assert answer.status_code == 200
 
 
 async def test_head_says_what_get_says(world: World) -> None:
