@@ -91,6 +91,7 @@ def _part(
         fresh_until=response.fresh_until,
         reason=response.reason,
         cache=response.cache,
+        restrictions=response.restrictions,
     )
     try:
         return walk.good(section, source, own)

@@ -7,6 +7,8 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.restrictions import UNRESTRICTED, Restriction
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -16,6 +18,8 @@ __all__ = [
     "forbids_keeping",
     "parse_age",
     "parse_cache_control",
+    "restrictions",
+    "shared_lifetime",
     "upstream_windows",
 ]
 
@@ -65,6 +69,48 @@ def forbids_keeping(directives: Mapping[str, str | None]) -> bool:
     return "no-store" in directives or "private" in directives
 
 
+_FORBIDDEN = (
+    ("no-store", Restriction.NO_STORE),
+    ("private", Restriction.PRIVATE),
+    ("no-cache", Restriction.NO_CACHE),
+    ("must-revalidate", Restriction.MUST_REVALIDATE),
+    ("proxy-revalidate", Restriction.PROXY_REVALIDATE),
+    ("s-maxage", Restriction.PROXY_REVALIDATE),  # RFC 9111 section 5.2.2.10 implies it
+)
+# One of these is in every directive above, so that most fields need not be parsed.
+_HINTS = (b"no-", b"private", b"revalidate", b"s-maxage")
+
+
+def restrictions(headers: Sequence[tuple[bytes, bytes]]) -> Restriction:
+    """Return what the header fields of an answer forbid others to do with it.
+
+    With a list of fields `private` and `no-cache` count as without one.
+    """
+    found = UNRESTRICTED
+    for name, value in headers:
+        if name == b"cache-control":
+            said = value.lower()
+            if any(hint in said for hint in _HINTS):
+                directives = parse_cache_control(value.decode("latin-1"))
+                for directive, restriction in _FORBIDDEN:
+                    if directive in directives:
+                        found |= restriction
+        elif name == b"vary" and b"*" in value and _has_star(value):
+            found |= Restriction.VARIES
+    return found
+
+
+def _has_star(vary: bytes) -> bool:
+    return any(member.strip() == b"*" for member in vary.split(b","))
+
+
+def shared_lifetime(directives: Mapping[str, str | None]) -> bool:
+    """Whether the stated lifetime is longer for shared caches than for others."""
+    if "s-maxage" not in directives:
+        return False
+    return _delta_seconds(directives["s-maxage"]) > _delta_seconds(directives.get("max-age"))
+
+
 def parse_age(headers: Sequence[tuple[bytes, bytes]]) -> float:
     """Return the seconds that the answer was underway in other caches (RFC 9111 section 5.1)."""
     text = field_value(headers, b"age")
@@ -87,7 +133,7 @@ def upstream_windows(
         revalidate: the configured window for what it leaves open.
         error: likewise.
     """
-    if "no-cache" in directives or field_value(headers, b"vary") == "*":
+    if "no-cache" in directives or Restriction.VARIES in restrictions(headers):
         # Section 5.2.2.4: not without asking first. Section 4.1: "*" never matches.
         return Windows(0.0, 0.0, 0.0)
     # Section 4.2.4: what these forbid, no configuration of a cache allows.

@@ -10,8 +10,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from gateway.restrictions import UNRESTRICTED
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from gateway.restrictions import Restriction
 
 __all__ = ["Call", "Clock", "Deadline", "Layer", "Request", "Response", "Sleep", "stack"]
 
@@ -135,6 +139,7 @@ class Response:
         reason: why a stale answer is served where an error was the cause.
         cache: what the cache did, for `Cache-Status` (RFC 9211): `hit`, `miss`, `stale`, ...;
             empty where no cache is configured.
+        restrictions: what the upstream forbids others to do with it.
     """
 
     __slots__ = (
@@ -144,6 +149,7 @@ class Response:
         "fresh_until",
         "headers",
         "reason",
+        "restrictions",
         "stale",
         "status",
         "value",
@@ -161,6 +167,7 @@ class Response:
         fresh_until: float | None = None,
         reason: Exception | None = None,
         cache: str = "",
+        restrictions: Restriction = UNRESTRICTED,
     ) -> None:
         self.value = value
         self.status = status
@@ -171,6 +178,7 @@ class Response:
         self.fresh_until = fresh_until
         self.reason = reason
         self.cache = cache
+        self.restrictions = restrictions
 
     def marked(self, cache: str) -> Response:
         """Return the same answer with another word for what the cache did."""
@@ -184,6 +192,7 @@ class Response:
             fresh_until=self.fresh_until,
             reason=self.reason,
             cache=cache,
+            restrictions=self.restrictions,
         )
 
     def __repr__(self) -> str:

@@ -219,6 +219,7 @@ class Walk(Alarm):
             reason=response.reason,
             cache=response.cache,
             written=written,
+            restrictions=response.restrictions,
         )
 
     def opened(self, section: Section, elements: for_each.Elements) -> None:

@@ -15,6 +15,7 @@ from gateway import batch, nursery
 from gateway.errors import CallError, DependencyFailed, ExpressionFailed, ListTruncated
 from gateway.outcome import Fault, Outcome, State
 from gateway.reference import ABSENT
+from gateway.restrictions import UNRESTRICTED
 from gateway.shaping import dependency_failed, search
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from gateway.call import Response
     from gateway.fanout import Walk
     from gateway.plan import ForEach, Section
+    from gateway.restrictions import Restriction
 
 __all__ = ["Elements", "run"]
 
@@ -241,6 +243,7 @@ def _together(
         fresh_until=_least(fresh),
         reason=next((o.reason for o in good if o.reason is not None), None),
         cache=_worst([o.cache for o in good]),
+        restrictions=_all_of([o.restrictions for o in good]),
     )
 
 
@@ -258,6 +261,15 @@ def _least(moments: list[float | None]) -> float | None:
     """Return the first moment at which one of several is no longer fresh."""
     known = [moment for moment in moments if moment is not None]
     return min(known) if known and len(known) == len(moments) else None
+
+
+def _all_of(restrictions: list[Restriction]) -> Restriction:
+    """Return what any of several answers forbids."""
+    found = UNRESTRICTED
+    for each in restrictions:
+        if each:
+            found |= each
+    return found
 
 
 def _worst(words: list[str]) -> str:

@@ -24,15 +24,17 @@ from gateway.cache_control import (
     forbids_keeping,
     parse_age,
     parse_cache_control,
+    shared_lifetime,
     upstream_windows,
 )
 from gateway.call import Response
 from gateway.errors import UpstreamStatus
 from gateway.policy import Policy
+from gateway.restrictions import UNRESTRICTED, Restriction
 from gateway.units import Duration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from gateway.errors import CallError
 
@@ -119,6 +121,7 @@ def marked(response: Response, state: CacheState) -> Response:
         as_of=response.as_of,
         fresh_until=response.fresh_until,
         cache=state,
+        restrictions=response.restrictions,
     )
 
 
@@ -136,12 +139,13 @@ class Entry:
         error_until: POSIX seconds up to which it is served when the upstream fails.
         cost: seconds that it took to fetch.
         mark: the latest purge that was known when its fetch began.
+        restrictions: what the upstream forbids others to do with it.
         response: what a hit answers, made once and shared; `None` for a negative entry.
     """
 
     __slots__ = (
         "as_of", "body", "cost", "error_until", "fresh_until", "key", "mark", "response",
-        "revalidate_until", "status", "stored_at",
+        "restrictions", "revalidate_until", "status", "stored_at",
     )  # fmt: skip
 
     def __init__(
@@ -158,6 +162,7 @@ class Entry:
         error_until: float,
         cost: float,
         mark: int,
+        restrictions: Restriction = UNRESTRICTED,
     ) -> None:
         self.key = key
         self.body = body
@@ -169,6 +174,7 @@ class Entry:
         self.error_until = error_until
         self.cost = cost
         self.mark = mark
+        self.restrictions = restrictions
         self.response = None if status == NOT_FOUND else self._response(value)
 
     def _response(self, value: Any) -> Response:
@@ -179,6 +185,7 @@ class Entry:
             as_of=self.as_of,
             fresh_until=self.fresh_until,
             cache=CacheState.HIT,
+            restrictions=self.restrictions,
         )
 
     @property
@@ -283,9 +290,14 @@ def keep(
         random: uniform in [0, 1).
     """
     headers = response.headers
-    windows = _windows(policy, headers)
+    said = field_value(headers, b"cache-control")
+    directives = parse_cache_control(said) if said is not None else {}
+    windows = _windows(policy, headers, directives)
     if windows is None:
         return None
+    restrictions = response.restrictions
+    if policy.ttl == "upstream" and shared_lifetime(directives):
+        restrictions |= Restriction.SHARED_LIFETIME
     # Only ever shorter: nobody is told that an answer is fresher than was asked for.
     fresh_until = now + windows.fresh * (1.0 - policy.jitter * random())
     entry = Entry(
@@ -300,6 +312,7 @@ def keep(
         error_until=fresh_until + windows.error,
         cost=cost,
         mark=mark,
+        restrictions=restrictions,
     )
     return entry if entry.useful_until > now else None
 
@@ -317,9 +330,11 @@ def keep_negative(
     )  # fmt: skip
 
 
-def _windows(policy: CachePolicy, headers: Sequence[tuple[bytes, bytes]]) -> Windows | None:
-    said = field_value(headers, b"cache-control")
-    directives = parse_cache_control(said) if said is not None else {}
+def _windows(
+    policy: CachePolicy,
+    headers: Sequence[tuple[bytes, bytes]],
+    directives: Mapping[str, str | None],
+) -> Windows | None:
     if forbids_keeping(directives):
         return None
     if policy.ttl == "upstream":

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from gateway.cache_control import restrictions
 from gateway.call import Response
 from gateway.errors import UpstreamPayload, UpstreamStatus
 from gateway.json_schema import complaint
@@ -87,7 +88,10 @@ class Ingress:
             else:
                 frame = _Frame(self._max_depth)
                 value, body = await asyncio.to_thread(self._decode, body, frame)
-        return Response(value, status=status, headers=answer.headers, body=body)
+        headers = answer.headers
+        return Response(
+            value, status=status, headers=headers, body=body, restrictions=restrictions(headers)
+        )
 
     def _refused(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> UpstreamStatus:
         retryable = status in _RETRYABLE

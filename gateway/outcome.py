@@ -8,8 +8,11 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gateway.restrictions import UNRESTRICTED
+
 if TYPE_CHECKING:
     from gateway.errors import CallError
+    from gateway.restrictions import Restriction
 
 __all__ = ["Fault", "Outcome", "State"]
 
@@ -44,11 +47,12 @@ class Outcome:
         fresh_until: POSIX seconds up to which it is fresh, `None` where nothing is kept.
         reason: why a stale value is served where an error was the cause.
         cache: what the cache did, for `Cache-Status`.
+        restrictions: what the upstreams forbid others to do with what it was made of.
         elapsed: seconds from the section's start to its outcome.
     """
 
-    __slots__ = ("as_of", "cache", "data", "elapsed", "faults", "fresh_until", "reason", "state",
-                 "value", "written")  # fmt: skip
+    __slots__ = ("as_of", "cache", "data", "elapsed", "faults", "fresh_until", "reason",
+                 "restrictions", "state", "value", "written")  # fmt: skip
 
     def __init__(
         self,
@@ -62,6 +66,7 @@ class Outcome:
         reason: Exception | None = None,
         cache: str = "",
         written: bytes = b"",
+        restrictions: Restriction = UNRESTRICTED,
     ) -> None:
         self.state = state
         self.value = value
@@ -72,6 +77,7 @@ class Outcome:
         self.reason = reason
         self.cache = cache
         self.written = written
+        self.restrictions = restrictions
         self.elapsed = 0.0
 
     @classmethod

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from gateway import nursery
 from gateway.errors import CallError, UpstreamPayload
 from gateway.outcome import Fault, Outcome, State
+from gateway.restrictions import UNRESTRICTED
 
 if TYPE_CHECKING:
     from gateway.fanout import Walk
@@ -21,10 +22,15 @@ __all__ = ["run"]
 
 
 async def run(walk: Walk, section: Section) -> Outcome:
-    """Return the first fresh outcome, else the newest stale one, else one with every fault."""
+    """Return the first fresh outcome, else the newest stale one, else one with every fault.
+
+    An answer that was refused has had its part in the choice, so what it forbids holds for the
+    outcome.
+    """
     runners = [walk.loop.create_task(_runner(walk, section, source)) for source in section.sources]
     running = set(runners)
     reserve: Outcome | None = None
+    refused = UNRESTRICTED
     try:
         while running:
             patience = None if reserve is None else walk.deadline.remaining(walk.clock())
@@ -32,15 +38,19 @@ async def run(walk: Walk, section: Section) -> Outcome:
                 running, timeout=patience, return_when=asyncio.FIRST_COMPLETED
             )
             if not landed and reserve is not None:
-                return reserve  # the deadline has come
+                break  # the deadline has come
             for runner in runners:  # of two that end at once the one declared first wins
                 if runner in landed:
                     outcome = runner.result()
                     if outcome.state is State.OK:
+                        outcome.restrictions |= refused
                         return outcome
-                    if outcome.usable and _newer(outcome, reserve):
+                    if not outcome.usable:
+                        refused |= outcome.restrictions
+                    elif _newer(outcome, reserve):
                         reserve = outcome
         if reserve is not None:
+            reserve.restrictions |= refused
             return reserve
         faults = tuple(fault for runner in runners for fault in runner.result().faults)
         return Outcome(State.FAILED, faults=faults)
@@ -54,10 +64,13 @@ def _newer(outcome: Outcome, reserve: Outcome | None) -> bool:
 
 
 async def _runner(walk: Walk, section: Section, source: Source) -> Outcome:
+    restrictions = UNRESTRICTED
     try:
-        outcome = walk.good(section, source, await walk.fetch(section, source, walk.scope))
+        response = await walk.fetch(section, source, walk.scope)
+        restrictions = response.restrictions
+        outcome = walk.good(section, source, response)
         if source.select is not None and outcome.value is None:
             raise UpstreamPayload("its select found nothing", upstream=source.upstream)
     except CallError as error:
-        return Outcome(State.FAILED, faults=(Fault(error),))
+        return Outcome(State.FAILED, faults=(Fault(error),), restrictions=restrictions)
     return outcome

@@ -7,6 +7,7 @@ import pytest
 
 from gateway.call import Request, Response
 from gateway.errors import UpstreamStatus
+from gateway.restrictions import Restriction
 from tests.planning import Upstreams, after, plan, walked
 from tests.virtual_time import run
 
@@ -119,6 +120,12 @@ def test_provenance_of_a_batch_is_that_of_its_answer() -> None:
     outcome = listed("batch: 5", [1], stale)[0].outcomes["x"]
     assert (outcome.state, outcome.as_of, outcome.fresh_until) == ("stale", 5.0, 9.0)
     assert outcome.cache == "stale"
+
+
+def test_what_the_one_answer_forbids_holds_for_every_element() -> None:
+    private = Response([{"id": 1}], restrictions=Restriction.PRIVATE)
+    outcome = listed("batch: 5", [1], private)[0].outcomes["x"]
+    assert outcome.restrictions == Restriction.PRIVATE
 
 
 def test_no_more_batches_are_in_flight_than_declared() -> None:

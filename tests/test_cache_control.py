@@ -12,8 +12,11 @@ from gateway.cache_control import (
     forbids_keeping,
     parse_age,
     parse_cache_control,
+    restrictions,
+    shared_lifetime,
     upstream_windows,
 )
+from gateway.restrictions import UNRESTRICTED, Restriction
 
 YEAR = 366 * 86400
 
@@ -95,6 +98,7 @@ LATER = "Thu, 01 Jan 2026 12:01:40 GMT"
         ({"cache_control": "max-age=60, no-cache"}, (0, 0, 0)),
         ({"cache_control": "max-age=60", "vary": "*"}, (0, 0, 0)),
         ({"cache_control": "max-age=60", "vary": "accept"}, (60, 5, 6)),
+        ({"cache_control": "max-age=60", "vary": "accept, *"}, (0, 0, 0)),
         ({"cache_control": "max-age=sixty", "date": DATE, "expires": LATER}, (0, 5, 6)),
         ({"cache_control": "max-age"}, (0, 5, 6)),
         ({"cache_control": "max-age=999999999999999999"}, (YEAR, 5, 6)),
@@ -110,3 +114,48 @@ def test_windows(fields: dict[str, str], windows: tuple[float, ...]) -> None:
     own = headers(**fields)
     directives = parse_cache_control(field_value(own, b"cache-control"))
     assert upstream_windows(own, directives, 5, 6) == Windows(*windows)
+
+
+REVALIDATE = Restriction.MUST_REVALIDATE
+PROXY = Restriction.PROXY_REVALIDATE
+
+
+@pytest.mark.parametrize(
+    ("fields", "restriction"),
+    [
+        ({}, UNRESTRICTED),
+        ({"cache_control": "public, max-age=60"}, UNRESTRICTED),
+        ({"cache_control": "No-Store"}, Restriction.NO_STORE),
+        ({"cache_control": "max-age=60, Private"}, Restriction.PRIVATE),
+        ({"cache_control": 'private="set-cookie"'}, Restriction.PRIVATE),
+        ({"cache_control": "no-cache"}, Restriction.NO_CACHE),
+        ({"cache_control": "private, no-store"}, Restriction.PRIVATE | Restriction.NO_STORE),
+        ({"cache_control": "max-age=1, must-revalidate"}, REVALIDATE),
+        ({"cache_control": "max-age=1, proxy-revalidate"}, PROXY),
+        ({"cache_control": "max-age=1, S-MaxAge=9"}, PROXY),
+        ({"cache_control": 'x="no-store"'}, UNRESTRICTED),
+        ({"cache_control": "not-private, no-stored"}, UNRESTRICTED),
+        ({"vary": "*"}, Restriction.VARIES),
+        ({"vary": "accept, * "}, Restriction.VARIES),
+        ({"vary": "accept, x*"}, UNRESTRICTED),
+        ({"pragma": "no-store"}, UNRESTRICTED),
+    ],
+)
+def test_what_an_answer_forbids_others(fields: dict[str, str], restriction: Restriction) -> None:
+    assert restrictions(headers(**fields)) == restriction
+
+
+def test_what_any_line_forbids_is_forbidden() -> None:
+    lines = [(b"cache-control", b"max-age=5"), (b"vary", b"accept"), (b"cache-control", b"private"),
+             (b"vary", b"*"), (b"cache-control", b"no-store")]  # fmt: skip
+    expected = Restriction.PRIVATE | Restriction.NO_STORE | Restriction.VARIES
+    assert restrictions(lines) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "shared"),
+    [("max-age=60", False), ("s-maxage=60", True), ("s-maxage=60, max-age=0", True),
+     ("s-maxage=60, max-age=60", False), ("s-maxage=0, max-age=60", False), ("s-maxage=x", False)],
+)  # fmt: skip
+def test_a_lifetime_for_shared_caches_alone(text: str, *, shared: bool) -> None:
+    assert shared_lifetime(parse_cache_control(text)) is shared

@@ -8,6 +8,7 @@ import pytest
 from gateway.call import Request, Response
 from gateway.errors import UpstreamStatus
 from gateway.reference import ABSENT
+from gateway.restrictions import Restriction
 from tests.planning import Upstreams, after, plan, walked
 from tests.virtual_time import loop_time, run
 
@@ -189,6 +190,16 @@ def test_freshness_is_that_of_the_least_fresh_element() -> None:
         walked(listed, Upstreams(after(0, lambda _: Response(1, stale=True))), ids=[1, 2])
     ).outcomes["x"]
     assert (stale.state, stale.fresh_until) == ("stale", None)
+
+
+def test_what_any_element_forbids_holds_for_the_list() -> None:
+    listed = plan('x: {for_each: "{ids}", get: "a:/x/{item}"}', parameters=IDS)
+    forbidden = {1: Restriction(0), 2: Restriction.PRIVATE, 3: Restriction.NO_STORE}
+    upstreams = Upstreams(after(0, lambda r: Response(1, restrictions=forbidden[number(r)])))
+    one = run(walked(listed, upstreams, ids=[1, 2])).outcomes["x"]
+    assert one.restrictions == Restriction.PRIVATE
+    both = run(walked(listed, upstreams, ids=[1, 2, 3])).outcomes["x"]
+    assert both.restrictions == Restriction.PRIVATE | Restriction.NO_STORE
 
 
 def listed(sections: str, items: Any, **elements: Any) -> Any:

@@ -21,6 +21,7 @@ from gateway.freshness import (
     marked,
     speaks_against_keeping,
 )
+from gateway.restrictions import Restriction
 from gateway.units import WRITTEN
 
 
@@ -202,3 +203,24 @@ def test_whether_anything_is_kept() -> None:
     assert not CachePolicy(ttl=0).keeps
     for field in ("ttl", "stale_while_revalidate", "stale_if_error", "negative"):
         assert CachePolicy(**({"ttl": 0} | {field: 1})).keeps
+
+
+def test_what_is_forbidden_goes_with_the_entry_and_all_that_it_serves() -> None:
+    forbidden = Restriction.MUST_REVALIDATE | Restriction.VARIES
+    response = Response([1], body=b"[1]", restrictions=forbidden)
+    one = keep(CachePolicy(ttl=60), "k", response, now=0, cost=0, mark=0, random=lambda: 0)
+    assert one is not None
+    for served in (one.serve("a"), one.serve_stale("a"), marked(response, CacheState.MISS),
+                   response.marked("x")):  # fmt: skip
+        assert served.restrictions == forbidden
+
+
+@pytest.mark.parametrize(
+    ("ttl", "restriction"), [("upstream", Restriction.SHARED_LIFETIME), (60, Restriction(0))]
+)
+def test_a_lifetime_for_shared_caches_counts_where_the_upstream_decides(
+    ttl: Any, restriction: Restriction
+) -> None:
+    one = kept(CachePolicy(ttl=ttl), (b"cache-control", b"s-maxage=60, max-age=0"))
+    assert one is not None
+    assert one.restrictions == restriction

@@ -7,6 +7,7 @@ import pytest
 from gateway.errors import UpstreamPayload, UpstreamStatus
 from gateway.ingress import Ingress
 from gateway.json_schema import compile_schema
+from gateway.restrictions import Restriction
 from gateway.transport import RawAnswer
 
 JSON = [(b"content-type", b"application/json; charset=utf-8")]
@@ -132,3 +133,9 @@ async def test_a_schema_is_held() -> None:
     assert (await strict.admit(answer(b'{"id":1}'))).value == {"id": 1}
     with pytest.raises(UpstreamPayload, match="at /id"):
         await strict.admit(answer(b'{"id":"' + b"x" * 500 + b'"}'))
+
+
+async def test_what_the_upstream_forbids_is_read() -> None:
+    fields = [(b"content-type", b"application/json"), (b"cache-control", b"private")]
+    admitted = await ingress().admit(answer(b"1", headers=fields))
+    assert admitted.restrictions == Restriction.PRIVATE

@@ -4,6 +4,10 @@ A flight is a task of its own, so that it outlives its first caller's cancellati
 get the answer, and one who comes back a moment later finds the flight and need not start another.
 It cannot fly for ever: its deadline is the latest of its callers', bounded by the policy. Each
 caller keeps to its own deadline.
+
+An answer that its upstream lets no one use for another request (RFC 9111: `no-store`, `private`,
+`no-cache`, `Vary: *`) and that is not cached by a policy either is for the caller that began the
+flight. The others make their own calls; later requests of the same kind do not wait for each other.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from gateway.call import Deadline
 from gateway.errors import CallError, DeadlineExceeded, ErrorCode
 from gateway.events import Rejection
 from gateway.policy import Policy
+from gateway.restrictions import Restriction
 from gateway.timer import Alarm, Wheel
 from gateway.units import Positive
 
@@ -47,17 +52,32 @@ What went wrong in flight says more than that the time is spent, and it is told 
 """
 
 
+_EXCLUSIVE = Restriction.NO_STORE | Restriction.PRIVATE | Restriction.NO_CACHE | Restriction.VARIES
+_REMEMBERED = 1024
+
+
+def _is_exclusive(response: Response) -> bool:
+    """Whether an answer is for one request only; a policy that caches it says otherwise."""
+    forbidden = response.restrictions
+    return bool(forbidden) and response.as_of is None and bool(forbidden & _EXCLUSIVE)
+
+
 def same_request(request: Request) -> Hashable:
     """Return what makes two requests the same: method, target and forwarded header fields."""
     return (request.method, request.target, tuple(request.headers))
 
 
 class _Caller(Alarm):
-    """One who waits for a flight, until its own deadline rings."""
+    """One who waits for a flight, until its own deadline rings.
+
+    Attributes:
+        answer: what the flight brings; `None` where that is for another caller.
+        expired: makes the error of a deadline that has come.
+    """
 
     __slots__ = ("answer", "expired")
 
-    def __init__(self, answer: Future[Response], expired: Callable[[], CallError]) -> None:
+    def __init__(self, answer: Future[Response | None], expired: Callable[[], CallError]) -> None:
         self.answer = answer
         self.expired = expired
 
@@ -84,8 +104,8 @@ class _Flight:
         own = self.request.deadline
         own.at = max(own.at, min(deadline.at, self.latest))
 
-    async def fly(self, call: Call) -> None:
-        """Make the call and tell the callers."""
+    async def fly(self, call: Call) -> Response | None:
+        """Make the call, pass its answer or error on to the callers, and return the answer."""
         try:
             response = await call(self.request)
         except Exception as error:
@@ -94,14 +114,19 @@ class _Flight:
                 self.task.get_loop().call_exception_handler(
                     {"message": "a flight that nobody waits for failed", "exception": error}
                 )
-        else:
-            self._land(response)
+            return None
+        self._land(response)
+        return response
 
     def _land(self, response: Response) -> None:
         first, *joined = self.callers
         if not first.answer.done():
             first.answer.set_result(response)
-        if joined:
+        if joined and _is_exclusive(response):
+            for caller in joined:
+                if not caller.answer.done():
+                    caller.answer.set_result(None)
+        elif joined:
             shared = copy.copy(response)
             shared.cache = "collapsed"  # the `collapsed` of Cache-Status, RFC 9211 section 2.6
             for caller in joined:
@@ -118,12 +143,18 @@ class _Flight:
 
 
 class Flights:
-    """The flights under way at one upstream."""
+    """The flights under way at one upstream.
 
-    __slots__ = ("_by_key",)
+    Attributes:
+        exclusive: hashes of the keys whose latest answer was for one request only; bounded. Two
+            keys of one hash only fail to share.
+    """
+
+    __slots__ = ("_by_key", "exclusive")
 
     def __init__(self) -> None:
         self._by_key: dict[Hashable, _Flight] = {}
+        self.exclusive: dict[int, None] = {}
 
     def __len__(self) -> int:
         return len(self._by_key)
@@ -140,9 +171,21 @@ class Flights:
             flight.put_off(request.deadline)
         return flight
 
+    def note(self, key: Hashable, response: Response) -> None:
+        """Remember whether the answers to `key` are for one request only."""
+        hashed = hash(key)
+        if not _is_exclusive(response):
+            self.exclusive.pop(hashed, None)
+        elif hashed not in self.exclusive:
+            if len(self.exclusive) >= _REMEMBERED:
+                del self.exclusive[next(iter(self.exclusive))]
+            self.exclusive[hashed] = None
+
     async def _fly(self, key: Hashable, flight: _Flight, call: Call) -> None:
         try:
-            await flight.fly(call)
+            response = await flight.fly(call)
+            if response is not None and response.restrictions:
+                self.note(key, response)
         except CancelledError:
             flight.fail(_ended())
             raise
@@ -206,15 +249,21 @@ def collapse(
             remaining = request.deadline.at - now
             if remaining <= 0:
                 raise expired()
+            sameness = key(request)
+            if flights.exclusive and hash(sameness) in flights.exclusive:
+                response = await call(request)
+                flights.note(sameness, response)
+                return response
             loop = wheel.task().get_loop()
-            flight = flights.board(key(request), call, request, now + policy.flight, loop)
+            flight = flights.board(sameness, call, request, now + policy.flight, loop)
             caller = _Caller(loop.create_future(), expired)
             flight.callers.append(caller)
             wheel.set(caller, remaining + _PATIENCE)
             try:
-                return await caller.answer
+                answer = await caller.answer
             finally:
                 caller.slot.discard(caller)
+            return await call(request) if answer is None else answer
 
         return collapsed
 

@@ -190,6 +190,7 @@ class _Leased:
         fetched = marked(response, CacheState.MISS)
         fetched.as_of = entry.as_of
         fetched.fresh_until = entry.fresh_until
+        fetched.restrictions = entry.restrictions
         return fetched
 
     def remember(self, key: str) -> None:

@@ -4,7 +4,7 @@
 
     magic "AGWE" · version · checksum (BLAKE2b, 64 bits, over all that follows)
     as-of · stored-at · fresh until · revalidate until · error until · cost    float64 each
-    mark int64 · status uint16 · length of the key uint16 · key · payload
+    mark int64 · status uint16 · restrictions uint8 · length of the key uint16 · key · payload
 
 Everything is big-endian. Whatever is not exactly this, under exactly the key that was asked for, is
 no entry.
@@ -18,15 +18,17 @@ from hashlib import blake2b
 import orjson
 
 from gateway.freshness import NOT_FOUND, Entry
+from gateway.restrictions import Restriction
 
 __all__ = ["VERSION", "open_envelope", "seal"]
 
-VERSION = 2
-"""1 had payloads as the upstream wrote them, with keys that may stand there twice."""
+VERSION = 3
+"""1 had payloads as the upstream wrote them, with keys that may stand there twice; 2 did not say
+what the upstream forbids."""
 
 _MAGIC = b"AGWE" + bytes([VERSION])
 _SUM = 8
-_FIELDS = struct.Struct(">6dqHH")
+_FIELDS = struct.Struct(">6dqHBH")
 _START = len(_MAGIC) + _SUM
 _KEY = _START + _FIELDS.size
 
@@ -43,6 +45,7 @@ def seal(entry: Entry) -> bytes:
         entry.cost,
         entry.mark,
         entry.status,
+        entry.restrictions,
         len(key),
     )
     sealed = fields + key + entry.body
@@ -55,8 +58,8 @@ def open_envelope(key: str, data: bytes) -> Entry | None:
         return None
     if data[len(_MAGIC) : _START] != _checksum(memoryview(data)[_START:]):
         return None
-    (as_of, stored_at, fresh_until, revalidate_until, error_until, cost, mark, status, length
-     ) = _FIELDS.unpack_from(data, _START)  # fmt: skip
+    (as_of, stored_at, fresh_until, revalidate_until, error_until, cost, mark, status,
+     restrictions, length) = _FIELDS.unpack_from(data, _START)  # fmt: skip
     if data[_KEY : _KEY + length] != key.encode("ascii"):
         return None
     body = data[_KEY + length :]
@@ -67,7 +70,7 @@ def open_envelope(key: str, data: bytes) -> Entry | None:
     return Entry(
         key, body, value, status=status, stored_at=stored_at, as_of=as_of,
         fresh_until=fresh_until, revalidate_until=revalidate_until, error_until=error_until,
-        cost=cost, mark=mark,
+        cost=cost, mark=mark, restrictions=Restriction(restrictions),
     )  # fmt: skip
 
 

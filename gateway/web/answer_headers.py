@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from xxhash import xxh3_128, xxh3_128_hexdigest
 
 from gateway.outcome import State
+from gateway.restrictions import UNRESTRICTED, Restriction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,9 +36,10 @@ class Freshness:
         status: value of `Cache-Status` (RFC 9211) without its ttl.
         expires: POSIX seconds at which the first section ceases or has ceased to be fresh, where
             all of them came from the cache; `None` otherwise.
+        restrictions: what any section's upstream forbids others to do with the answer.
     """
 
-    __slots__ = ("as_of", "complete", "expires", "fresh_until", "status")
+    __slots__ = ("as_of", "complete", "expires", "fresh_until", "restrictions", "status")
 
     def __init__(
         self,
@@ -47,12 +49,25 @@ class Freshness:
         complete: bool,
         status: str,
         expires: float | None = None,
+        restrictions: Restriction = UNRESTRICTED,
     ) -> None:
         self.as_of = as_of
         self.fresh_until = fresh_until
         self.complete = complete
         self.status = status
         self.expires = expires
+        self.restrictions = restrictions
+
+    @property
+    def reusable(self) -> bool:
+        """Whether a shared cache, such as the gateway's own, may store the answer."""
+        forbidden = self.restrictions
+        return not (forbidden and forbidden & (Restriction.NO_STORE | Restriction.PRIVATE))
+
+    @property
+    def varies(self) -> bool:
+        """Whether the answer may depend on more than a request says (`Vary: *`)."""
+        return bool(self.restrictions) and Restriction.VARIES in self.restrictions
 
     def as_hit(self) -> Freshness:
         """Return the same for who gets it from the cache."""
@@ -62,21 +77,14 @@ class Freshness:
             complete=self.complete,
             status="gateway; hit",
             expires=self.fresh_until,
+            restrictions=self.restrictions,
         )
 
     def fields(self, now: float, *, private: bool = False) -> list[tuple[bytes, bytes]]:
         """Return `Cache-Control`, `Age` and `Cache-Status` as of `now`."""
         fields: list[tuple[bytes, bytes]] = []
         status = self.status
-        if not self.complete:
-            fields.append((b"cache-control", b"no-store"))
-        elif self.fresh_until is None or self.fresh_until <= now or self.as_of is None:
-            fields.append((b"cache-control", b"private, no-cache" if private else b"no-cache"))
-        else:
-            # RFC 9111 section 4.2: a cache compares max-age with Age, so it spans the whole life.
-            lifetime = int(self.fresh_until - now) + max(0, int(now - self.as_of))
-            scope = b"private" if private else b"public"
-            fields.append((b"cache-control", b"%b, max-age=%d" % (scope, lifetime)))
+        fields.append((b"cache-control", self._control(now, private=private)))
         if self.as_of is not None:
             fields.append((b"age", b"%d" % max(0, int(now - self.as_of))))
         if self.expires is not None:  # RFC 9211 section 2.4: negative once it is stale
@@ -84,6 +92,39 @@ class Freshness:
         if status:
             fields.append((b"cache-status", status.encode("ascii")))
         return fields
+
+    def _control(self, now: float, *, private: bool) -> bytes:
+        if not self.complete:
+            return b"no-store"
+        lifetime = None
+        if self.fresh_until is not None and self.fresh_until > now and self.as_of is not None:
+            # RFC 9111 section 4.2: a cache compares max-age with Age, so it spans the whole life.
+            lifetime = int(self.fresh_until - now) + max(0, int(now - self.as_of))
+        if self.restrictions:
+            return _restricted(self.restrictions, lifetime, private=private)
+        if lifetime is None:
+            return b"private, no-cache" if private else b"no-cache"
+        return b"%b, max-age=%d" % (b"private" if private else b"public", lifetime)
+
+
+def _restricted(forbidden: Restriction, lifetime: int | None, *, private: bool) -> bytes:
+    """Return the `Cache-Control` of an answer that lasts for `lifetime` seconds at most."""
+    if Restriction.NO_STORE in forbidden:
+        return b"no-store"
+    private = private or Restriction.PRIVATE in forbidden
+    only_shared = Restriction.SHARED_LIFETIME in forbidden
+    # A cache that knows nothing of `Vary: *` knows no-cache.
+    asked_first = bool(forbidden & (Restriction.NO_CACHE | Restriction.VARIES))
+    if lifetime is None or asked_first or (private and only_shared):
+        return b"private, no-cache" if private else b"no-cache"
+    control = b"%b, max-age=%d" % (b"private" if private else b"public", lifetime)
+    if only_shared:
+        control = b"public, max-age=0, s-maxage=%d" % lifetime
+    if Restriction.MUST_REVALIDATE in forbidden:
+        control += b", must-revalidate"
+    if Restriction.PROXY_REVALIDATE in forbidden:
+        control += b", proxy-revalidate"
+    return control
 
 
 _KEPT_NOTHING = Freshness(as_of=None, fresh_until=None, complete=True, status="")
@@ -93,7 +134,12 @@ _INCOMPLETE = Freshness(as_of=None, fresh_until=None, complete=False, status="")
 def freshness(outcomes: Sequence[Outcome], *, complete: bool) -> Freshness:
     """Work out the freshness of an answer: that of its least fresh section."""
     for outcome in outcomes:
-        if outcome.cache or outcome.as_of is not None or outcome.fresh_until is not None:
+        if (
+            outcome.cache
+            or outcome.restrictions
+            or outcome.as_of is not None
+            or outcome.fresh_until is not None
+        ):
             break
     else:
         return _KEPT_NOTHING if complete else _INCOMPLETE
@@ -101,7 +147,10 @@ def freshness(outcomes: Sequence[Outcome], *, complete: bool) -> Freshness:
     expires: float | None = None
     fresh = True
     words = set()
+    restrictions = UNRESTRICTED
     for outcome in outcomes:
+        if outcome.restrictions:
+            restrictions |= outcome.restrictions
         if outcome.state is State.SKIPPED:
             continue
         stands_in = outcome.cache == "stale" and outcome.reason is not None
@@ -118,6 +167,7 @@ def freshness(outcomes: Sequence[Outcome], *, complete: bool) -> Freshness:
         complete=complete,
         status=_cache_status(words),
         expires=expires if words <= _KEPT else None,
+        restrictions=restrictions,
     )
 
 

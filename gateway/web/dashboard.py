@@ -36,6 +36,7 @@ __all__ = ["DashboardEndpoint"]
 
 _log = logging.getLogger("gateway")
 _JSON = (b"content-type", b"application/json")
+_ANY = ((b"vary", b"*"),)
 
 
 class DashboardEndpoint:
@@ -167,7 +168,8 @@ class DashboardEndpoint:
     async def _send(
         self, send: Send, method: str, answer: KeptAnswer, if_none_match: bytes
     ) -> None:
-        headers = [*answer.fields(self._now()), *self._client_headers.vary]
+        vary = _ANY if answer.varies else self._client_headers.vary
+        headers = [*answer.fields(self._now()), *vary]
         body = answer.body
         status = 200
         if if_none_match and matches(if_none_match, answer.etag):

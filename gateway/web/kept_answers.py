@@ -25,9 +25,12 @@ class KeptAnswer:
         until: POSIX seconds up to which it is served without a look at its sections. That is a
             little before they expire, so that their cache gets its chance to refresh them early
             (XFetch) and nobody has to wait for it.
+        varies: it is sent with `Vary: *`.
     """
 
-    __slots__ = ("_at", "_fields", "_private", "body", "etag", "freshness", "timing", "until")
+    __slots__ = (
+        "_at", "_fields", "_private", "body", "etag", "freshness", "timing", "until", "varies",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -42,6 +45,7 @@ class KeptAnswer:
         self.etag = etag
         self.freshness = freshness
         self.timing = timing
+        self.varies = freshness.varies
         self._private = private
         ends, began = freshness.fresh_until, freshness.as_of
         self.until = 0.0
@@ -109,7 +113,7 @@ class KeptAnswers:
         return answer
 
     def put(self, key: tuple[bytes, bytes], answer: KeptAnswer, timing: bytes, mark: int) -> None:
-        """Keep an answer that is complete and fresh; others are passed over.
+        """Keep an answer that is complete, fresh and for anyone; others are passed over.
 
         Args:
             key: what it answers.
@@ -119,7 +123,9 @@ class KeptAnswers:
                 may hold what was purged.
         """
         fresh = answer.freshness
-        if not fresh.complete or fresh.fresh_until is None or mark != self._purges.latest:
+        if not fresh.complete or fresh.fresh_until is None or not fresh.reusable:
+            return
+        if mark != self._purges.latest:
             return
         cost = self._cost(key, answer)
         if cost > self._max_bytes:

@@ -11,6 +11,7 @@ from gateway.errors import DeadlineExceeded, ErrorCode, UpstreamStatus
 from gateway.events import Events, Rejection
 from gateway.layers.collapse import CollapsePolicy, Flights, _Caller, collapse, same_request
 from gateway.layers.deadline import DeadlinePolicy, deadline
+from gateway.restrictions import UNRESTRICTED, Restriction
 from tests.layers.fakes import NAME, FakeUpstream, request
 from tests.virtual_time import loop_time, run
 
@@ -203,11 +204,13 @@ def test_a_spent_deadline_is_told_once() -> None:
 
 def test_an_answer_in_the_very_moment_of_the_deadline_counts() -> None:
     async def main() -> None:
-        answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Response | None] = asyncio.get_running_loop().create_future()
         caller = _Caller(answer, lambda: DeadlineExceeded("spent"))
         answer.set_result(Response(1))
         caller.ring()
-        assert (await answer).value == 1
+        answered = await answer
+        assert answered is not None
+        assert answered.value == 1
 
     run(main())
 
@@ -305,3 +308,116 @@ def test_what_makes_requests_the_same() -> None:
     two = Request("/", moment, headers=((b"a", b"b"),))
     assert same_request(one) == same_request(two)
     assert hash(same_request(one)) == hash(same_request(two))
+
+
+def restricted(restrictions: Restriction, **more: Any) -> tuple[Call, list[Request]]:
+    """Return a call whose answers have these restrictions, and the requests that it got."""
+    asked: list[Request] = []
+
+    async def call(request: Request) -> Response:
+        asked.append(request)
+        number = len(asked)
+        await asyncio.sleep(1)
+        return Response(number, restrictions=restrictions, **more)
+
+    return call, asked
+
+
+@pytest.mark.parametrize(
+    "restriction",
+    [Restriction.NO_STORE, Restriction.PRIVATE, Restriction.NO_CACHE, Restriction.VARIES],
+)
+def test_an_answer_for_one_request_only_is_not_shared(restriction: Restriction) -> None:
+    async def main() -> None:
+        call, asked = restricted(restriction)
+        flights = Flights()
+        alone = collapsed(call, flights)
+        answers = await asyncio.gather(*[start(alone) for _ in range(5)])
+        assert sorted(answer.value for answer in answers) == [1, 2, 3, 4, 5]
+        assert [answer.cache for answer in answers] == [""] * 5
+        assert len(asked) == 5
+        assert len(flights) == 0
+
+    run(main())
+
+
+@pytest.mark.parametrize("restriction", [Restriction.MUST_REVALIDATE, Restriction.SHARED_LIFETIME])
+def test_an_answer_that_others_may_use_is_shared(restriction: Restriction) -> None:
+    async def main() -> None:
+        call, asked = restricted(restriction)
+        together = collapsed(call)
+        await asyncio.gather(*[start(together) for _ in range(5)])
+        assert len(asked) == 1
+
+    run(main())
+
+
+def test_an_answer_that_a_policy_caches_is_shared() -> None:
+    async def main() -> None:
+        call, asked = restricted(Restriction.NO_CACHE, as_of=1.0, fresh_until=2.0)
+        together = collapsed(call)
+        await asyncio.gather(*[start(together) for _ in range(5)])
+        assert len(asked) == 1
+
+    run(main())
+
+
+def test_requests_whose_answers_are_not_shared_do_not_wait_for_each_other() -> None:
+    async def main() -> None:
+        call, _ = restricted(Restriction.PRIVATE)
+        alone = collapsed(call)
+        began = loop_time()
+        await asyncio.gather(*[start(alone) for _ in range(5)])
+        assert loop_time() - began == 2  # it is known from the first answer on
+        began = loop_time()
+        await asyncio.gather(*[start(alone) for _ in range(5)])
+        assert loop_time() - began == 1
+
+    run(main())
+
+
+def test_a_caller_whose_flight_was_for_another_keeps_to_its_deadline() -> None:
+    async def main() -> None:
+        call, asked = restricted(Restriction.NO_STORE)
+        alone = collapsed(call)
+        began = loop_time()
+        first, second = start(alone), start(alone, 1.5)
+        assert (await first).value == 1
+        with pytest.raises(DeadlineExceeded):
+            await second
+        assert loop_time() - began == pytest.approx(1.5, abs=0.01)
+        assert len(asked) == 2
+
+    run(main())
+
+
+def test_answers_are_shared_again_once_that_is_allowed() -> None:
+    async def main() -> None:
+        restrictions = Restriction.PRIVATE
+        calls = 0
+
+        async def call(_: Request) -> Response:
+            nonlocal calls
+            calls += 1
+            await asyncio.sleep(1)
+            return Response(calls, restrictions=restrictions)
+
+        together = collapsed(call)
+        await together(request())
+        restrictions = UNRESTRICTED
+        await together(request())
+        await asyncio.gather(*[start(together) for _ in range(5)])
+        assert calls == 3
+
+    run(main())
+
+
+def test_what_is_remembered_of_answers_that_are_not_shared_is_bounded() -> None:
+    async def main() -> None:
+        call, _ = restricted(Restriction.PRIVATE)
+        flights = Flights()
+        alone = collapsed(call, flights)
+        await asyncio.gather(*[start(alone, target=f"/{number}") for number in range(1100)])
+        assert len(flights.exclusive) == 1024
+
+    run(main())

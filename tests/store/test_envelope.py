@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.freshness import Entry
+from gateway.restrictions import Restriction
 from gateway.store.envelope import _checksum, open_envelope, seal
 
 FIELDS = ("key", "body", "status", "stored_at", "as_of", "fresh_until", "revalidate_until",
-          "error_until", "cost", "mark")  # fmt: skip
+          "error_until", "cost", "mark", "restrictions")  # fmt: skip
 
 moments = st.floats(allow_nan=False, allow_infinity=False)
 bodies = st.sampled_from([b"null", b"[1,2]", b'{"a":"' + b"x" * 500 + b'"}', b'"\xc3\xa4"'])
@@ -26,6 +27,7 @@ def entries(draw: Any, status: int | None = None) -> Entry:
         stored_at=draw(moments), as_of=draw(moments), fresh_until=draw(moments),
         revalidate_until=draw(moments), error_until=draw(moments), cost=draw(moments),
         mark=draw(st.integers(0, 2**62)),
+        restrictions=Restriction(draw(st.integers(0, sum(Restriction)))),
     )  # fmt: skip
 
 
@@ -38,6 +40,7 @@ def test_what_is_sealed_is_opened_the_same(entry: Entry) -> None:
     opened = open_envelope(entry.key, seal(entry))
     assert opened is not None
     assert fields(opened) == fields(entry)
+    assert opened.response is None or opened.response.restrictions == entry.restrictions
 
 
 @given(entries(), st.data())
@@ -76,7 +79,7 @@ def test_a_sealed_payload_that_is_no_json_is_none() -> None:
     assert open_envelope("k", seal(good)) is None
 
 
-@pytest.mark.parametrize("version", [0, 1, 3])
+@pytest.mark.parametrize("version", [0, 1, 2, 4])
 def test_another_version_is_none_even_when_it_is_whole(version: int) -> None:
     good = Entry("k", b"1", 1, status=200, stored_at=0, as_of=0, fresh_until=0,
                  revalidate_until=0, error_until=0, cost=0, mark=0)  # fmt: skip
@@ -87,6 +90,7 @@ def test_another_version_is_none_even_when_it_is_whole(version: int) -> None:
 
 def test_the_format_is_what_its_description_says() -> None:
     entry = Entry("key", b"[1]", [1], status=200, stored_at=2, as_of=1, fresh_until=3,
-                  revalidate_until=4, error_until=5, cost=6, mark=7)  # fmt: skip
-    rest = struct.pack(">6dqHH", 1, 2, 3, 4, 5, 6, 7, 200, 3) + b"key[1]"
-    assert seal(entry) == b"AGWE\x02" + _checksum(rest) + rest
+                  revalidate_until=4, error_until=5, cost=6, mark=7,
+                  restrictions=Restriction.NO_CACHE | Restriction.VARIES)  # fmt: skip
+    rest = struct.pack(">6dqHBH", 1, 2, 3, 4, 5, 6, 7, 200, 36, 3) + b"key[1]"
+    assert seal(entry) == b"AGWE\x03" + _checksum(rest) + rest

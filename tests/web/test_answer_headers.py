@@ -7,6 +7,7 @@ import pytest
 
 from gateway.errors import UpstreamTimeout
 from gateway.outcome import Outcome, State
+from gateway.restrictions import Restriction
 from gateway.web.answer_headers import ServerTiming, etag, freshness, matches
 from tests.planning import plan
 
@@ -72,6 +73,58 @@ def test_a_partial_answer_is_kept_by_nobody() -> None:
 def test_what_was_made_for_one_principal_is_private() -> None:
     assert fields(HIT, private=True)[0] == "cache-control: private, max-age=40"
     assert fields(NOT_KEPT, private=True)[0] == "cache-control: private, no-cache"
+
+
+NO_STORE, PRIVATE, NO_CACHE, VARIES = (
+    {"restrictions": restriction}
+    for restriction in (Restriction.NO_STORE, Restriction.PRIVATE, Restriction.NO_CACHE,
+                        Restriction.VARIES)
+)  # fmt: skip
+REVALIDATE = {"restrictions": Restriction.MUST_REVALIDATE}
+PROXY = {"restrictions": Restriction.PROXY_REVALIDATE}
+SHARED = {"restrictions": Restriction.SHARED_LIFETIME | Restriction.PROXY_REVALIDATE}
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "private", "control"),
+    [
+        ([PRIVATE], False, "private, no-cache"),
+        ([NO_STORE], False, "no-store"),
+        ([NO_STORE], True, "no-store"),
+        ([PRIVATE, NO_STORE, HIT], False, "no-store"),
+        ([HIT, PRIVATE], False, "private, no-cache"),
+        ([{**HIT, **PRIVATE}], False, "private, max-age=40"),
+        ([HIT, NO_STORE], False, "no-store"),
+        ([STALE, PRIVATE], False, "private, no-cache"),
+        ([{**STALE, **NO_STORE}], False, "no-store"),
+        ([{**FAILING, **PRIVATE}], False, "private, no-cache"),
+        ([{**HIT, **NO_CACHE}], False, "no-cache"),
+        ([{**HIT, **NO_CACHE}], True, "private, no-cache"),
+        ([HIT, {**HIT, **VARIES}], False, "no-cache"),
+        ([HIT, {**HIT, **REVALIDATE}], False, "public, max-age=40, must-revalidate"),
+        ([{**HIT, **REVALIDATE}], True, "private, max-age=40, must-revalidate"),
+        ([HIT, {**HIT, **PROXY}], False, "public, max-age=40, proxy-revalidate"),
+        ([HIT, {**HIT, **SHARED}], False, "public, max-age=0, s-maxage=40, proxy-revalidate"),
+        ([HIT, {**HIT, **SHARED}], True, "private, no-cache"),
+        ([{**HIT, **SHARED}, PRIVATE], False, "private, no-cache"),
+        ([{**NOT_KEPT, **REVALIDATE}], False, "no-cache"),
+    ],
+)  # fmt: skip
+def test_an_answer_is_as_restricted_as_its_strictest_section(
+    outcomes: list[dict[str, Any]], control: str, *, private: bool
+) -> None:
+    assert fields(*outcomes, private=private)[0] == f"cache-control: {control}"
+
+
+@pytest.mark.parametrize("each", [HIT, MISS, STALE, NOT_KEPT])
+@pytest.mark.parametrize("forbidden", [NO_STORE, PRIVATE, NO_CACHE, VARIES])
+def test_one_hit_later_it_is_as_restricted(each: Any, forbidden: Any) -> None:
+    state = each.get("state", State.OK)
+    more = {k: v for k, v in each.items() if k != "state"} | forbidden
+    first = freshness([Outcome(state, **more)], complete=True)
+    again = first.as_hit()
+    assert again.fields(NOW)[0] == first.fields(NOW)[0]
+    assert (again.varies, again.reusable) == (first.varies, first.reusable)
 
 
 def test_an_answer_that_has_run_out_since_is_no_longer_fresh() -> None:

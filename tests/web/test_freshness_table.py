@@ -41,6 +41,12 @@ dashboards:
   who: {path: /who, sections: {who: {get: "who:/"}}}
   skipping: {path: /skipping, sections: {a: {get: "a:/"}, b: {get: "b:/", when: "`false`"}}}
   instead: {path: /instead, sections: {b: {get: "b:/", fallback: {n: 0}}}}
+  hiding: {path: /hiding, sections: {a: {get: "a:/"}, said: {get: "said:/", hidden: true}}}
+  racing: {path: /racing, sections: {x: {race: ["said:/", "a:/"]}}}
+  list:
+    path: /list
+    sections: {x: {for_each: "{numbers}", get: "said:/{item}"}}
+    parameters: {numbers: {type: array, items: {type: integer}, default: [1, 2]}}
 """
 
 
@@ -70,7 +76,9 @@ class World:
         count = 0 if self.unchanging else self.calls.count(name)
         told = {"n": count, "who": request.headers.get("authorization", "")}
         return httpx.Response(
-            self.status.get(name, 200), json=told, headers=self.headers.get(name, {})
+            self.status.get(name, 200),
+            json=told,
+            headers=self.headers.get(name + request.url.path) or self.headers.get(name, {}),
         )
 
     def elsewhere(self) -> None:
@@ -100,9 +108,9 @@ def fails(name: str, status: int = 503) -> Callable[[World], None]:
     return lambda world: world.status.update({name: status})
 
 
-def says(**headers: str) -> Callable[[World], None]:
+def says(upstream: str = "said", **headers: str) -> Callable[[World], None]:
     told = {name.replace("_", "-"): value for name, value in headers.items()}
-    return lambda world: world.headers.update(said=told)
+    return lambda world: world.headers.update({upstream: told})
 
 
 def purges(tag: str) -> Callable[[World], Any]:
@@ -174,7 +182,41 @@ TABLE: list[tuple[str, list[Step], str, int | None, str, str | None, str]] = [
      [says(cache_control="max-age=5, stale-while-revalidate=30"), (0, "/said"), (8, "/said")],
      "said stale 0", 8, "no-cache", STALE + "-3", "seen"),
     ("the upstream forbids to keep it", [says(cache_control="no-store"), (0, "/said")],
-     "said ok", None, "no-cache", "gateway; fwd=miss", ""),
+     "said ok", None, "no-store", "gateway; fwd=miss", ""),
+    ("a private section that is not kept", [says("plain", cache_control="private"), (0, "/plain")],
+     "plain ok", None, "private, no-cache", None, ""),
+    ("a section that is not kept and must not be",
+     [says("plain", cache_control="private, no-store"), (0, "/plain")],
+     "plain ok", None, "no-store", None, ""),
+    ("a private section beside a kept one",
+     [says("plain", cache_control="private, max-age=60"), (0, "/mixed"), (5, "/mixed")],
+     "a ok 0, plain ok", 5, "private, no-cache", "gateway; fwd=miss", "new"),
+    ("private, and to be kept for a while",
+     [says("a", cache_control="max-age=60, private"), (0, "/a"), (1, "/a")],
+     "a ok", None, "private, no-cache", "gateway; fwd=miss", "new"),
+    ("private since the last time",
+     [(0, "/a"), says("a", cache_control="private"), (61, "/a"), (62, "/a")],
+     "a ok", None, "private, no-cache", "gateway; fwd=miss", "new"),
+    ("a hidden section that must not be stored", [says(cache_control="no-store"), (0, "/hiding")],
+     "a ok 0", 0, "no-store", "gateway; fwd=miss", ""),
+    ("the winner of a race", [says(cache_control="private"), fails("a"), (0, "/racing")],
+     "x ok", None, "private, no-cache", "gateway; fwd=miss", ""),
+    ("the strictest element of a list",
+     [says(cache_control="max-age=60"), says("said/2", cache_control="private"), (0, "/list")],
+     "x ok 0", 0, "private, no-cache", MISS, ""),
+    ("kept by the gateway's own policy, not by others",
+     [says("a", cache_control="no-cache"), (0, "/a"), (10, "/a")],
+     "a ok 0", 10, "no-cache", "gateway; hit; ttl=50", "same"),
+    ("the same in another process",
+     [says("a", cache_control="no-cache"), (0, "/a"), World.elsewhere, (10, "/a")],
+     "a ok 0", 10, "no-cache", "gateway; hit; ttl=50", "same"),
+    ("not without asking once it is stale",
+     [says(cache_control="max-age=20, must-revalidate"), (0, "/said"), (5, "/said")],
+     "said ok 0", 5, "public, max-age=20, must-revalidate", "gateway; hit; ttl=15", "same"),
+    ("a lifetime for shared caches",
+     [says(cache_control="max-age=0, s-maxage=20"), (0, "/said"), World.elsewhere, (5, "/said")],
+     "said ok 0", 5, "public, max-age=0, s-maxage=20, proxy-revalidate", "gateway; hit; ttl=15",
+     "same"),
     ("what is absent is kept too", [fails("absent", 404), (0, "/absent"), (10, "/absent")],
      "absent failed", None, "no-store", None, "same"),
     ("what is absent and required", [fails("absent", 404), (0, "/missing"), (10, "/missing")],
@@ -341,3 +383,43 @@ async def test_one_answer_for_a_principal_and_for_nobody_differ_by_the_field(wor
     assert (await world.get("/who", authorization="ada")).headers["vary"] == "authorization"
     assert (await world.get("/who")).headers["vary"] == "authorization"
     assert "vary" not in (await world.get("/a")).headers
+
+
+@pytest.mark.parametrize("path", ["/a", "/plain", "/who"])
+async def test_what_may_depend_on_anything_answers_no_other_request(
+    world: World, path: str
+) -> None:
+    for upstream in ("a", "plain", "who"):
+        world.headers[upstream] = {"vary": "accept, *"}
+    for _ in range(3):  # from the upstream, the gateway's cache, another process
+        answer = await world.get(path)
+        again = await world.get(path, if_none_match=answer.headers["etag"])
+        for each in (answer, again):
+            assert (each.headers["vary"], each.headers["cache-control"]) == ("*", "no-cache")
+        world.elsewhere()
+
+
+async def test_fields_that_are_not_forwarded_are_no_part_of_vary(world: World) -> None:
+    """The upstream has seen nothing of them: the gateway sends its own Accept."""
+    for upstream in ("a", "who"):
+        world.headers[upstream] = {"vary": "accept, accept-encoding, authorization, origin"}
+    assert "vary" not in (await world.get("/a")).headers
+    assert (await world.get("/who")).headers["vary"] == "authorization"
+
+
+@pytest.mark.parametrize("said", ["private", "no-store"])
+async def test_an_answer_for_one_request_is_not_shared_with_who_asks_at_once(
+    world: World, said: str
+) -> None:
+    world.headers["a"] = {"cache-control": said}
+    world.slow.clear()
+    both = [asyncio.create_task(world.get("/a")) for _ in range(2)]
+    while not world.calls:
+        await asyncio.sleep(0)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    world.slow.set()
+    answers = await asyncio.gather(*both)
+    assert sorted(answer.json()["data"]["a"]["n"] for answer in answers) == [1, 2]
+    for answer in answers:
+        assert answer.headers["cache-status"] == "gateway; fwd=miss"

@@ -1,12 +1,22 @@
 from __future__ import annotations
 
+from gateway.restrictions import UNRESTRICTED, Restriction
 from gateway.store import Purges
 from gateway.web.answer_headers import Freshness
 from gateway.web.kept_answers import KeptAnswer, KeptAnswers
 
 
-def answer(body: bytes = b"x", until: float | None = 100.0, *, complete: bool = True) -> KeptAnswer:
-    fresh = Freshness(as_of=0.0, fresh_until=until, complete=complete, status="gateway; fwd=miss")
+def answer(
+    body: bytes = b"x",
+    until: float | None = 100.0,
+    *,
+    complete: bool = True,
+    restrictions: Restriction = UNRESTRICTED,
+) -> KeptAnswer:
+    fresh = Freshness(
+        as_of=0.0, fresh_until=until, complete=complete, status="gateway; fwd=miss",
+        restrictions=restrictions,
+    )  # fmt: skip
     return KeptAnswer(body, b'"e"', fresh, b"t")
 
 
@@ -36,6 +46,18 @@ def test_what_is_not_fresh_or_not_complete_is_not_kept() -> None:
     kept.put(key("b"), answer(complete=False), b"", 0)
     kept.put(key("c"), answer(b"x" * 20_000), b"", 0)
     assert [kept.get(key(name), 0.0) for name in "abc"] == [None] * 3
+
+
+def test_what_is_not_for_a_shared_cache_is_not_kept() -> None:
+    kept = KeptAnswers(10_000, Purges())
+    kept.put(key("a"), answer(restrictions=Restriction.PRIVATE), b"", 0)
+    kept.put(key("b"), answer(restrictions=Restriction.NO_STORE), b"", 0)
+    assert [kept.get(key(name), 0.0) for name in "ab"] == [None] * 2
+    kept.put(key("c"), answer(restrictions=Restriction.VARIES), b"", 0)
+    found = kept.get(key("c"), 0.0)  # its sections have a policy of their own
+    assert found is not None
+    assert found.varies
+    assert dict(found.fields(1.0))[b"cache-control"] == b"no-cache"
 
 
 def test_memory_is_bounded_and_the_least_recently_used_goes_first() -> None:
