@@ -124,6 +124,11 @@ class CallError(GatewayError):
         detail: one sentence for a human; never holds payload, credentials or addresses, but for
             the one that an upstream redirects to.
         retry_after: seconds that the upstream (or we) asked callers to wait.
+        excerpt: the beginning of what the upstream said, where it gave a bad answer, for logs. It
+            is the upstream's own text and may hold anything: it is no part of an answer unless the
+            upstream is declared with `expose_errors`, and then `detail` ends with it.
+        cause: what the transport said, where a call never came to an answer, for logs only: it may
+            name addresses.
     """
 
     code: ClassVar[ErrorCode]
@@ -137,12 +142,16 @@ class CallError(GatewayError):
         status: int | None = None,
         retryable: bool | None = None,
         retry_after: float | None = None,
+        excerpt: str = "",
+        cause: str = "",
     ) -> None:
         super().__init__(detail)
         self.detail = detail
         self.upstream = upstream
         self.status = status
         self.retry_after = retry_after
+        self.excerpt = excerpt
+        self.cause = cause
         if retryable is not None:
             self.retryable = retryable
 

@@ -17,6 +17,7 @@ from orjson import Fragment
 from gateway import for_each, nursery, race
 from gateway.call import Request
 from gateway.errors import CallError, DeadlineExceeded, UpstreamPayload
+from gateway.excerpt import excerpt
 from gateway.json_schema import complaint
 from gateway.outcome import Outcome, State
 from gateway.reference import ABSENT
@@ -205,11 +206,16 @@ class Walk(Alarm):
         else:
             data = value = response.value
             if section.schema is not None and (wrong := complaint(section.schema, value)):
-                raise UpstreamPayload(wrong, upstream=source.upstream)
-            if source.select is not None:
-                data = value = shape(source.select, value, source.upstream)
-            if section.select is not None:
-                data = shape(section.select, value, source.upstream)
+                said = excerpt(response.body)
+                raise UpstreamPayload(wrong, upstream=source.upstream, excerpt=said)
+            try:
+                if source.select is not None:
+                    data = value = shape(source.select, value, source.upstream)
+                if section.select is not None:
+                    data = shape(section.select, value, source.upstream)
+            except UpstreamPayload as error:
+                error.excerpt = excerpt(response.body)
+                raise
         return Outcome(
             State.STALE if response.stale else State.OK,
             value,

@@ -12,10 +12,12 @@ import httpx
 from gateway.errors import (
     CallError,
     DependencyFailed,
+    Failed,
     UpstreamPayload,
     UpstreamTimeout,
     UpstreamUnreachable,
 )
+from gateway.excerpt import excerpt, one_line
 from gateway.transport import AnswerTooLarge, pool_is_patched
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ def http_call(
     prefix: str = "",
     defaults: Sequence[tuple[bytes, bytes]] = (),
     mocked: Exchange,
+    expose_errors: bool = False,
 ) -> Call:
     """Return the Call that sends a request to `origin`.
 
@@ -62,6 +65,7 @@ def http_call(
         defaults: header fields that are sent where the request has none of that name.
         mocked: the stock transport, taken while respx stands in for its connection pool, so that
             `respx.mock` intercepts every upstream call whatever transport is configured.
+        expose_errors: end the details of errors with an excerpt of what the upstream said.
     """
 
     async def send(request: Request) -> Response:
@@ -78,7 +82,13 @@ def http_call(
             )
         except (httpx.TransportError, httpx.DecodingError) as error:
             raise _translate(error, upstream) from error
-        return await ingress.admit(answer)
+        try:
+            return await ingress.admit(answer)
+        except Failed as error:
+            error.excerpt = excerpt(answer.body)
+            if expose_errors and error.excerpt:
+                error.detail = f"{error.detail}: {error.excerpt}"
+            raise
 
     return send
 
@@ -93,5 +103,7 @@ def _with(
 def _translate(error: Exception, upstream: str) -> CallError:
     for theirs, ours, detail in _TABLE:
         if isinstance(error, theirs):
-            return ours(detail, upstream=upstream)
+            return ours(
+                detail, upstream=upstream, cause=one_line(str(error) or type(error).__name__)
+            )
     raise error  # pragma: no cover - the table ends with the base class

@@ -224,7 +224,7 @@ def _wire(name: str, config: UpstreamConfig, shared: Shared) -> tuple[Call, tupl
         now=shared.now,
     )
     call = http_call(native, origin, ingress, upstream=name, prefix=parts.path, defaults=defaults,
-                     mocked=stock)  # fmt: skip
+                     mocked=stock, expose_errors=config.expose_errors)  # fmt: skip
     return call, tuple({id(e): e for e in (native, stock)}.values())
 
 

@@ -131,6 +131,26 @@ async def test_a_failed_required_section_is_a_problem(
     assert [e["section"] for e in document["errors"] if e["section"] == "user"] == ["user"]
 
 
+@pytest.mark.parametrize("exposed", [False, True])
+async def test_an_upstreams_own_words_are_in_an_answer_only_where_it_is_declared(
+    exposed: bool,
+) -> None:
+    text = f"""
+    upstreams: {{a: {{base_url: http://a.test, expose_errors: {str(exposed).lower()}}}}}
+    dashboards:
+      d: {{path: /d, sections: {{x: {{get: "a:/x"}}}}}}
+      needed: {{path: /needed, sections: {{x: {{get: "a:/x", required: true}}}}}}
+    """
+    with respx.mock as router:
+        router.get("http://a.test/x").respond(503, text="database\nis down")
+        async with asked(application(text)) as client:
+            optional, required = await client.get("/d"), await client.get("/needed")
+    detail = "answered with status 503" + (r": database\nis down" if exposed else "")
+    assert optional.json()["errors"][0]["detail"] == detail
+    assert required.json()["detail"] == f"a required section failed: {detail}"
+    assert ("is down" in optional.text + required.text) is exposed
+
+
 async def test_the_same_upstream_answers_give_the_same_bytes_and_etag(settings: Settings) -> None:
     text = """
     upstreams: {a: {base_url: http://a.test}}

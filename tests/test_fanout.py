@@ -47,6 +47,20 @@ def test_a_section_starts_the_moment_its_own_inputs_are_there() -> None:
     assert result.left == 0
 
 
+@pytest.mark.parametrize(
+    "section",
+    [
+        'x: {get: "a:/", answer: {type: array}}',
+        'x: {get: "a:/", select: "abs(error)"}',
+        'x: {get: "a:/", answer: {type: array}, fallback: 0}',
+    ],
+)
+def test_a_payload_that_a_section_refuses_is_quoted_on_its_error(section: str) -> None:
+    result = run(walked(plan(section), Upstreams(after(0, {"error": "quota"}))))
+    (fault,) = result.outcomes["x"].faults
+    assert fault.error.excerpt == '{"error":"quota"}'
+
+
 def test_there_are_no_waves() -> None:
     """b waits for a only, so it starts while the slow c of the same wave is still under way."""
     chain = plan('a: {get: "a:/a"}\nb: {get: "a:/b?x={a}"}\nc: {get: "a:/c"}')

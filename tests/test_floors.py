@@ -16,7 +16,7 @@ ROOT = Path(gateway.__file__).parent
 # The longest prefix decides. Modules of one floor may import each other only where they are parts
 # of one thing (PARTS), or in the order of the list.
 FLOORS: list[list[str]] = [
-    ["errors", "units", "events", "policy", "logs", "suggestion", "restrictions"],
+    ["errors", "units", "events", "policy", "logs", "suggestion", "restrictions", "excerpt"],
     ["call", "timer", "nursery", "cache_control", "freshness", "keys", "redirects", "retry_after", "json_schema"],
     ["store", "transport", "ingress", "http_call", "layers"],
     ["outcome", "reference", "expression_mistakes", "template", "parameter", "shaping", "config.models", "plan",

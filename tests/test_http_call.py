@@ -11,6 +11,7 @@ from gateway.errors import (
     CallError,
     DependencyFailed,
     UpstreamPayload,
+    UpstreamStatus,
     UpstreamTimeout,
     UpstreamUnreachable,
 )
@@ -88,6 +89,48 @@ async def test_every_httpx_error_becomes_one_of_ours(
         await call(request())
     assert type(caught.value) is ours
     assert caught.value.upstream == "up"
+
+
+async def test_what_the_transport_said_is_kept_for_the_log_and_out_of_the_detail() -> None:
+    wire = Wire(httpx.ConnectError("[Errno 111] Connect call failed\n('10.0.0.7', 80)"))
+    call = http_call(wire, ORIGIN, Ingress("up", max_depth=8), upstream="up", mocked=Wire(None))
+    with pytest.raises(UpstreamUnreachable) as caught:
+        await call(request())
+    assert caught.value.detail == "no connection"
+    assert caught.value.cause == r"[Errno 111] Connect call failed\n('10.0.0.7', 80)"
+
+
+JSON = [(b"content-type", b"application/json")]
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "said"),
+    [
+        (RawAnswer(503, [], b"no room\nat the inn"), UpstreamStatus, r"no room\nat the inn"),
+        (RawAnswer(404, JSON, b'{"error": "gone"}'), UpstreamStatus, '{"error": "gone"}'),
+        (RawAnswer(500, [], b""), UpstreamStatus, ""),
+        (
+            RawAnswer(200, [(b"content-type", b"text/html")], b"<html>"),
+            UpstreamPayload,
+            "<html>",
+        ),
+        (RawAnswer(200, JSON, b"{'a': 1}"), UpstreamPayload, "{'a': 1}"),
+        (RawAnswer(502, [], b"x" * 600), UpstreamStatus, "x" * 511 + "…"),
+    ],
+)
+@pytest.mark.parametrize("expose", [False, True])
+async def test_an_excerpt_of_a_bad_answer_is_on_the_error(
+    answer: RawAnswer, error: type[CallError], said: str, expose: bool
+) -> None:
+    call = http_call(
+        Wire(answer), ORIGIN, Ingress("up", max_depth=8), upstream="up", mocked=Wire(None),
+        expose_errors=expose,
+    )  # fmt: skip
+    with pytest.raises(error) as caught:
+        await call(request())
+    assert caught.value.excerpt == said
+    if said:
+        assert caught.value.detail.endswith(f": {said}") is expose
 
 
 async def test_a_bug_is_no_call_error() -> None:

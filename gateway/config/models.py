@@ -213,6 +213,9 @@ class UpstreamConfig(Model):
     """Levels of nesting in an answer at most."""
     answer: JsonSchema | None = None
     """JSON Schema that every answer must meet."""
+    expose_errors: bool = False
+    """End the `detail` of an error with the first 512 characters of what the upstream said.
+    By default only the gateway's own log shows it, as it may hold anything."""
 
     @model_validator(mode="after")
     def _proxied(self) -> UpstreamConfig:

@@ -1,0 +1,53 @@
+"""Excerpts: the beginning of a foreign text, short and on one line, for logs and error details."""
+
+from __future__ import annotations
+
+__all__ = ["LONGEST", "excerpt", "one_line"]
+
+LONGEST = 512
+"""Characters of an excerpt at most."""
+
+_WIDEST = 4  # bytes of a character in UTF-8 at most
+
+
+def excerpt(body: bytes) -> str:
+    """Return the beginning of `body` as one line of at most `LONGEST` characters.
+
+    The text is decoded as UTF-8 and bytes that are not UTF-8 become U+FFFD. Control characters,
+    line separators and what changes the direction of writing are escaped, so that an upstream can
+    neither forge a line of a log nor hide a part of one. An ellipsis at the end says that something
+    was left out.
+    """
+    head = body[: LONGEST * _WIDEST]
+    return one_line(head.decode("utf-8", "replace"), LONGEST, more=len(body) > len(head))
+
+
+def one_line(text: str, longest: int = LONGEST, *, more: bool = False) -> str:
+    """Return `text` with every unprintable character escaped, cut to `longest` characters.
+
+    Args:
+        text: what to write.
+        longest: characters at most, the ellipsis included.
+        more: `text` is itself only the beginning.
+    """
+    if len(text) <= longest and not more and text.isprintable():
+        return text
+    parts: list[str] = []
+    room = longest
+    for character in text[: longest + 1]:
+        shown = character if character.isprintable() else _escaped(character)
+        room -= len(shown)
+        if room < 0:
+            more = True
+            break
+        parts.append(shown)
+    line = "".join(parts)
+    if more:
+        while len(line) >= longest:
+            line = line.removesuffix(parts.pop())
+        line += "…"
+    return line
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
