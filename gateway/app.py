@@ -12,6 +12,7 @@ from gateway.config.loader import Loaded, compile_config, load
 from gateway.config.models import Config
 from gateway.config.settings import Settings
 from gateway.errors import ConfigError, Finding
+from gateway.event_log import EventLog
 from gateway.events import Events
 from gateway.fanout import FanOut
 from gateway.layers.refreshes import Refreshes
@@ -65,6 +66,8 @@ def create_app(
     else:
         loaded = load(config)
     events = Events(listeners)
+    log = EventLog()
+    log.listen_to(events)
     store = _open_store(settings, events)
     refreshes = Refreshes(events=events, clock=time.monotonic)
     shared = Shared(store, refreshes, events)
@@ -72,7 +75,7 @@ def create_app(
     kept = KeptAnswers(settings.cache_memory // 4, store.purges)
     in_flight = InFlight(settings.max_in_flight)
     calls = {name: upstream.call for name, upstream in upstreams.items()}
-    fan_outs = [FanOut(plan, calls, clock=shared.clock) for plan in loaded.plans]
+    fan_outs = [FanOut(plan, calls, clock=shared.clock, events=events) for plan in loaded.plans]
     prefetch = Prefetch(fan_outs, clock=shared.clock, sleep=shared.sleep)
     dashboards = [
         DashboardEndpoint(
@@ -97,7 +100,7 @@ def create_app(
         finally:
             app.state.draining = True
             # In the order in which the parts use each other.
-            await _close(prefetch, refreshes, *upstreams.values(), store)
+            await _close(prefetch, refreshes, *upstreams.values(), store, log)
 
     return Application(
         dashboards,

@@ -103,6 +103,15 @@ class Request:
         self.ahead = ahead
         self.propagated = propagated
 
+    @property
+    def dashboard(self) -> str:
+        """Name of the dashboard that the section is part of, as its tag has it; may be empty."""
+        for tag in self.tags:
+            kind, _, name = tag.partition(":")
+            if kind == "dashboard":
+                return name
+        return ""
+
     def again(self, attempt: int) -> Request:
         """Return the same request as another attempt."""
         return Request(

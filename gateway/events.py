@@ -1,22 +1,24 @@
-"""What happens inside, told as data: metrics, tracing, logs and the console only listen.
+"""What happens inside, as data: metrics, tracing, logs and the console only listen.
 
-An event is made only when somebody listens, so that an unobserved gateway pays one truth test.
+An event is made only when a listener wants its kind, so that an unobserved gateway pays one look
+into a dictionary.
 """
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from gateway.errors import ErrorCode
+    from gateway.errors import CallError, ErrorCode
 
 __all__ = [
     "Attempt",
     "BreakerChange",
+    "Cause",
     "CoolDown",
     "Event",
     "Events",
@@ -25,6 +27,8 @@ __all__ = [
     "Listener",
     "Rejection",
     "Retry",
+    "SectionFailed",
+    "cause_of",
 ]
 
 _log = logging.getLogger("gateway.events")
@@ -38,6 +42,27 @@ class Event:
     section: str
 
 
+class Cause(TypedDict):
+    """The parts of an error that events carry; see `CallError` for what they mean."""
+
+    code: ErrorCode
+    status: int | None
+    detail: str
+    excerpt: str
+    cause: str
+
+
+def cause_of(error: CallError) -> Cause:
+    """Return what an event says about `error`."""
+    return {
+        "code": error.code,
+        "status": error.status,
+        "detail": error.detail,
+        "excerpt": error.excerpt,
+        "cause": error.cause,
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt(Event):
     """One request was sent and came to an end.
@@ -47,7 +72,13 @@ class Attempt(Event):
         duration: seconds from start to outcome.
         code: `None` for a good answer.
         status: the HTTP status where there was one.
-        cancelled: nobody wanted the answer any more.
+        cancelled: the answer was no longer wanted.
+        dashboard: the dashboard that the section is part of.
+        method: HTTP method.
+        target: path and query below the upstream's base URL; it holds the values of parameters.
+        detail: the error in one sentence; empty for a good answer.
+        excerpt: the beginning of what the upstream said, where it gave a bad answer.
+        cause: what the transport said, where there was no answer.
     """
 
     attempt: int
@@ -55,6 +86,38 @@ class Attempt(Event):
     code: ErrorCode | None
     status: int | None
     cancelled: bool = False
+    dashboard: str = ""
+    method: str = "GET"
+    target: str = ""
+    detail: str = ""
+    excerpt: str = ""
+    cause: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SectionFailed(Event):
+    """A section, or elements of its list, came to an error; one event for each kind of error.
+
+    Attributes:
+        dashboard: the dashboard that the section is part of.
+        state: what the answer says of the section all the same: `failed`, `fallback`, `stale` where
+            a stored value stands in, `ok` where only elements of a list failed.
+        count: elements that failed so; 1 where the section is not a list.
+        code: the public reason.
+        status: the upstream's HTTP status where it answered one.
+        detail: the error in one sentence.
+        excerpt: the beginning of what the upstream said, where it gave a bad answer.
+        cause: what the transport said, where there was no answer.
+    """
+
+    dashboard: str
+    state: str
+    count: int
+    code: ErrorCode
+    status: int | None
+    detail: str
+    excerpt: str
+    cause: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +146,27 @@ class Rejection(Event):
 
 @dataclass(frozen=True, slots=True)
 class BreakerChange(Event):
-    """A breaker went from one state to another: `closed`, `open`, `half_open`."""
+    """A breaker went from one state to another: `closed`, `open`, `half_open`.
+
+    Attributes:
+        before: the state that it was in.
+        after: the state that it is in.
+        open_for: seconds for which it refuses calls, where it has opened.
+        code: that of the failure at which it opened.
+        status: likewise, the upstream's HTTP status where it answered one.
+        detail: likewise, the error in one sentence.
+        excerpt: likewise, the beginning of what the upstream said.
+        cause: likewise, what the transport said.
+    """
 
     before: str
     after: str
+    open_for: float | None = None
+    code: ErrorCode | None = None
+    status: int | None = None
+    detail: str = ""
+    excerpt: str = ""
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,31 +187,73 @@ class LimitChange(Event):
 Listener = "Callable[[Event], None]"
 
 
+E = TypeVar("E", bound=Event)
+
+
+class _Subscription(NamedTuple):
+    listener: Callable[[Any], None]
+    kinds: tuple[type[Event], ...]
+    when: Callable[[], bool] | None
+
+
 class Events:
-    """The list of listeners; false while it is empty, so that emitters can skip the making.
+    """The listeners, by the kinds of events that they want.
 
-    ::
+    Emitters ask first, so that an event that no listener wants is not even made::
 
-        if events:
+        if events.wants(Retry):
             events.emit(Retry(...))
     """
 
-    __slots__ = ("_listeners",)
+    __slots__ = ("_by_kind", "_subscriptions")
 
     def __init__(self, listeners: Iterable[Callable[[Event], None]] = ()) -> None:
-        self._listeners = list(listeners)
+        self._subscriptions: list[_Subscription] = []
+        self._by_kind: dict[type[Event], tuple[_Subscription, ...]] = {}
+        for listener in listeners:
+            self.listen(listener)
 
-    def __bool__(self) -> bool:
-        return bool(self._listeners)
+    def listen(
+        self,
+        listener: Callable[[E], None],
+        *kinds: type[E],
+        when: Callable[[], bool] | None = None,
+    ) -> None:
+        """Call `listener` with events from now on.
 
-    def listen(self, listener: Callable[[Event], None]) -> None:
-        """Call `listener` with every event from now on."""
-        self._listeners.append(listener)
+        Args:
+            listener: called with each event; it must not block.
+            kinds: classes of events that it wants; all where none is named.
+            when: asked each time whether it wants them just now.
+        """
+        self._subscriptions.append(_Subscription(listener, kinds or (Event,), when))
+        self._by_kind = {}
+
+    def wants(self, kind: type[Event]) -> bool:
+        """Return whether any listener wants events of `kind` just now."""
+        found = self._by_kind.get(kind)
+        if found is None:
+            found = self._for(kind)
+        for subscription in found:  # noqa: SIM110 - `any` takes twice the time
+            if subscription.when is None or subscription.when():
+                return True
+        return False
 
     def emit(self, event: Event) -> None:
-        """Tell every listener; one that raises is logged and harms neither call nor others."""
-        for listener in self._listeners:
+        """Call every listener that wants `event`; one that raises is logged and harms no other."""
+        for listener, _, when in self._for(type(event)):
             try:
-                listener(event)
+                if when is None or when():
+                    listener(event)
             except Exception:
                 _log.exception("an event listener raised on %r", event)
+
+    def _for(self, kind: type[Event]) -> tuple[_Subscription, ...]:
+        found = self._by_kind.get(kind)
+        if found is None:
+            found = self._by_kind[kind] = tuple(
+                subscription
+                for subscription in self._subscriptions
+                if issubclass(kind, subscription.kinds)
+            )
+        return found

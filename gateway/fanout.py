@@ -17,6 +17,7 @@ from orjson import Fragment
 from gateway import for_each, nursery, race
 from gateway.call import Request
 from gateway.errors import CallError, DeadlineExceeded, UpstreamPayload
+from gateway.events import Events, SectionFailed, cause_of
 from gateway.excerpt import excerpt
 from gateway.json_schema import complaint
 from gateway.outcome import Outcome, State
@@ -43,14 +44,20 @@ _NOTHING: Mapping[str, Sequence[tuple[bytes, bytes]]] = {}
 class FanOut:
     """A plan bound to the calls it makes; made once, run for every request."""
 
-    __slots__ = ("_clock", "_wheel", "calls", "plan")
+    __slots__ = ("_clock", "_events", "_wheel", "calls", "plan")
 
     def __init__(
-        self, plan: Plan, calls: Mapping[str, Call], *, clock: Clock = time.monotonic
+        self,
+        plan: Plan,
+        calls: Mapping[str, Call],
+        *,
+        clock: Clock = time.monotonic,
+        events: Events | None = None,
     ) -> None:
         self.plan = plan
         self.calls = calls
         self._clock = clock
+        self._events = Events() if events is None else events
         self._wheel = Wheel()
 
     async def run(
@@ -76,7 +83,7 @@ class FanOut:
         loop = self._wheel.task().get_loop()
         walk = Walk(
             self.plan, self.calls, dict(parameters), deadline, headers or {}, self._clock, loop,
-            propagated=propagated or _NOTHING, ahead=ahead,
+            self._events, propagated=propagated or _NOTHING, ahead=ahead,
         )  # fmt: skip
         for index in self.plan.roots:
             walk.start(index)
@@ -101,8 +108,9 @@ class Walk(Alarm):
         ahead: seconds for which kept answers should stay fresh.
     """
 
-    __slots__ = ("_waiting", "ahead", "calls", "clock", "deadline", "done", "elements", "headers",
-                 "left", "loop", "outcomes", "plan", "propagated", "scope", "tasks")  # fmt: skip
+    __slots__ = ("_waiting", "ahead", "calls", "clock", "deadline", "done", "elements", "events",
+                 "headers", "left", "loop", "outcomes", "plan", "propagated", "scope",
+                 "tasks")  # fmt: skip
 
     def __init__(
         self,
@@ -113,6 +121,7 @@ class Walk(Alarm):
         headers: Mapping[str, Sequence[tuple[bytes, bytes]]],
         clock: Clock,
         loop: asyncio.AbstractEventLoop,
+        events: Events,
         *,
         propagated: Mapping[str, Sequence[tuple[bytes, bytes]]] = _NOTHING,
         ahead: float = 0.0,
@@ -125,6 +134,7 @@ class Walk(Alarm):
         self.propagated = propagated
         self.clock = clock
         self.loop = loop
+        self.events = events
         self.done: asyncio.Future[None] = loop.create_future()
         self.tasks: list[asyncio.Task[None]] = []
         self.outcomes: list[Outcome | None] = [None] * len(plan.sections)
@@ -249,6 +259,7 @@ class Walk(Alarm):
                     outcome = outcome.replaced(section.fallback)
                 outcome.elapsed = self.plan.deadline
                 self.outcomes[section.index] = outcome
+                self._tell(section, outcome)
         self.done.set_result(None)
 
     def _land(self, section: Section, outcome: Outcome) -> None:
@@ -256,6 +267,8 @@ class Walk(Alarm):
             return
         index = section.index
         self.outcomes[index] = outcome
+        if outcome.faults or outcome.reason is not None:
+            self._tell(section, outcome)
         self.left -= 1
         if outcome.usable:
             self.scope[section.name] = outcome.value
@@ -270,6 +283,28 @@ class Walk(Alarm):
         if index not in self.elements:  # it never got as far as to open its list
             for follower in self.plan.followers[index]:
                 self._release(follower)
+
+    def _tell(self, section: Section, outcome: Outcome) -> None:
+        """Emit what went wrong with a section, one event for each kind of error."""
+        if not self.events.wants(SectionFailed):
+            return
+        errors = [fault.error for fault in outcome.faults]
+        if isinstance(outcome.reason, CallError):
+            errors.append(outcome.reason)
+        kinds: dict[tuple[str, str | None], list[CallError]] = {}
+        for error in errors:
+            kinds.setdefault((error.code, error.upstream), []).append(error)
+        for (_, upstream), alike in kinds.items():
+            self.events.emit(
+                SectionFailed(
+                    upstream or "",
+                    section.name,
+                    self.plan.name,
+                    outcome.state,
+                    len(alike),
+                    **cause_of(alike[0]),
+                )
+            )
 
     def _release(self, index: int) -> None:
         """Count one input as there; start the section when it was the last."""

@@ -16,6 +16,7 @@ from tests.virtual_time import loop_time
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from gateway.events import Events
     from gateway.outcome import Outcome
     from gateway.plan import Plan
 
@@ -103,11 +104,13 @@ class Result:
         return [fault.error.code.value for fault in self.outcomes[name].faults]
 
 
-async def walked(plan: Plan, upstreams: Upstreams, **parameters: Any) -> Result:
+async def walked(
+    plan: Plan, upstreams: Upstreams, *, events: Events | None = None, **parameters: Any
+) -> Result:
     """Run a plan once."""
     before = len(asyncio.all_tasks())
     began = loop_time()
-    fan_out = FanOut(plan, {"a": upstreams, "b": upstreams}, clock=loop_time)
+    fan_out = FanOut(plan, {"a": upstreams, "b": upstreams}, clock=loop_time, events=events)
     outcomes = await fan_out.run(parameters, Deadline(began + plan.deadline))
     took = loop_time() - began
     return Result(plan, outcomes, took, len(asyncio.all_tasks()) - before)

@@ -3,17 +3,48 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from gateway.events import Event, Events
+from gateway.events import Event, Events, Hedge, Retry
 
 if TYPE_CHECKING:
     import pytest
 
 
-def test_false_until_somebody_listens() -> None:
+def test_no_kind_is_wanted_until_a_listener_comes() -> None:
     events = Events()
-    assert not events
+    assert not events.wants(Hedge)
     events.listen(lambda event: None)
-    assert events
+    assert events.wants(Hedge)
+    assert events.wants(Retry)
+
+
+def test_a_listener_hears_the_kinds_that_it_asked_for_and_no_others() -> None:
+    hedges: list[Event] = []
+    everything: list[Event] = []
+    events = Events()
+    events.listen(hedges.append, Hedge)
+    assert events.wants(Hedge)
+    assert not events.wants(Retry)
+    hedge, other = Hedge("weather", "section", 0.1), Event("weather", "section")
+    events.emit(hedge)
+    events.emit(other)
+    events.listen(everything.append)
+    events.emit(other)
+    assert hedges == [hedge]
+    assert everything == [other]
+
+
+def test_a_listener_that_wants_nothing_just_now_costs_no_event() -> None:
+    heard: list[Event] = []
+    awake = False
+    events = Events()
+    events.listen(heard.append, Hedge, when=lambda: awake)
+    hedge = Hedge("weather", "section", 0.1)
+    assert not events.wants(Hedge)
+    events.emit(hedge)  # for another listener
+    awake = True
+    assert events.wants(Hedge)
+    events.emit(hedge)
+    assert heard == [hedge]
 
 
 def test_every_listener_hears_and_one_that_raises_harms_nobody(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.call import Deadline, Request, Response
 from gateway.errors import UpstreamStatus, UpstreamTimeout
+from gateway.events import Events, SectionFailed
 from gateway.fanout import FanOut, Walk
 from gateway.outcome import Outcome, State
 from gateway.reference import ABSENT
@@ -59,6 +60,50 @@ def test_a_payload_that_a_section_refuses_is_quoted_on_its_error(section: str) -
     result = run(walked(plan(section), Upstreams(after(0, {"error": "quota"}))))
     (fault,) = result.outcomes["x"].faults
     assert fault.error.excerpt == '{"error":"quota"}'
+
+
+FAILING = """
+fine: {get: "a:/fine"}
+down: {get: "a:/down"}
+instead: {get: "a:/down", fallback: 0}
+depends: {get: "a:/x?y={down}"}
+old: {get: "a:/old"}
+each: {for_each: {in: "{fine}", as: n}, get: "b:/each/{n}"}
+raced: {race: ["a:/down", "b:/gone"]}
+late: {get: "b:/late"}
+"""
+
+
+def test_every_failure_of_a_section_is_an_event_and_nothing_else_is() -> None:
+    async def answer(request: Request) -> Any:
+        if request.target == "/late":
+            await asyncio.sleep(60)
+        if request.target == "/old":
+            return Response(1, stale=True, reason=UpstreamTimeout("late", upstream="a"))
+        status = {"/down": 503, "/each/2": 500, "/each/3": 500, "/gone": 404}.get(request.target)
+        if status is not None:
+            upstream = "a" if request.target == "/down" else "b"
+            said = f"{request.target} said"
+            raise UpstreamStatus("no", upstream=upstream, status=status, excerpt=said)
+        return [1, 2, 3] if request.target == "/fine" else 1
+
+    heard: list[SectionFailed] = []
+    events = Events()
+    events.listen(heard.append, SectionFailed)
+    run(walked(plan(FAILING), Upstreams(answer), events=events))
+    told = {(e.section, e.upstream, e.code, e.status, e.state, e.count, e.excerpt) for e in heard}
+    assert told == {
+        ("down", "a", "upstream_status", 503, "failed", 1, "/down said"),
+        ("instead", "a", "upstream_status", 503, "fallback", 1, "/down said"),
+        ("depends", "", "dependency_failed", None, "failed", 1, ""),
+        ("old", "a", "upstream_timeout", None, "stale", 1, ""),
+        ("each", "b", "upstream_status", 500, "ok", 2, "/each/2 said"),
+        ("raced", "a", "upstream_status", 503, "failed", 1, "/down said"),
+        ("raced", "b", "upstream_status", 404, "failed", 1, "/gone said"),
+        ("late", "b", "deadline_exceeded", None, "failed", 1, ""),
+    }
+    assert len(heard) == len(told)
+    assert {event.dashboard for event in heard} == {"d"}
 
 
 def test_there_are_no_waves() -> None:
@@ -391,7 +436,7 @@ def test_a_deadline_that_strikes_after_the_end_changes_nothing() -> None:
     one = plan('a: {get: "a:/a"}\nb: {get: "a:/b"}')
 
     async def main() -> list[Outcome | None]:
-        walk = Walk(one, {}, {}, Deadline(0), {}, loop_time, asyncio.get_running_loop())
+        walk = Walk(one, {}, {}, Deadline(0), {}, loop_time, asyncio.get_running_loop(), Events())
         walk.outcomes[0] = Outcome(State.OK, 1, 1)
         walk.ring()
         landed = list(walk.outcomes)

@@ -22,7 +22,7 @@ FLOORS: list[list[str]] = [
     ["outcome", "reference", "expression_mistakes", "template", "parameter", "shaping", "config.models", "plan",
      "compiler", "config", "race",
      "batch", "for_each", "fanout", "merge", "explain", "prefetch"],
-    ["upstream"],
+    ["upstream", "event_log"],
     ["web"],
     ["mock"],
     ["app"],

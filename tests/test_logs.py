@@ -28,6 +28,17 @@ def test_json_is_one_line_whatever_it_holds() -> None:
     assert "ZeroDivisionError" in told["exception"]
 
 
+def test_what_is_logged_besides_is_in_json_and_takes_no_other_members_place() -> None:
+    plain = record("a")
+    plain.__dict__.update(section="weather", status=503, level="hers", color_message="a", at={1})
+    told = json.loads(JsonFormatter().format(plain))
+    assert told.pop("time")
+    assert told == {
+        "level": "warning", "logger": "gateway", "message": "a", "section": "weather",
+        "status": 503, "at": "{1}",
+    }  # fmt: skip
+
+
 def test_the_configuration_is_one_that_logging_takes() -> None:
     for form in ("text", "json"):
         logging.config.dictConfigClass(log_config("info", form))

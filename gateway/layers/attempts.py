@@ -36,13 +36,15 @@ def observe(*, upstream: str, events: Events, clock: Clock) -> Layer:
             began = clock()
             code: ErrorCode | None = None
             status: int | None = None
+            detail = excerpt = cause = ""
             cancelled = False
             try:
                 response = await call(request)
             except Rejected:
                 raise  # refused before it was sent: no attempt
             except CallError as error:
-                code, status = error.code, error.status
+                code, status, detail = error.code, error.status, error.detail
+                excerpt, cause = error.excerpt, error.cause
                 raise
             except CancelledError:
                 cancelled = True
@@ -52,15 +54,27 @@ def observe(*, upstream: str, events: Events, clock: Clock) -> Layer:
                 return response
             finally:
                 if code or status or cancelled:
-                    seconds = clock() - began
-                    section, number = request.section, request.attempt
                     events.emit(
-                        Attempt(upstream, section, number, seconds, code, status, cancelled)
+                        Attempt(
+                            upstream,
+                            request.section,
+                            request.attempt,
+                            clock() - began,
+                            code,
+                            status,
+                            cancelled,
+                            dashboard=request.dashboard,
+                            method=request.method,
+                            target=request.target,
+                            detail=detail,
+                            excerpt=excerpt,
+                            cause=cause,
+                        )
                     )
 
         def observed(request: Request) -> Awaitable[Response]:
-            # No coroutine of its own while nobody listens.
-            return told(request) if events else call(request)
+            # No coroutine of its own while no listener wants it.
+            return told(request) if events.wants(Attempt) else call(request)
 
         return observed
 

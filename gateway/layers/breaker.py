@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from gateway.errors import BreakerOpen, ErrorCode, Failed, UpstreamStatus
-from gateway.events import BreakerChange, Rejection
+from gateway.events import BreakerChange, Rejection, cause_of
 from gateway.policy import Policy
 from gateway.units import Positive
 
@@ -57,17 +57,19 @@ class Breaker:
         state: `closed`, `open` or `half_open`.
         epoch: counts the changes of state. A verdict counts only in the epoch that let its call
             pass: what was sent before the breaker opened says nothing about the upstream since.
+        open_for: seconds for which it has refused calls since it last opened.
     """
 
     __slots__ = (
         "_bad", "_bucket_ends", "_buckets", "_failed_probes", "_good", "_policy", "_probing",
-        "_proven", "_random", "_reopens_at", "epoch", "state",
+        "_proven", "_random", "_reopens_at", "epoch", "open_for", "state",
     )  # fmt: skip
 
     def __init__(self, policy: BreakerPolicy, random: Callable[[], float]) -> None:
         self._policy = policy
         self._random = random
         self._reopens_at = 0.0
+        self.open_for = 0.0
         self._failed_probes = 0
         self.epoch = -1
         self._become(CLOSED)
@@ -118,7 +120,8 @@ class Breaker:
         self._failed_probes += 1
         # Jitter, so that replicas that opened together do not probe together.
         jitter = 1 - _JITTER + 2 * _JITTER * self._random()
-        self._reopens_at = now + self._policy.open_for * longer * jitter
+        self.open_for = self._policy.open_for * longer * jitter
+        self._reopens_at = now + self.open_for
         self._become(OPEN)
 
     def forget(self, epoch: int) -> None:
@@ -180,7 +183,7 @@ def breaker(
             except Failed as error:
                 before = machine.state
                 (machine.fail if _is_fault(error) else machine.succeed)(epoch, clock())
-                admit.tell(before, request.section)
+                admit.tell(before, request.section, error)
                 raise
             except BaseException:
                 machine.forget(epoch)
@@ -214,7 +217,7 @@ class _Admission:
         self.tell(before, section)
         if admitted:
             return
-        if self._events:
+        if self._events.wants(Rejection):
             code = ErrorCode.BREAKER_OPEN
             self._events.emit(Rejection(self._upstream, section, code, "breaker_open"))
         raise BreakerOpen(
@@ -223,11 +226,19 @@ class _Admission:
             retry_after=machine.retry_after(now),
         )
 
-    def tell(self, before: str, section: str) -> None:
-        """Tell a change of state, if there was one since `before`."""
+    def tell(self, before: str, section: str, error: Failed | None = None) -> None:
+        """Emit a change of state, if there was one since `before`; `error` is what led to it."""
         after = self._machine.state
-        if before != after and self._events:
-            self._events.emit(BreakerChange(self._upstream, section, before, after))
+        if before == after or not self._events.wants(BreakerChange):
+            return
+        if error is None or after != OPEN:
+            change = BreakerChange(self._upstream, section, before, after)
+        else:
+            seconds = self._machine.open_for
+            change = BreakerChange(
+                self._upstream, section, before, after, seconds, **cause_of(error)
+            )
+        self._events.emit(change)
 
 
 def _is_fault(error: Failed) -> bool:

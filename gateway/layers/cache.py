@@ -133,7 +133,7 @@ class _Cached:
         if decision is Decision.STALE:
             self.tell(request, CacheState.STALE)
             return entry.serve_stale(self.upstream)
-        if self.events:
+        if self.events.wants(CacheLookup):
             self.tell(request, CacheState.HIT)
         return entry.serve(self.upstream)
 
@@ -157,5 +157,5 @@ class _Cached:
         return self.now() < entry.error_until and not speaks_against_keeping(error)
 
     def tell(self, request: Request, result: str) -> None:
-        if self.events:
+        if self.events.wants(CacheLookup):
             self.events.emit(CacheLookup(self.upstream, request.section, result))

@@ -239,7 +239,7 @@ def collapse(
                 return await call(request)
 
             def expired() -> DeadlineExceeded:
-                if events:
+                if events.wants(Rejection):
                     code = ErrorCode.DEADLINE_EXCEEDED
                     events.emit(Rejection(upstream, request.section, code, "deadline"))
                 spent = "the time for the whole request is spent"

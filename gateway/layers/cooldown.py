@@ -37,7 +37,7 @@ def cooldown(policy: CoolDownPolicy, *, upstream: str, events: Events, clock: Cl
     until = float("-inf")
 
     def refuse(section: str, seconds: float) -> BreakerOpen:
-        if events:
+        if events.wants(Rejection):
             events.emit(Rejection(upstream, section, ErrorCode.BREAKER_OPEN, "cooldown"))
         return BreakerOpen(
             "the upstream has asked to be left alone", upstream=upstream, retry_after=seconds
@@ -49,7 +49,7 @@ def cooldown(policy: CoolDownPolicy, *, upstream: str, events: Events, clock: Cl
             return
         seconds = min(error.retry_after, policy.max)
         until = max(until, clock() + seconds)
-        if events:
+        if events.wants(CoolDown):
             events.emit(CoolDown(upstream, section, seconds))
 
     def layer(call: Call) -> Call:

@@ -101,6 +101,6 @@ def announce(
 
 
 def _exceeded(detail: str, upstream: str, events: Events, request: Request) -> DeadlineExceeded:
-    if events:
+    if events.wants(Rejection):
         events.emit(Rejection(upstream, request.section, ErrorCode.DEADLINE_EXCEEDED, "deadline"))
     return DeadlineExceeded(detail, upstream=upstream)

@@ -119,7 +119,7 @@ def hedge(
         if not _affordable(share, budget):
             latency.refused()
             return None
-        if events:
+        if events.wants(Hedge):
             events.emit(Hedge(upstream, request.section, delay))
         return get_running_loop().create_task(_ask(call, request.again(request.attempt + 1)))
 

@@ -121,7 +121,7 @@ class _Leases:
         )
 
     def expired(self, request: Request) -> DeadlineExceeded:
-        if self.events:
+        if self.events.wants(Rejection):
             self.events.emit(
                 Rejection(self.upstream, request.section, ErrorCode.DEADLINE_EXCEEDED, "lease")
             )

@@ -133,7 +133,7 @@ def limiter(policy: LimiterPolicy, *, upstream: str, events: Events, clock: Cloc
     queue = _Queue(policy, permits, upstream, events, clock)
 
     def tell(section: str, before: int) -> None:
-        if before != permits.limit and events:
+        if before != permits.limit and events.wants(LimitChange):
             events.emit(LimitChange(upstream, section, before, permits.limit))
 
     return _adaptive(permits, queue, gradient, clock, tell)
@@ -237,5 +237,5 @@ class _Queue:
         )
 
     def _tell(self, request: Request, code: ErrorCode, why: str) -> None:
-        if self._events:
+        if self._events.wants(Rejection):
             self._events.emit(Rejection(self._upstream, request.section, code, why))

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from gateway.call import Deadline
 from gateway.errors import CallError
-from gateway.events import Event
+from gateway.events import Event, cause_of
 
 if TYPE_CHECKING:
     from gateway.call import Call, Clock, Request
+    from gateway.errors import ErrorCode
     from gateway.events import Events
 
 __all__ = ["Refresh", "Refreshes"]
@@ -30,9 +31,21 @@ class Refresh(Event):
 
     Attributes:
         result: `done`; `failed`, with the old answer still there; `dropped`, as too many run.
+        dashboard: the dashboard that the section is part of.
+        code: that of a failure; `None` where there was none, or it was a bug, which is logged.
+        status: of a failure, the upstream's HTTP status where it answered one.
+        detail: of a failure, the error in one sentence.
+        excerpt: of a failure, the beginning of what the upstream said.
+        cause: of a failure, what the transport said.
     """
 
     result: str
+    dashboard: str = ""
+    code: ErrorCode | None = None
+    status: int | None = None
+    detail: str = ""
+    excerpt: str = ""
+    cause: str = ""
 
 
 class Refreshes:
@@ -76,7 +89,7 @@ class Refreshes:
                 return False
             self._failed.pop(key, None)
         if self._busy[upstream] >= self._limit:
-            self._tell(upstream, request.section, "dropped")
+            self._tell(upstream, request, "dropped")
             return False
         own = request.again(1)
         own.deadline = Deadline(now + self._patience)
@@ -110,17 +123,25 @@ class Refreshes:
     async def _refresh(self, key: str, call: Call, request: Request, upstream: str) -> None:
         try:
             await call(request)
-        except CallError:
+        except CallError as error:
             if len(self._failed) >= _REMEMBERED:
                 self._failed.clear()
             self._failed[key] = self._clock() + _HOLD_OFF
-            self._tell(upstream, request.section, "failed")
+            self._tell(upstream, request, "failed", error)
         except Exception:
-            _log.exception("a refresh beside the answer has failed")
-            self._tell(upstream, request.section, "failed")
+            _log.exception("a refresh in the background has failed by a bug of the gateway")
+            self._tell(upstream, request, "failed")
         else:
-            self._tell(upstream, request.section, "done")
+            self._tell(upstream, request, "done")
 
-    def _tell(self, upstream: str, section: str, result: str) -> None:
-        if self._events:
-            self._events.emit(Refresh(upstream, section, result))
+    def _tell(
+        self, upstream: str, request: Request, result: str, error: CallError | None = None
+    ) -> None:
+        if not self._events.wants(Refresh):
+            return
+        section, dashboard = request.section, request.dashboard
+        if error is None:
+            event = Refresh(upstream, section, result, dashboard)
+        else:
+            event = Refresh(upstream, section, result, dashboard, **cause_of(error))
+        self._events.emit(event)

@@ -187,13 +187,13 @@ class _Schedule:
 
     def refuse(self, request: Request, failure: Failed) -> None:
         """Tell that the budget is spent."""
-        if self._events:
+        if self._events.wants(Rejection):
             why = "retry_budget"
             self._events.emit(Rejection(self._upstream, request.section, failure.code, why))
 
     def tell(self, state: RetryCallState) -> None:
         """Tell that there will be another attempt."""
-        if self._events:
+        if self._events.wants(Retry):
             section, number = state.args[0].section, state.attempt_number + 1
             delay, code = state.upcoming_sleep, _failure(state).code
             self._events.emit(Retry(self._upstream, section, number, delay, code))

@@ -61,7 +61,10 @@ class Circuit:
     async def open(self) -> None:
         """Probe once now; from then on in the background until it is up."""
         if not await self._alive():
-            _log.warning("the shared store cannot be reached; going on without it")
+            _log.warning(
+                "the shared store cannot be reached; going on without it",
+                extra={"event": "store_change", "state": "down"},
+            )
             self._keep_probing()
 
     def trip(self, error: BaseException) -> None:
@@ -70,8 +73,11 @@ class Circuit:
             return
         self.up = False
         why = type(error).__name__
-        _log.warning("the shared store is lost (%s); going on without it", why)
-        if self._events:
+        _log.warning(
+            "the shared store is lost (%s); going on without it", why,
+            extra={"event": "store_change", "state": "down", "cause": why},
+        )  # fmt: skip
+        if self._events.wants(StoreChange):
             self._events.emit(StoreChange("", "", up=False, why=why))
         self._keep_probing()
 
@@ -99,7 +105,7 @@ class Circuit:
             _log.debug("no sign of life from the shared store: %s", type(error).__name__)
             return False
         self.up = True
-        _log.info("the shared store is there")
-        if self._events:
+        _log.info("the shared store is there", extra={"event": "store_change", "state": "up"})
+        if self._events.wants(StoreChange):
             self._events.emit(StoreChange("", "", up=True))
         return True

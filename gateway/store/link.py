@@ -141,8 +141,11 @@ class Link:
         elif isinstance(error, _REFUSED):
             if self.writable:
                 why = type(error).__name__
-                _log.warning("the shared store takes no writes (%s)", why)
-                if self._events:
+                _log.warning(
+                    "the shared store takes no writes (%s)", why,
+                    extra={"event": "store_refused", "cause": why},
+                )  # fmt: skip
+                if self._events.wants(StoreRefused):
                     self._events.emit(StoreRefused("", "", why))
             self._refused_until = self._clock() + _REFUSED_FOR
         else:

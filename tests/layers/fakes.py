@@ -55,9 +55,15 @@ class FakeUpstream:
         return Response({"number": number})
 
 
-def request(seconds: float = 10.0, *, method: str = "GET", target: str = "/") -> Request:
+def request(
+    seconds: float = 10.0,
+    *,
+    method: str = "GET",
+    target: str = "/",
+    tags: tuple[str, ...] = (),
+) -> Request:
     """Return a request that must be answered within that many seconds."""
-    return Request(target, Deadline(loop_time() + seconds), "section", method=method)
+    return Request(target, Deadline(loop_time() + seconds), "section", method=method, tags=tags)
 
 
 def kinds(events: Iterable[Event]) -> list[str]:

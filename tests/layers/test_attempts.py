@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.errors import DeadlineExceeded, ErrorCode, UpstreamStatus
+from gateway.errors import DeadlineExceeded, ErrorCode, UpstreamStatus, UpstreamUnreachable
 from gateway.events import Attempt, Events
 from gateway.layers.attempts import observe
 from tests.layers.fakes import NAME, FakeUpstream, about, request
@@ -20,7 +20,8 @@ def test_every_end_of_an_attempt_is_told() -> None:
         heard: list[Event] = []
         upstream = FakeUpstream(
             (0.5, None),
-            (0.25, UpstreamStatus("no", status=404)),
+            (0.25, UpstreamStatus("no", status=404, excerpt="gone")),
+            (0, UpstreamUnreachable("no connection", cause="refused")),
             (0, DeadlineExceeded("spent")),
             (0, ZeroDivisionError()),
             (60, None),
@@ -29,7 +30,9 @@ def test_every_end_of_an_attempt_is_told() -> None:
         call = observe(upstream=NAME, events=events, clock=loop_time)(upstream)
         await call(request())
         with pytest.raises(UpstreamStatus):
-            await call(request().again(2))
+            await call(request(target="/a?b=c", tags=("tag:t", "dashboard:d")).again(2))
+        with pytest.raises(UpstreamUnreachable):
+            await call(request())
         with pytest.raises(DeadlineExceeded):
             await call(request())
         with pytest.raises(ZeroDivisionError):
@@ -39,9 +42,31 @@ def test_every_end_of_an_attempt_is_told() -> None:
         task.cancel()
         await asyncio.wait([task])
         assert heard == [
-            Attempt(NAME, "section", 1, about(0.5), None, 200),
-            Attempt(NAME, "section", 2, about(0.25), ErrorCode.UPSTREAM_STATUS, 404),
-            Attempt(NAME, "section", 1, about(2), None, None, cancelled=True),
+            Attempt(NAME, "section", 1, about(0.5), None, 200, target="/"),
+            Attempt(
+                NAME,
+                "section",
+                2,
+                about(0.25),
+                ErrorCode.UPSTREAM_STATUS,
+                404,
+                dashboard="d",
+                target="/a?b=c",
+                detail="no",
+                excerpt="gone",
+            ),
+            Attempt(
+                NAME,
+                "section",
+                1,
+                about(0),
+                ErrorCode.UPSTREAM_UNREACHABLE,
+                None,
+                target="/",
+                detail="no connection",
+                cause="refused",
+            ),
+            Attempt(NAME, "section", 1, about(2), None, None, cancelled=True, target="/"),
         ]
 
     run(main())

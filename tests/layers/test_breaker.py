@@ -17,7 +17,7 @@ from gateway.errors import (
 )
 from gateway.events import BreakerChange, Events, Rejection
 from gateway.layers.breaker import Breaker, BreakerPolicy, breaker
-from tests.layers.fakes import NAME, FakeUpstream, request, sequence
+from tests.layers.fakes import NAME, FakeUpstream, about, request, sequence
 from tests.virtual_time import loop_time, run
 
 if TYPE_CHECKING:
@@ -149,7 +149,15 @@ def test_it_recovers_by_itself() -> None:
         await asyncio.sleep(0.2)
         assert await ask(call, 10) == ["ok"] * 10
         assert heard == [
-            BreakerChange(NAME, "section", "closed", "open"),
+            BreakerChange(
+                NAME,
+                "section",
+                "closed",
+                "open",
+                about(5),
+                ErrorCode.UPSTREAM_TIMEOUT,
+                detail=FAILURE.detail,
+            ),
             Rejection(NAME, "section", ErrorCode.BREAKER_OPEN, "breaker_open"),
             BreakerChange(NAME, "section", "open", "half_open"),
             BreakerChange(NAME, "section", "half_open", "closed"),

@@ -66,6 +66,26 @@ async def test_one_error_is_enough_and_one_sign_of_life() -> None:
 
 
 @on_virtual_time
+async def test_a_loss_is_logged_as_a_warning_and_the_way_back_at_info(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = Server()
+    own, _ = circuit(server)
+    await own.open()
+    server.alive = False
+    with caplog.at_level("INFO", "gateway.store"):
+        own.trip(TimeoutError())
+        server.alive = True
+        await asyncio.sleep(1)
+    told = [(r.levelname, r.getMessage(), r.__dict__["state"]) for r in caplog.records]
+    assert told == [
+        ("WARNING", "the shared store is lost (TimeoutError); going on without it", "down"),
+        ("INFO", "the shared store is there", "up"),
+    ]
+    await own.aclose()
+
+
+@on_virtual_time
 async def test_probes_grow_rarer_to_one_a_second() -> None:
     server = Server()
     own, _ = circuit(server)
