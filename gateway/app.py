@@ -18,6 +18,7 @@ from gateway.fanout import FanOut
 from gateway.layers.refreshes import Refreshes
 from gateway.prefetch import Prefetch
 from gateway.store import open_store
+from gateway.transport import Objections
 from gateway.upstream import Shared, Upstream, open_upstream
 from gateway.web import admin, metrics
 from gateway.web.application import Application
@@ -70,8 +71,13 @@ def create_app(
     log.listen_to(events)
     store = _open_store(settings, events)
     refreshes = Refreshes(events=events, clock=time.monotonic)
-    shared = Shared(store, refreshes, events)
+    objections = Objections()
+    shared = Shared(store, refreshes, events, objections=objections)
     upstreams = open_upstreams(loaded, shared)
+
+    def busy() -> bool:
+        return any(upstream.busy for upstream in upstreams.values())
+
     kept = KeptAnswers(settings.cache_memory // 4, store.purges)
     in_flight = InFlight(settings.max_in_flight)
     calls = {name: upstream.call for name, upstream in upstreams.items()}
@@ -85,6 +91,8 @@ def create_app(
             kept=kept if _keeps(fan_out.plan, loaded) else None,
             clock=shared.clock,
             now=shared.now,
+            objections=objections,
+            busy=busy,
         )
         for fan_out in fan_outs
     ]
@@ -101,6 +109,7 @@ def create_app(
             app.state.draining = True
             # In the order in which the parts use each other.
             await _close(prefetch, refreshes, *upstreams.values(), store, log)
+            objections.raise_first()
 
     return Application(
         dashboards,

@@ -26,7 +26,7 @@ from gateway.layers.lease import lease
 from gateway.layers.limiter import LimiterPolicy, limiter
 from gateway.layers.retry import retry
 from gateway.layers.timeout import TimeoutPolicy, timeout
-from gateway.transport import Bounds, Http1Transport, Origin, StockTransport, TlsOptions
+from gateway.transport import Bounds, Http1Transport, Mocked, Origin, StockTransport, TlsOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from gateway.events import Events
     from gateway.layers.refreshes import Refreshes
     from gateway.store import Store
-    from gateway.transport import Exchange
+    from gateway.transport import Exchange, Objections
 
 __all__ = ["Shared", "Upstream", "open_upstream"]
 
@@ -52,6 +52,7 @@ class Shared(NamedTuple):
         now: POSIX seconds.
         sleep: waits between attempts.
         random: uniform in [0, 1).
+        objections: what a test's mock objects to; `None` where no test asks.
     """
 
     store: Store
@@ -61,6 +62,7 @@ class Shared(NamedTuple):
     now: Clock = time.time
     sleep: Sleep = asyncio.sleep
     random: Callable[[], float] = randomness.random
+    objections: Objections | None = None
 
 
 class _Named(TypedDict):
@@ -100,6 +102,11 @@ class Upstream:
         self.propagate = propagate
         self._flights = flights
         self._exchanges = exchanges
+
+    @property
+    def busy(self) -> bool:
+        """Whether a flight is under way, which may outlive its callers."""
+        return len(self._flights) > 0
 
     async def aclose(self) -> None:
         """End what is under way and close every connection."""
@@ -223,8 +230,10 @@ def _wire(name: str, config: UpstreamConfig, shared: Shared) -> tuple[Call, tupl
         schema=compile_schema(config.answer) if config.answer is not None else None,
         now=shared.now,
     )
+    objections = shared.objections
+    mocked = stock if objections is None else Mocked(stock, objections)
     call = http_call(native, origin, ingress, upstream=name, prefix=parts.path, defaults=defaults,
-                     mocked=stock, expose_errors=config.expose_errors)  # fmt: skip
+                     mocked=mocked, expose_errors=config.expose_errors)  # fmt: skip
     return call, tuple({id(e): e for e in (native, stock)}.values())
 
 

@@ -9,6 +9,7 @@ from gateway.transport.bounds import Bounds
 from gateway.transport.exchange import Exchange
 from gateway.transport.failures import AnswerTooLarge, InflatedTooLarge
 from gateway.transport.http1 import Http1Transport
+from gateway.transport.mocked import Mocked, Objections
 from gateway.transport.origin import Origin
 from gateway.transport.stock import StockTransport, pool_is_patched
 from gateway.transport.tls import TlsOptions
@@ -19,6 +20,8 @@ __all__ = [
     "Exchange",
     "Http1Transport",
     "InflatedTooLarge",
+    "Mocked",
+    "Objections",
     "Origin",
     "RawAnswer",
     "StockTransport",

@@ -20,7 +20,7 @@ from gateway.web.problems import problem, status_of
 from gateway.web.request_parameters import InvalidRequestError, RequestParameters
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from starlette.types import Receive, Scope, Send
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from gateway.fanout import FanOut
     from gateway.merge import Merged
     from gateway.plan import Plan
+    from gateway.transport import Objections
     from gateway.web.client_headers import ClientHeaders, Field
     from gateway.web.kept_answers import KeptAnswers
     from gateway.web.overload import InFlight
@@ -49,6 +50,8 @@ class DashboardEndpoint:
         kept: answers kept as bytes; `None` where no section is ever kept.
         clock: monotonic seconds.
         now: POSIX seconds.
+        objections: what a test's mock objects to, raised after the answer.
+        busy: whether a call is under way in the background that a mock may yet object to.
     """
 
     def __init__(
@@ -60,6 +63,8 @@ class DashboardEndpoint:
         kept: KeptAnswers | None,
         clock: Clock,
         now: Clock,
+        objections: Objections,
+        busy: Callable[[], bool],
     ) -> None:
         self.plan: Plan = fan_out.plan
         self._fan_out = fan_out
@@ -69,6 +74,8 @@ class DashboardEndpoint:
         self._kept = kept
         self._clock = clock
         self._now = now
+        self._objections = objections
+        self._busy = busy
         self._wheel = Wheel()
         self._plain = Plain(fan_out.plan)
         self._timing = ServerTiming(fan_out.plan)
@@ -107,6 +114,8 @@ class DashboardEndpoint:
         finally:
             self._in_flight.leave()
             watch.stop()
+        if self._objections.expected:
+            await self._objections.settle(self._busy)
 
     async def _answer(
         self,
@@ -131,8 +140,10 @@ class DashboardEndpoint:
         try:
             outcomes = await self._fan_out.run(parameters, deadline, headers, propagated=propagated)
             merged = merge(self.plan, outcomes, self._plain)
-        except Exception:
+        except Exception as error:
             _log.exception("dashboard %s failed", self.plan.name)
+            if self._objections.expected and isinstance(error, AssertionError):
+                self._objections.add(error)
             bug = problem(500, "the gateway itself failed; the log says why")
             await bug(scope, receive, send)
             return
