@@ -9,7 +9,6 @@ task and loses cancellations. Only Sentinels have one, so that a silent one is f
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, unquote, urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
@@ -17,9 +16,12 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 
+from gateway.store.address import parse_address
+
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from urllib.parse import SplitResult
+
+    from gateway.store.address import Address
 
 __all__ = ["Client", "close", "connector"]
 
@@ -37,23 +39,20 @@ def connector(url: str) -> Callable[[], Client]:
     """Return what makes a client for `url`; nothing connects before the client is used.
 
     Raises:
-        ValueError: the URL is none that is understood.
+        ValueError: the URL cannot be read; the message says what to write.
     """
-    parts = urlsplit(url)
-    scheme = parts.scheme.lower()
-    base, _, kind = scheme.partition("+")
-    clustered = kind == "cluster" or parse_qs(parts.query).get("cluster", ["false"])[0] in {
-        "true",
-        "1",
-    }
+    address = parse_address(url)
+    base, _, kind = address.scheme.partition("+")
+    clustered = kind == "cluster" or address.query.get("cluster") in {"true", "1"}
     if kind == "sentinel" and base in {"redis", "rediss"}:
-        return _sentinel(parts, tls=base == "rediss")
+        return _sentinel(address, tls=base == "rediss")
     if clustered and base in {"redis", "rediss"} and kind in {"", "cluster"}:
-        return _cluster(parts, tls=base == "rediss")
-    if scheme in {"redis", "rediss", "unix"}:
-        return _single(url)
+        return _cluster(address, tls=base == "rediss")
+    if address.scheme in {"redis", "rediss", "unix"}:
+        return _single(url, address)
     raise ValueError(
-        "a Redis URL begins with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://"
+        "The scheme is not one of a Redis URL. Begin the URL with redis://, rediss://, unix://, "
+        "redis+sentinel:// or redis+cluster://."
     )
 
 
@@ -65,10 +64,20 @@ async def close(client: Client) -> None:
         await asked.aclose()
 
 
-def _single(url: str) -> Callable[[], Client]:
+def _single(url: str, address: Address) -> Callable[[], Client]:
+    if len(address.hosts) > 1:
+        raise ValueError(
+            "The URL names several hosts. Begin it with redis+sentinel:// or redis+cluster://, or "
+            "name one host."
+        )
+
     def connect() -> Client:
         pool = BlockingConnectionPool.from_url(
-            url, max_connections=_CONNECTIONS, timeout=_POOL_WAIT, retry=_no_retry(), **_SOCKET
+            url.strip(),
+            max_connections=_CONNECTIONS,
+            timeout=_POOL_WAIT,
+            retry=_no_retry(),
+            **_SOCKET,
         )
         return Redis.from_pool(pool)
 
@@ -76,12 +85,18 @@ def _single(url: str) -> Callable[[], Client]:
     return connect
 
 
-def _sentinel(parts: SplitResult, *, tls: bool) -> Callable[[], Client]:
-    service, _, db = parts.path.strip("/").partition("/")
+def _sentinel(address: Address, *, tls: bool) -> Callable[[], Client]:
+    service, _, db = address.path.partition("/")
     if not service:
-        raise ValueError("a Sentinel URL names the service: redis+sentinel://host:port/service/db")
-    hosts = _hosts(parts, _SENTINEL_PORT)
-    options = {**_SOCKET, **_credentials(parts), "db": int(db or 0), "ssl": tls}
+        raise ValueError(
+            "The URL names no service. Write redis+sentinel://host:port,host:port/service/db."
+        )
+    if db and not (db.isascii() and db.isdigit()):
+        raise ValueError(
+            "The database is not a number. Write redis+sentinel://host:port,host:port/service/0."
+        )
+    hosts = _hosts(address, _SENTINEL_PORT)
+    options = {**_SOCKET, **_credentials(address), "db": int(db or 0), "ssl": tls}
 
     def connect() -> Client:
         sentinel = Sentinel(  # type: ignore[no-untyped-call]
@@ -94,9 +109,9 @@ def _sentinel(parts: SplitResult, *, tls: bool) -> Callable[[], Client]:
     return connect
 
 
-def _cluster(parts: SplitResult, *, tls: bool) -> Callable[[], Client]:
-    nodes = _hosts(parts, _PORT)
-    credentials = _credentials(parts)
+def _cluster(address: Address, *, tls: bool) -> Callable[[], Client]:
+    nodes = _hosts(address, _PORT)
+    credentials = _credentials(address)
 
     def connect() -> Client:
         return RedisCluster(
@@ -116,17 +131,12 @@ def _no_retry() -> Retry:
     return Retry(NoBackoff(), 0)
 
 
-def _credentials(parts: SplitResult) -> dict[str, Any]:
-    user, _, password = parts.netloc.rpartition("@")[0].partition(":")
-    found = {"username": unquote(user), "password": unquote(password)}
+def _credentials(address: Address) -> dict[str, Any]:
+    found = {"username": address.username, "password": address.password}
     return {name: value for name, value in found.items() if value}
 
 
-def _hosts(parts: SplitResult, default: int) -> list[tuple[str, int]]:
-    hosts = []
-    for written in parts.netloc.rpartition("@")[2].split(","):
-        one = urlsplit(f"//{written}")
-        if not one.hostname:
-            raise ValueError("a Redis URL names its hosts: host:port,host:port")
-        hosts.append((one.hostname, one.port or default))
-    return hosts
+def _hosts(address: Address, default: int) -> list[tuple[str, int]]:
+    if not address.hosts:
+        raise ValueError("The URL names no host. Write host:port, with a comma between hosts.")
+    return [(host, default if port is None else port) for host, port in address.hosts]

@@ -27,6 +27,7 @@ def test_a_single_node() -> None:
     options = own.connection_kwargs
     assert (options["host"], options["port"], options["db"]) == ("host", 7000, 3)
     assert (options["username"], options["password"]) == ("user", "p@ss")
+    assert pool("redis://[::1]:7000").connection_kwargs["host"] == "::1"
     assert options["retry"].get_retries() == 0
     assert options["socket_timeout"] is None
 
@@ -50,6 +51,13 @@ def test_sentinel() -> None:
     assert pool("rediss+sentinel://one/main").connection_kwargs["db"] == 0
 
 
+def test_an_ipv6_host_may_stand_anywhere_in_a_list() -> None:
+    client = connector("redis+cluster://one:1,[::1]:3")()
+    assert set(client.nodes_manager.startup_nodes) == {"one:1", "::1:3"}
+    own = pool("redis+sentinel://one:1,[::1]:3/main")
+    assert own.sentinel_manager.sentinels[1].connection_pool.connection_kwargs["host"] == "::1"
+
+
 @pytest.mark.parametrize(
     "url", ["redis+cluster://a:1,b:2", "redis://a:1?cluster=true", "rediss+cluster://a:1"]
 )
@@ -64,11 +72,11 @@ def test_cluster(url: str) -> None:
     [
         "http://host", "host:6379", "redis+other://host", "unix+cluster:///x", "",
         "redis+sentinel://host", "redis+cluster://", "redis+sentinel://host/main/three",
-        "redis+cluster://host:port",
+        "redis+cluster://host:port", "redis://one,two/0", "redis://[::1]:1,two",
     ],
 )  # fmt: skip
 def test_what_is_no_address(url: str) -> None:
-    with pytest.raises(ValueError, match=r".+"):
+    with pytest.raises(ValueError, match=r"^[A-Z].*\. .*\.$"):
         connector(url)
 
 
