@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_PATIENCE = 10.0
+_PATIENCE = 60.0
 
 
 def binary() -> str:
@@ -88,8 +88,8 @@ class RedisServer:
     def command(self, *arguments: Any) -> Any:
         client: Any = redis.Redis(
             port=self.port,
-            socket_timeout=2,
-            socket_connect_timeout=2,
+            socket_timeout=_PATIENCE,
+            socket_connect_timeout=_PATIENCE,
             retry=Retry(NoBackoff(), 0),
             protocol=2,
         )

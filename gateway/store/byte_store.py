@@ -15,6 +15,7 @@ from aiocache.serializers import NullSerializer  # type: ignore[import-untyped]
 from redis.asyncio.cluster import RedisCluster
 
 from gateway.store import scripts
+from gateway.store.purges import read_mark
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -114,12 +115,12 @@ class ByteStore(RedisCache):  # type: ignore[misc]
 
     async def latest_mark(self) -> int:
         """Return the greatest mark that was ever drawn."""
-        return int(await self.client.hget(self.channel, "") or 0)
+        return read_mark(await self.client.hget(self.channel, ""))
 
     async def marks(self) -> dict[str, int]:
         """Return the mark of every purged tag."""
         found = await self.client.hgetall(self.channel)
-        return {tag.decode(errors="replace"): int(mark) for tag, mark in found.items() if tag}
+        return {tag.decode(errors="replace"): read_mark(mark) for tag, mark in found.items() if tag}
 
     async def _eval(self, script: str, keys: tuple[str, ...], *arguments: Any) -> Any:
         return await self.client.eval(script, len(keys), *keys, *arguments)

@@ -12,6 +12,7 @@ from redis.exceptions import (
     NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
+    RedisClusterException,
     RedisError,
 )
 from redis.exceptions import (
@@ -43,7 +44,7 @@ _log = logging.getLogger("gateway.store")
 # What says that the server as a whole cannot be asked. Any other error is one command's own.
 _LOST = (
     TimeoutError, OSError, RedisConnectionError, RedisTimeoutError, ClusterDownError,
-    MasterDownError,
+    MasterDownError, RedisClusterException,
 )  # fmt: skip
 _REFUSED = (OutOfMemoryError, ReadOnlyError, NoPermissionError)
 _REFUSED_FOR = 1.0
@@ -129,7 +130,7 @@ class Link:
             return None
         try:
             return await patiently(work(asked), patience)
-        except (TimeoutError, OSError, RedisError) as error:
+        except (OSError, RedisError, RedisClusterException) as error:
             if asked is self._bytes:  # what an old client still fails with says nothing new
                 self.judge(error)
             return None

@@ -13,11 +13,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["EVERYTHING", "Purges"]
+__all__ = ["EVERYTHING", "MARKS", "Purges", "read_mark"]
 
 EVERYTHING = "*"
+MARKS = range(1, 2**53)
+"""Marks that a purge can draw: milliseconds, or one more than the last; Redis counts in float64."""
 
 _MOST = 10_000
+
+
+def read_mark(written: bytes | None) -> int:
+    """Return the mark that another replica has written; 0 when it is not one."""
+    if written is None or len(written) > len(str(MARKS.stop)) or not written.isdigit():
+        return 0
+    mark = int(written)
+    return mark if mark in MARKS else 0
 
 
 class Purges:

@@ -84,7 +84,7 @@ class RedisStore:
         self._reads: Batches[str, Entry | None] = Batches(self._read, None)
         self._reading: dict[str, asyncio.Future[Entry | None]] = {}
         self._watch = Watch(self.purges, self._look, sleep)
-        self._untold: set[str] = set()
+        self._untold: dict[str, int] = {}
         self._seen = 0
 
     @property
@@ -154,17 +154,29 @@ class RedisStore:
 
     async def purge(self, tag: str) -> int:
         """Declare what is kept under `tag` outdated; return how many processes were told."""
-        least = self.purges.latest + 1
-        drawn = None
-        if self._link.writable:
-            drawn = await self._link.ask(lambda store: store.purge(tag, least), _PURGE_PATIENCE)
-        if drawn is None:
-            self.purges.add(tag, max(int(self._now() * 1000), least))
-            self._untold.add(tag)
+        told = await self._publish(tag)
+        if told is None:
+            least = self.purges.latest + 1
+            mark = self._untold[tag] = max(int(self._now() * 1000), least)
+            self.purges.add(tag, mark)
             return 1
+        return max(told, 1)
+
+    async def _publish(self, tag: str) -> int | None:
+        """Draw a mark for `tag` that all replicas learn of; `None` when the server cannot be asked.
+
+        Returns:
+            How many processes were told.
+        """
+        if not self._link.writable:
+            return None
+        least = self.purges.latest + 1
+        drawn = await self._link.ask(lambda store: store.purge(tag, least), _PURGE_PATIENCE)
+        if drawn is None:
+            return None
         mark, told = drawn
         self.purges.add(tag, mark)
-        return max(told, 1)
+        return told
 
     async def _read(self, keys: list[str]) -> Sequence[Entry | None]:
         values = await self._link.ask(lambda store: store.multi_get(keys), self._timeout)
@@ -186,10 +198,12 @@ class RedisStore:
         self._watch.start(store)
 
     async def _look(self) -> None:
-        """Learn of purges that were missed, and tell those that could not be told."""
-        for tag in list(self._untold):
-            self._untold.discard(tag)
-            await self.purge(tag)
+        """Learn of purges that were missed, and publish those that could not be."""
+        for tag, mark in list(self._untold.items()):
+            # Forgotten only once it is published, and only if it is still the last one of its tag:
+            # this may fail or be cancelled, and meanwhile the tag may be purged again.
+            if await self._publish(tag) is not None and self._untold.get(tag) == mark:
+                del self._untold[tag]
         latest = await self._link.ask(lambda store: store.latest_mark(), self._timeout)
         # Not to be told by `purges.latest`: a purge of our own, or one that was heard of, may be
         # later than others that were missed.

@@ -31,6 +31,7 @@ PURGE = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local last = tonumber(redis.call('HGET', KEYS[1], '') or '0')
+if not (last and last >= 0 and last < 2^53 - 1) then last = 0 end
 local mark = string.format('%.0f', math.max(now, last + 1, tonumber(ARGV[2])))
 local tag = ARGV[1]
 if redis.call('HLEN', KEYS[1]) >= 10000 then

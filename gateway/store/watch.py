@@ -1,7 +1,8 @@
-"""Watch: hears of purges in other replicas, at once by pub/sub and for certain by looking again.
+"""Watch: learns of purges in other replicas, at once by pub/sub and for certain by looking again.
 
 A message that was missed (pub/sub promises nothing) is made up for within a second. Looking again
-is also the heartbeat by which an idle process notices that the server is gone.
+is also the heartbeat by which an idle process notices that the server is gone, so it happens
+whether the subscription works, is silent or fails.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
 
-from gateway.store.patience import end
+from gateway.store.patience import end, patiently
+from gateway.store.purges import read_mark
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -25,6 +27,9 @@ __all__ = ["Watch"]
 _LOOK_AGAIN = 1.0
 _WITHOUT_MESSAGES = 0.25
 _SUBSCRIBE_AGAIN = 0.5
+# A server that accepts connections and answers nothing would hold redis-py for ever: its sockets
+# have no timeout here.
+_PATIENCE = 1.0
 
 
 class Watch:
@@ -63,11 +68,12 @@ class Watch:
         while self._store is store:
             pubsub = store.client.pubsub()
             try:
-                await pubsub.subscribe(store.channel)
+                await patiently(pubsub.subscribe(store.channel), _PATIENCE)
                 while self._store is store:
-                    message = await pubsub.get_message(
+                    listening = pubsub.get_message(
                         ignore_subscribe_messages=True, timeout=_LOOK_AGAIN
                     )
+                    message = await patiently(listening, _LOOK_AGAIN + _PATIENCE)
                     if message is None:
                         # Nothing for a while, or the subscription was confirmed: what was told
                         # before that is found by looking.
@@ -75,6 +81,9 @@ class Watch:
                     else:
                         self._heard(message)
             except (RedisError, OSError):
+                # What has failed is this one connection. Whether the server is gone too, or only
+                # refuses to be listened to, is found by looking.
+                await self._look()
                 await self._sleep(_SUBSCRIBE_AGAIN)
             finally:
                 await pubsub.aclose()
@@ -86,5 +95,4 @@ class Watch:
 
     def _heard(self, message: dict[str, Any]) -> None:
         mark, _, tag = message["data"].partition(b" ")
-        if mark.isdigit():
-            self._purges.add(tag.decode(errors="replace"), int(mark))
+        self._purges.add(tag.decode(errors="replace"), read_mark(mark))

@@ -44,7 +44,9 @@ async def make(heard: list[Event]) -> AsyncIterator[Callable[..., RedisStore]]:
     stores: list[RedisStore] = []
 
     def new(url: str, **options: Any) -> RedisStore:
-        given: Any = {"events": Events([heard.append]), "namespace": namespace} | options
+        # Patient, because the machine may be busy; a test of a silent server asks for less.
+        defaults = {"events": Events([heard.append]), "namespace": namespace, "timeout": 5.0}
+        given: Any = defaults | options
         stores.append(RedisStore(connector(url), **given))
         return stores[-1]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,8 @@ from redis.exceptions import ResponseError
 
 from tests.redis_server import RedisServer, running
 from tests.store.conftest import entry
-from tests.store.test_redis_store import stored, until
+from tests.store.test_redis_store import stored
+from tests.waiting import until, until_blocking, until_found
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -29,6 +29,7 @@ async def works(make: Make, url: str) -> Any:
     one, two = make(url), make(url)
     await one.open()
     await two.open()
+    await until(lambda: one.up and two.up)
     held, found = await one.acquire("k")
     assert held.token
     assert found is None
@@ -43,7 +44,7 @@ async def works(make: Make, url: str) -> Any:
     await one._writes.drain()
     assert await two.get("k") is None
     assert await one.purge("t") >= 1
-    await until(lambda: two.purges.latest == one.purges.latest, 3)
+    await until(lambda: two.purges.latest == one.purges.latest)
     held, _ = await one.acquire("j")
     one.release(held)
     await one._writes.drain()
@@ -59,10 +60,7 @@ async def test_a_unix_socket(make: Make, server: RedisServer) -> None:
 def cluster(tmp_path: Path) -> Iterator[RedisServer]:
     with running(tmp_path, "--cluster-enabled", "yes") as one:
         one.command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-        ends = time.monotonic() + 5
-        while b"cluster_state:ok" not in one.command("CLUSTER", "INFO"):
-            assert time.monotonic() < ends
-            time.sleep(0.02)
+        until_blocking(lambda: b"cluster_state:ok" in one.command("CLUSTER", "INFO"))
         yield one
 
 
@@ -98,14 +96,15 @@ async def test_a_sentinel_and_its_failover(
     with running(tmp_path, "--replicaof", "127.0.0.1", str(own_server.port)) as replica:
         await until(lambda: b"master_link_status:up" in _replication(replica))
         # By hand: by itself a lone sentinel first waits for its timeouts.
-        await until(lambda: _fails_over(sentinel), 10)
-        await until(lambda: b"role:master" in _replication(replica), 10)
+        await until(lambda: _fails_over(sentinel))
+        await until(lambda: b"role:master" in _replication(replica))
         own_server.kill()
-        ends = time.monotonic() + 10
-        while await store.get("after") is None:
-            assert time.monotonic() < ends
+
+        async def kept() -> Any:
             store.put(entry("after"))
-            await asyncio.sleep(0.02)
+            return await store.get("after")
+
+        await until_found(kept)
         assert replica.command("DBSIZE") > 0
 
 

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import pytest
 import respx
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.redis_server import running
 from tests.serving import application, asked, served
+from tests.waiting import until_found
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,28 +72,32 @@ async def test_what_is_under_way_and_what_is_refused_is_told() -> None:
         assert (await read(client))["gateway_requests_in_flight"] == 0
 
 
-async def test_a_shared_store_that_is_gone_and_comes_back_is_told(tmp_path: Path) -> None:
-    with running(tmp_path) as redis, respx.mock(assert_all_mocked=False) as router:
+@pytest.mark.parametrize("used", [True, False])
+async def test_a_shared_store_that_is_gone_and_comes_back_is_told(
+    used: bool, tmp_path: Path
+) -> None:
+    mock = respx.mock(assert_all_mocked=False, assert_all_called=used)
+    with running(tmp_path) as redis, mock as router:
         router.get(url__startswith="http://a.test/x/").respond(json=1)
         router.route(host="127.0.0.1").pass_through()
+        numbers = itertools.count()
 
-        async def told(up: int, client: httpx.AsyncClient) -> bool:
-            for turn in range(300):
-                assert (await client.get(f"/e/{up}{turn}")).status_code == 200  # it is used
-                if (await read(client))["gateway_store_up"] == up:
-                    return True
-                await asyncio.sleep(0.01)
-            return False
+        async def told(up: int, client: httpx.AsyncClient) -> None:
+            async def says() -> bool | None:
+                if used:
+                    assert (await client.get(f"/e/{next(numbers)}")).status_code == 200
+                return (await read(client))["gateway_store_up"] == up or None
+
+            await until_found(says)
 
         redis.kill()
         app: Any = application(TEXT, redis_url=redis.url)
         async with served(app) as url, httpx.AsyncClient(base_url=url) as client:
-            assert await told(0, client)
-            assert (await client.get("/readyz")).status_code == 200
-            await asyncio.to_thread(redis.start)
-            assert await told(1, client)
-            await asyncio.to_thread(redis.kill)
-            assert await told(0, client)
+            for up, change in ((0, None), (1, redis.start), (0, redis.kill)):
+                if change is not None:
+                    await asyncio.to_thread(change)
+                await told(up, client)
+                assert (await client.get("/readyz")).status_code == 200
 
 
 async def test_two_applications_of_one_process_tell_of_themselves() -> None:
