@@ -8,6 +8,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.restrictions import UNRESTRICTED, Restriction
+from gateway.units import LONGEST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,7 +24,6 @@ __all__ = [
     "upstream_windows",
 ]
 
-_LONGEST = 366 * 86400.0
 _DIRECTIVE = re.compile(
     r"""([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,;"]*)))?"""
 )
@@ -156,14 +156,14 @@ def _fresh(headers: Sequence[tuple[bytes, bytes]], directives: Mapping[str, str 
     expires, date = _date(headers, b"expires"), _date(headers, b"date")
     if expires is None or date is None:
         return 0.0
-    return min(max(expires - date - parse_age(headers), 0.0), _LONGEST)
+    return min(max(expires - date - parse_age(headers), 0.0), LONGEST)
 
 
 def _delta_seconds(text: str | None) -> float:
     # Section 4.2.1: what cannot be read makes the answer stale, not fresh.
     if not text or not text.isascii() or not text.isdigit():
         return 0.0
-    return min(float(text[:12]), _LONGEST)
+    return min(float(text[:12]), LONGEST)
 
 
 def _date(headers: Sequence[tuple[bytes, bytes]], name: bytes) -> float | None:

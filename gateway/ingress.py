@@ -21,6 +21,7 @@ from gateway.cache_control import restrictions
 from gateway.call import Response
 from gateway.errors import UpstreamPayload, UpstreamStatus
 from gateway.json_schema import complaint
+from gateway.nesting import Frame
 from gateway.redirects import redirected_to
 from gateway.retry_after import parse_retry_after
 
@@ -38,7 +39,6 @@ _NO_CONTENT = frozenset({204, 205})
 # Above this the checks leave the event loop. orjson itself keeps the interpreter lock while it
 # parses (about 2 ms a MiB), but the schema's walk over the value that follows does not.
 _LARGE = 256 * 1024
-_MOST_LEVELS = 254
 _SMALL = 1024
 
 
@@ -64,7 +64,7 @@ class Ingress:
     ) -> None:
         self._upstream = upstream
         self._max_depth = max_depth
-        self._frame = _Frame(max_depth)
+        self._frame = Frame(max_depth)
         self._schema = schema
         self._now = now
 
@@ -86,7 +86,7 @@ class Ingress:
             if len(body) <= _LARGE:
                 value, body = self._decode(body, self._frame)
             else:
-                frame = _Frame(self._max_depth)
+                frame = Frame(self._max_depth)
                 value, body = await asyncio.to_thread(self._decode, body, frame)
         headers = answer.headers
         return Response(
@@ -130,7 +130,7 @@ class Ingress:
         if charset not in {b"", b"utf-8", b"utf8", b"us-ascii"}:
             raise self._bad(f"charset {_printable(charset)} is not UTF-8")
 
-    def _decode(self, body: bytes, frame: _Frame) -> tuple[Any, bytes]:
+    def _decode(self, body: bytes, frame: Frame) -> tuple[Any, bytes]:
         if not body:
             raise self._bad("the answer is empty")
         try:
@@ -168,31 +168,3 @@ def _charset(parameters: bytes) -> bytes:
 
 def _printable(text: bytes) -> str:
     return ascii(text[:60].decode("latin-1"))[1:-1]
-
-
-class _Frame:
-    """Writes values that do not nest too deep.
-
-    orjson refuses to write more than 254 levels. Inside a frame of 254 - limit levels it so refuses
-    what has more than `limit` of its own, and the check costs no walk over the value in Python.
-    """
-
-    __slots__ = ("_inner", "_levels", "_outer")
-
-    def __init__(self, limit: int) -> None:
-        self._levels = _MOST_LEVELS - limit
-        self._inner: list[Any] = [None]
-        outer: list[Any] = self._inner
-        for _ in range(self._levels - 1):
-            outer = [outer]
-        self._outer = outer
-
-    def write(self, value: Any) -> bytes | None:
-        """Return `value` as JSON, `None` where it has more levels than there is room for."""
-        self._inner[0] = value
-        try:
-            return orjson.dumps(self._outer)[self._levels : -self._levels]
-        except TypeError:  # a decoded value has nothing else that it could complain of
-            return None
-        finally:
-            self._inner[0] = None

@@ -7,10 +7,21 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ByteSize, Field, ValidationInfo, WithJsonSchema
 
-__all__ = ["WRITTEN", "Duration", "Positive", "Size", "format_duration", "parse_duration"]
+__all__ = [
+    "LONGEST",
+    "WRITTEN",
+    "Duration",
+    "Positive",
+    "Size",
+    "format_duration",
+    "parse_duration",
+]
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*", re.ASCII)
+
+LONGEST = 366 * 86400.0
+"""Seconds of the longest duration that can be asked for."""
 
 WRITTEN = "written"
 """Validation context for values that a person wrote in a file: bare numbers are refused there."""
@@ -59,12 +70,12 @@ _SCHEMA = {
 }
 
 Duration = Annotated[
-    float, BeforeValidator(_seconds), Field(ge=0, le=366 * 86400), WithJsonSchema(_SCHEMA)
+    float, BeforeValidator(_seconds), Field(ge=0, le=LONGEST), WithJsonSchema(_SCHEMA)
 ]
 """Seconds; written with a unit."""
 
 Positive = Annotated[
-    float, BeforeValidator(_seconds), Field(gt=0, le=366 * 86400), WithJsonSchema(_SCHEMA)
+    float, BeforeValidator(_seconds), Field(gt=0, le=LONGEST), WithJsonSchema(_SCHEMA)
 ]
 """Seconds, more than none; written with a unit."""
 

@@ -20,6 +20,7 @@ from gateway.layers.cache import CachePolicy
 from gateway.layers.cooldown import CoolDownPolicy
 from gateway.layers.hedge import HedgePolicy
 from gateway.layers.retry import RetryPolicy
+from gateway.nesting import DEEPEST
 from gateway.units import Duration, Positive, Size
 
 __all__ = [
@@ -209,7 +210,7 @@ class UpstreamConfig(Model):
     """How its certificate is checked."""
     max_body: Size = Field(default=8 * 1024 * 1024, validate_default=True)
     """Bytes of an answer at most, before and after decompression."""
-    max_depth: Annotated[int, Field(ge=1, le=200)] = 64
+    max_depth: Annotated[int, Field(ge=1, le=DEEPEST)] = 64
     """Levels of nesting in an answer at most."""
     answer: JsonSchema | None = None
     """JSON Schema that every answer must meet."""

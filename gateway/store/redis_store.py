@@ -186,7 +186,7 @@ class RedisStore:
         """Return the entry in `data`; what is there and is none is deleted."""
         if data is None:
             return None
-        entry = open_envelope(key, data) if isinstance(data, bytes) else None
+        entry = open_envelope(key, data, self._now()) if isinstance(data, bytes) else None
         if entry is None:
             _log.warning("what was kept under %s is no entry and is deleted", key)
             self.discard(key)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -89,8 +90,28 @@ async def test_nothing_looks_for_keys_or_flushes(make: Make, server: RedisServer
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"rubbish", seal(entry("other")), seal(entry())[:-1], b"AGWE\x00" + seal(entry())[5:]],
-    ids=["empty", "rubbish", "other key", "truncated", "old version"],
+    [
+        b"",
+        b"rubbish",
+        seal(entry("other")),
+        seal(entry())[:-1],
+        b"AGWE\x00" + seal(entry())[5:],
+        seal(entry(as_of=math.nan)),
+        seal(entry(fresh_until=math.inf)),
+        seal(entry(status=777)),
+        seal(entry(body=b"[" * 900 + b"]" * 900)),
+    ],
+    ids=[
+        "empty",
+        "rubbish",
+        "other key",
+        "truncated",
+        "old version",
+        "not a number",
+        "infinite",
+        "no such status",
+        "too deep",
+    ],
 )
 async def test_what_is_no_entry_is_a_miss_and_deleted(
     data: bytes, make: Make, server: RedisServer
