@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gateway import nursery
 from gateway.call import Response
 from gateway.errors import CallError, DependencyFailed, ExpressionFailed, UpstreamPayload
+from gateway.excerpt import shortened
 from gateway.outcome import Fault, Outcome
 from gateway.shaping import search
 
@@ -82,7 +83,7 @@ def _part(
     """Return the outcome of one element; its `select` sees what is its own and nothing else."""
     source = section.sources[0]
     if not things and not spec.many:
-        missing = f"the answer has nothing for {name}"
+        missing = f"the answer has nothing for {shortened(name)}"
         return Outcome.failed(UpstreamPayload(missing, upstream=source.upstream))
     own = Response(
         things if spec.many else things[0],

@@ -1,11 +1,16 @@
-"""Excerpts: the beginning of a foreign text, short and on one line, for logs and error details."""
+"""Excerpts of texts that others wrote, short enough to log or to repeat in an answer."""
 
 from __future__ import annotations
 
-__all__ = ["LONGEST", "excerpt", "one_line"]
+__all__ = ["LONGEST", "SHORT", "excerpt", "one_line", "shortened"]
 
 LONGEST = 512
 """Characters of an excerpt at most."""
+
+SHORT = 120
+"""Characters of what is repeated to a client, at most."""
+
+_GAP = " ... "
 
 _WIDEST = 4  # bytes of a character in UTF-8 at most
 
@@ -51,3 +56,15 @@ def one_line(text: str, longest: int = LONGEST, *, more: bool = False) -> str:
 
 def _escaped(character: str) -> str:
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def shortened(text: str, longest: int = SHORT) -> str:
+    """Return `text`, without its middle where it is longer than `longest` characters.
+
+    A message often quotes a value and then says what is wrong with it: both ends are worth reading.
+    """
+    if len(text) <= longest:
+        return text
+    room = longest - len(_GAP)
+    end = room // 2
+    return text[: room - end] + _GAP + text[-end:]

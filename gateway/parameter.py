@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from gateway.excerpt import shortened
 from gateway.json_schema import SchemaError, Validator, compile_schema
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Parameter:
             raise InvalidParameterError(self.name, "is given more than once")
         if not self.validator.is_valid(value):
             error = next(iter(self.validator.iter_errors(value)))
-            raise InvalidParameterError(self.name, error.message)
+            raise InvalidParameterError(self.name, shortened(error.message))  # it quotes the value
         if self.in_path and value in {"", ".", ".."}:
             raise InvalidParameterError(self.name, "cannot be empty, '.' or '..' in a path")
         return value

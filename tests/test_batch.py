@@ -142,3 +142,9 @@ def test_no_more_batches_are_in_flight_than_declared() -> None:
     result = run(walked(batched, upstreams, ids=list(range(9))))
     assert (upstreams.most, result.took, len(upstreams.calls)) == (2, 0.3, 5)
     assert result.data("x") == [{"id": n} for n in range(9)]
+
+
+def test_an_element_that_is_not_answered_is_named_in_few_characters() -> None:
+    long = "x" * 60_000
+    outcome = listed("batch: 5", [long], Response([]))[0].outcomes["x"]
+    assert len(outcome.faults[0].error.detail) < 200

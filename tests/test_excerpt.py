@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.excerpt import LONGEST, excerpt, one_line
+from gateway.excerpt import LONGEST, SHORT, excerpt, one_line, shortened
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,17 @@ def test_an_escape_is_never_cut_in_two() -> None:
     assert one_line("ab\n", 4) == r"ab\n"
     assert one_line("abc\nd", 4) == "abc…"
     assert one_line("\ud800", 8) == r"\ud800"
+
+
+@given(st.text(max_size=300), st.integers(20, 200))
+def test_a_shortened_text_is_never_longer_than_it_may_be(text: str, longest: int) -> None:
+    cut = shortened(text, longest)
+    assert len(cut) <= longest
+    assert (cut == text) is (len(text) <= longest)
+
+
+def test_a_shortened_text_has_both_ends() -> None:
+    said = shortened('"' + "x" * 60_000 + '" is longer than 10 characters')
+    assert len(said) == SHORT
+    assert said.startswith('"xxx')
+    assert said.endswith('xxx" is longer than 10 characters')

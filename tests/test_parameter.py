@@ -116,3 +116,20 @@ def test_schemas_refer_to_nothing_else_and_patterns_are_linear() -> None:
 def test_a_number_that_is_too_large_is_told_so() -> None:
     with pytest.raises(InvalidParameterError, match="is no finite number"):
         read({"type": "number"}, "1e999")
+
+
+@pytest.mark.parametrize(
+    ("schema", "texts"),
+    [
+        ({"type": "string", "maxLength": 5}, ["x" * 60_000]),
+        ({"type": "string", "pattern": "^a$"}, ['"' * 60_000]),
+        ({"type": "array", "items": {"type": "string"}, "maxItems": 3}, ["x"] * 20_000),
+        ({"type": "array", "items": {"type": "string", "maxLength": 3}}, ["x" * 60_000]),
+        ({"type": "integer", "maximum": 3}, ["9" * 300]),
+    ],
+)
+def test_a_complaint_quotes_little_of_a_long_value(schema: Any, texts: list[str]) -> None:
+    parameter = compile_parameter("p", schema, in_path=False)
+    with pytest.raises(InvalidParameterError) as caught:
+        parameter.read(texts)
+    assert len(str(caught.value)) <= 120

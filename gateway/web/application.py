@@ -15,13 +15,13 @@ from gateway.compiler import RESERVED
 from gateway.web import health
 from gateway.web.openapi import document, operation
 from gateway.web.path_index import PathIndex
-from gateway.web.problems import on_bug, on_http_error, on_invalid_body, problem
+from gateway.web.problems import NOSNIFF, on_bug, on_http_error, on_invalid_body, problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from fastapi import APIRouter
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from gateway.web.dashboard import DashboardEndpoint
 
@@ -87,12 +87,27 @@ class Application(FastAPI):
                 if found is not None and not (found[1] and _is_ours(path)):
                     await found[0](scope, receive, send, found[1])
                     return
+                await framework(scope, receive, _not_sniffed(send))
+                return
             await framework(scope, receive, send)
 
         app: ASGIApp = dispatch
         for middleware in reversed(added):
             app = middleware.cls(app, *middleware.args, **middleware.kwargs)
         return ServerErrorMiddleware(app, on_bug) if added else app
+
+
+def _not_sniffed(send: Send) -> Send:
+    """Return a `send` that adds the field to answers without it: documentation, probes, metrics."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            fields = list(message.get("headers", ()))
+            if NOSNIFF not in fields:
+                message = {**message, "headers": [*fields, NOSNIFF]}
+        await send(message)
+
+    return sending
 
 
 def _is_ours(path: bytes) -> bool:

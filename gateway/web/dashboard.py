@@ -16,7 +16,7 @@ from gateway.timer import Wheel
 from gateway.web.answer_headers import ServerTiming, etag, freshness, matches
 from gateway.web.disconnect import DisconnectWatch
 from gateway.web.kept_answers import KeptAnswer
-from gateway.web.problems import problem, status_of
+from gateway.web.problems import NOSNIFF, invalid, not_for, problem, status_of
 from gateway.web.request_parameters import InvalidRequestError, RequestParameters
 
 if TYPE_CHECKING:
@@ -86,9 +86,7 @@ class DashboardEndpoint:
         """Answer one request; `path` holds the texts of the path's parameters."""
         method = scope["method"]
         if method not in {"GET", "HEAD"}:
-            refusal = problem(
-                405, f"{method} is not for {scope['path']}", headers={"allow": "GET, HEAD"}
-            )
+            refusal = problem(405, not_for(method, scope["path"]), headers={"allow": "GET, HEAD"})
             await refusal(scope, receive, send)
             return
         if_none_match, headers, propagated = self._client_headers.read(scope["headers"])
@@ -131,8 +129,7 @@ class DashboardEndpoint:
         try:
             parameters = self._parameters.read(path, scope["query_string"])
         except InvalidRequestError as error:
-            told = [{"name": name, "detail": detail} for name, detail in error.problems]
-            refusal = problem(422, str(error), invalid_parameters=told)
+            refusal = invalid(error.problems)
             await refusal(scope, receive, send)
             return
         deadline = Deadline(self._clock() + self.plan.deadline)
@@ -186,7 +183,7 @@ class DashboardEndpoint:
         if if_none_match and matches(if_none_match, answer.etag):
             status, body = 304, b""
         else:
-            headers = [*headers, _JSON, (b"content-length", b"%d" % len(body))]
+            headers = [*headers, _JSON, NOSNIFF, (b"content-length", b"%d" % len(body))]
             if method == "HEAD":
                 body = b""
         await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -287,10 +287,15 @@ def _problem() -> Schema:
                 "type": "array",
                 "items": _object({"name": {"type": "string"}, "detail": {"type": "string"}}),
             },
+            "left_out": {
+                "type": "integer",
+                "description": "How many invalid parameters are not listed",
+            },
         },
         "code",
         "errors",
         "invalid_parameters",
+        "left_out",
         title="Problem",
         description="RFC 9457 problem details",
     )

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 __all__ = ["InvalidRequestError", "RequestParameters"]
 
 
+_NO_UTF_8 = "is no UTF-8"
+
+
 class InvalidRequestError(ValueError):
     """The request does not meet the dashboard's parameters; `problems` tells each one."""
 
@@ -84,7 +87,8 @@ class RequestParameters:
                 continue
             value = _decode(raw_value)
             if value is None:
-                wrong.append((str(name), "is no UTF-8"))
+                if (str(name), _NO_UTF_8) not in wrong:
+                    wrong.append((str(name), _NO_UTF_8))
             else:
                 given.setdefault(str(name), []).append(value)
         return given

@@ -57,6 +57,14 @@ async def test_what_is_no_purge_is_refused(body: object) -> None:
     assert answer.json()["invalid_parameters"]
 
 
+@pytest.mark.parametrize("keys", [[f"{n}" for n in range(500)], ["k" * 4000]])
+async def test_a_refused_purge_repeats_little(keys: list[str]) -> None:
+    async with asked(application(TEXT, admin_token="s3cret")) as client:
+        answer = await client.post("/admin/purge", json=dict.fromkeys(keys, 1), headers=TOKEN)
+    assert answer.status_code == 422
+    assert len(answer.content) < 1_000
+
+
 async def test_a_body_without_end_is_not_read_to_its_end() -> None:
     read = 0
 

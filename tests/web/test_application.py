@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 import pytest
@@ -104,3 +105,47 @@ async def test_an_application_can_be_mounted_whole(upstream: Any) -> None:
         assert (await client.get("/gateway/healthz")).status_code == 200
         assert (await client.get("/gateway/nothing")).status_code == 404
     assert target(upstream) == "/x/7"
+
+
+LIMITED = """
+upstreams: {a: {base_url: http://a.test}}
+dashboards:
+  d:
+    path: "/d/{id}"
+    parameters:
+      id: {type: string, maxLength: 10}
+      q: {type: string, maxLength: 5, required: false}
+      city: {type: array, items: {type: string}, maxItems: 5, required: false}
+    sections: {x: {get: "a:/x/{id}"}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("status", "path", "more"),
+    [
+        (422, b"/d/" + b"x" * 60_000, {}),
+        (422, b"/d/" + b"%22" * 20_000, {}),
+        (422, b"/d/1", {"query_string": b"q=" + b"%01" * 20_000}),
+        (422, b"/d/1", {"query_string": b"&".join([b"city=ab"] * 7_500)}),
+        (422, b"/d/1", {"query_string": b"&".join([b"q=%FF"] * 10_000)}),
+        (404, b"/nothing/" + b"%01" * 20_000, {}),
+        (405, b"/d/" + b"x" * 60_000, {"method": "POST"}),
+        (405, b"/d/1", {"method": "X" * 60_000}),
+        (405, b"/healthz", {"method": "X" * 60_000}),
+    ],
+)
+async def test_a_refusal_is_small_however_large_the_request_is(
+    status: int, path: bytes, more: Any
+) -> None:
+    started, body = await raw(application(LIMITED), unquote(path.decode()), raw_path=path, **more)
+    assert started["status"] == status
+    assert len(body["body"]) < 1_000
+
+
+@pytest.mark.parametrize(
+    "path", ["/d/1", "/d/12345678901", "/nothing", "/docs", "/openapi.json", "/healthz", "/metrics"]
+)
+async def test_no_browser_takes_an_answer_for_another_type(upstream: Any, path: str) -> None:
+    async with asked(application(LIMITED)) as client:
+        answer = await client.get(path)
+    assert answer.headers.get_list("x-content-type-options") == ["nosniff"]

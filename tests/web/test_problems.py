@@ -15,7 +15,7 @@ from gateway.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from gateway.web.problems import problem, status_of
+from gateway.web.problems import invalid, problem, status_of
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,7 @@ def test_a_problem_is_rfc_9457() -> None:
     assert response.media_type == "application/problem+json"
     assert response.headers["retry-after"] == "2"
     assert response.headers["cache-control"] == "no-store"
+    assert response.headers["x-content-type-options"] == "nosniff"
     assert json.loads(bytes(response.body)) == {
         "type": "about:blank",
         "title": "Service Unavailable",
@@ -49,3 +50,31 @@ def test_a_problem_is_rfc_9457() -> None:
         "detail": "later",
         "errors": [],
     }
+
+
+def test_everything_that_is_wrong_is_listed_and_the_first_is_the_detail() -> None:
+    one, two = ("id", "is no integer"), ("q", "is required")
+    told = json.loads(bytes(invalid([one, two]).body))
+    assert told["detail"] == "id is no integer, and 1 more"
+    assert told["invalid_parameters"] == [
+        {"name": "id", "detail": "is no integer"},
+        {"name": "q", "detail": "is required"},
+    ]
+    assert "left_out" not in told
+    assert json.loads(bytes(invalid([one]).body))["detail"] == "id is no integer"
+
+
+def test_a_refusal_repeats_little_and_counts_what_it_leaves_out() -> None:
+    many = invalid([(f"n{number}", "is wrong") for number in range(500)])
+    told = json.loads(bytes(many.body))
+    assert (len(told["invalid_parameters"]), told["left_out"]) == (10, 490)
+    long = invalid([(f"{number}" + "n" * 50_000, "x" * 50_000) for number in range(9)])
+    told = json.loads(bytes(long.body))
+    assert len(told["invalid_parameters"]) + told["left_out"] == 9
+    assert told["left_out"] > 0
+    assert len(long.body) < 2_000
+
+
+def test_no_character_makes_a_refusal_large() -> None:
+    worst = invalid([("\x01" * 9_000, "\x01" * 9_000)] * 9_000)
+    assert len(worst.body) < 8_000
