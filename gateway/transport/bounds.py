@@ -18,9 +18,12 @@ class Bounds:
         max_inflated: bytes of content after gzip or deflate is undone.
         max_header_bytes: bytes of everything in front of the body, interim (1xx) answers included.
         max_headers: number of header fields.
+        max_framing: bytes of chunk sizes, chunk extensions and trailers, on top of a quarter of the
+            content. Each chunk costs time of its own: 8 MiB in chunks of one byte took a second.
     """
 
     max_body: int = 8 * _MEBIBYTE
     max_inflated: int = 16 * _MEBIBYTE
     max_header_bytes: int = 64 * 1024
     max_headers: int = 128
+    max_framing: int = 128 * 1024

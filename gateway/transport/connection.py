@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING, Protocol
 import httpx
 
 from gateway.transport.failures import lost_failure
+from gateway.transport.look import look_at
+from gateway.transport.quarantine import answers_nothing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.transport.answer import RawAnswer
     from gateway.transport.reader import AnswerReader, Readers
 
@@ -18,6 +22,8 @@ __all__ = ["Connection", "Owner"]
 
 _HIGH_WATER = 256 * 1024
 _CLOCK_GRAIN = 0.001
+# Seconds in which the loop reads what was seen in a socket.
+_LAST_LOOK = 1.0
 
 
 class Owner(Protocol):
@@ -29,13 +35,22 @@ class Owner(Protocol):
     def lost(self, connection: Connection) -> None:
         """Take note that the socket of `connection` is gone."""
 
+    def surplus(self) -> None:
+        """Take note that bytes came that answer no request."""
+
 
 class Connection(asyncio.Protocol):
     """A socket and the exchange that is on it.
 
     It belongs either to its pool (idle) or to the one who asks; who asks gives it back. Nothing is
-    read ahead: bytes that nobody asked for end the connection, so that they can never pass for the
-    answer to a later request.
+    read ahead: bytes that nobody asked for end the connection.
+
+    Bytes that arrive before a request is written never pass for its answer, whether they came
+    behind the end of the last answer, while the connection was idle, or wait unread in the socket
+    when the request is written. Bytes that arrive after that do: HTTP/1.1 does not number answers,
+    so an upstream that writes unasked while a request is on its way is believed. The owner hears of
+    surplus bytes (`Owner.surplus`) and stops reusing connections for a while, which bounds how
+    often that can happen.
 
     A reader is borrowed when the first byte of an answer comes: thousands of connections that only
     wait for one need none.
@@ -52,6 +67,7 @@ class Connection(asyncio.Protocol):
         "_failure",
         "_future",
         "_head_request",
+        "_look",
         "_loop",
         "_owner",
         "_paused",
@@ -84,6 +100,7 @@ class Connection(asyncio.Protocol):
         self._write_limit: float | None = None
         self._served = 0
         self._usable = True
+        self._look: Callable[[int], object] | None = None
         self._unsent = False
         self._head_request = False
         self._streaming = False
@@ -147,6 +164,10 @@ class Connection(asyncio.Protocol):
         if self._unsent or transport is None:
             self._fail(lost_failure(None))
             return future
+        if self._served and self._unread():
+            self._unsent = True
+            self._put_aside()
+            return future
         # Set first: writing may call `pause_writing`, which knows better.
         self._expires = expires if read is None else self._loop.time() + read
         transport.write(request)
@@ -201,6 +222,8 @@ class Connection(asyncio.Protocol):
             # Idle, or the answer is whole: these bytes answer nothing.
             self.abort()
             self._owner.retired(self)
+            if answers_nothing(data):
+                self._owner.surplus()
             return
         reader = self._reader or self._borrow()
         try:
@@ -255,6 +278,20 @@ class Connection(asyncio.Protocol):
 
     # Inner parts
 
+    def _unread(self) -> object:
+        """Whether bytes or the end of the connection wait in the socket: they answer nothing."""
+        look = self._look
+        if look is None:
+            look = self._look = look_at(self._transport)
+        return look(0)
+
+    def _put_aside(self) -> None:
+        """Fail an exchange that was not sent; let the loop read what waits, and judge it."""
+        self._settle(lost_failure(None))
+        self._usable = False
+        self.complete = True
+        self._loop.call_later(_LAST_LOOK, self.abort)
+
     def _borrow(self) -> AnswerReader:
         reader = self._reader = self._readers.take()
         reader.begin(head_request=self._head_request, streaming=self._streaming)
@@ -278,6 +315,8 @@ class Connection(asyncio.Protocol):
             and not self._transport.get_write_buffer_size()
         )
         self._unpause()
+        if reader.surplus:
+            self._owner.surplus()
         if self._streaming:
             self._hand_over(reader)
             return

@@ -10,7 +10,7 @@ import httpx
 
 from gateway.transport.bounds import Bounds
 from gateway.transport.inflate import DESCRIBED, inflate
-from gateway.transport.origin import Origin, request_head
+from gateway.transport.origin import IDEMPOTENT, Origin, request_head
 from gateway.transport.pool import Pool
 from gateway.transport.streaming import AnswerStream
 from gateway.transport.tls import TlsOptions, tls_context
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Http1Transport"]
 
-# RFC 9110 section 9.2.2.
-_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 _MANY_POOLS = 64
 _STALE = (httpx.NetworkError, httpx.RemoteProtocolError)
 
@@ -44,6 +42,12 @@ class Http1Transport(httpx.AsyncBaseTransport):
         connect_timeout: seconds for name, TCP and TLS together.
         tls: whom to trust; certifi's list where it is `None`. A context is taken as it is.
         bounds: what an answer may cost.
+        quarantine: seconds for which connections to an origin are not reused after it sent bytes
+            that answer no request; repeated, twice as long each time, up to an hour.
+
+    An answer belongs to its request as far as HTTP/1.1 can promise it. Bytes that arrive before a
+    request is written never pass for its answer. Bytes that an upstream writes unasked while a
+    request is on its way do; the quarantine bounds how often one origin can do that.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class Http1Transport(httpx.AsyncBaseTransport):
         connect_timeout: float = 5.0,
         tls: TlsOptions | ssl.SSLContext | None = None,
         bounds: Bounds | None = None,
+        quarantine: float = 60.0,
     ) -> None:
         self._max_connections = max_connections
         self._max_idle = max_connections if max_idle is None else max_idle
@@ -63,6 +68,7 @@ class Http1Transport(httpx.AsyncBaseTransport):
         self._tls = tls
         self._context = tls if isinstance(tls, ssl.SSLContext) else None
         self._bounds = bounds or Bounds()
+        self._quarantine = quarantine
         self._pools: dict[tuple[str, str, int, str], Pool] = {}
         self._closed = False
 
@@ -108,7 +114,7 @@ class Http1Transport(httpx.AsyncBaseTransport):
             try:
                 answer = await connection.ask(request, head_request=head_request, expires=expires)
             except _STALE:
-                if not connection.may_ask_again(idempotent=method in _IDEMPOTENT):
+                if not connection.may_ask_again(idempotent=method in IDEMPOTENT):
                     raise
                 connection = await pool.connect(expires)
                 answer = await connection.ask(request, head_request=head_request, expires=expires)
@@ -149,7 +155,7 @@ class Http1Transport(httpx.AsyncBaseTransport):
             try:
                 answer = await connection.ask(message, **asking)
             except _STALE:
-                if not connection.may_ask_again(idempotent=request.method in _IDEMPOTENT):
+                if not connection.may_ask_again(idempotent=request.method in IDEMPOTENT):
                     raise
                 connection = await pool.connect(limit=connect)
                 answer = await connection.ask(message, **asking)
@@ -185,7 +191,7 @@ class Http1Transport(httpx.AsyncBaseTransport):
             raise httpx.ConnectError("the transport is closed")
         if len(self._pools) >= _MANY_POOLS:
             # A client that visits ever new origins must not keep a pool for each of them.
-            self._pools = {key: pool for key, pool in self._pools.items() if pool.slots}
+            self._pools = {key: pool for key, pool in self._pools.items() if _needed(pool)}
         context = None
         if origin.scheme == "https":
             if self._context is None:
@@ -200,8 +206,13 @@ class Http1Transport(httpx.AsyncBaseTransport):
             max_idle=self._max_idle,
             idle_age=self._idle_age,
             connect_timeout=self._connect_timeout,
+            quarantine=self._quarantine,
         )
         return pool
+
+
+def _needed(pool: Pool) -> bool:
+    return pool.slots > 0 or pool.quarantined
 
 
 async def _message(request: httpx.Request, target: bytes) -> bytes:

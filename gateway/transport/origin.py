@@ -10,7 +10,7 @@ import httpx
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Origin", "field_lines"]
+__all__ = ["IDEMPOTENT", "WITH_CONTENT", "Origin", "field_lines", "request_head"]
 
 # RFC 9110 section 5.6.2 and 5.5, RFC 9112 section 3.2. What does not fit is refused, not repaired:
 # a line break that reaches the wire is a second request.
@@ -20,7 +20,9 @@ _TARGET = re.compile(rb"[!-~]+").fullmatch
 
 _PORTS = {"http": 80, "https": 443}
 _METHODS = {name: name.encode() + b" " for name in ("GET", "HEAD", "POST", "PUT", "DELETE")}
-_WITH_CONTENT = frozenset({"POST", "PUT", "PATCH"})
+WITH_CONTENT = frozenset({"POST", "PUT", "PATCH"})
+# RFC 9110 section 9.2.2.
+IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 _OURS = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade"})
 
 
@@ -101,7 +103,7 @@ class Origin:
         if not _TARGET(target):
             raise httpx.LocalProtocolError(f"{target[:64]!r} is no request target")
         fields = field_lines(headers, _OURS) if headers else b""
-        if body or method in _WITH_CONTENT:
+        if body or method in WITH_CONTENT:
             fields += b"content-length: %d\r\n" % len(body)
         return b"".join((start, target, self._suffix, fields, b"\r\n", body))
 
@@ -115,8 +117,11 @@ class Origin:
         """Return the absolute URL of a target."""
         return httpx.URL(scheme=self.scheme, host=self.host, port=self.port, raw_path=target)
 
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self._authority().decode()}"
+
     def __repr__(self) -> str:
-        return f"Origin({self.scheme}://{self._authority().decode()})"
+        return f"Origin({self})"
 
 
 def _method(method: str) -> bytes:

@@ -12,6 +12,7 @@ import httpx
 
 from gateway.transport.connection import Connection
 from gateway.transport.failures import connect_failure
+from gateway.transport.quarantine import Quarantine
 from gateway.transport.reader import Readers
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Pool:
         max_idle: connections kept for later.
         idle_age: seconds that a connection is kept; less than the other side keeps it.
         connect_timeout: seconds for name, TCP and TLS together.
+        quarantine: seconds for which connections are not reused after bytes that answer no request.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Pool:
         max_idle: int,
         idle_age: float,
         connect_timeout: float,
+        quarantine: float,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self._origin = origin
@@ -64,6 +67,7 @@ class Pool:
         self._max_idle = max_idle
         self._idle_age = idle_age
         self._connect_timeout = connect_timeout
+        self._quarantine = Quarantine(str(origin), seconds=quarantine, clock=self.loop.time)
         # asyncio's happy eyeballs are left alone: cancelled in the wrong moment they leak a socket.
         self._options: dict[str, Any] = {}
         if context is not None:
@@ -94,6 +98,11 @@ class Pool:
     def waiting(self) -> int:
         """Calls in the queue."""
         return len(self._queue)
+
+    @property
+    def quarantined(self) -> bool:
+        """Whether connections serve one request each, for now."""
+        return self._quarantine.active
 
     def take(self) -> Connection | None:
         """Return the connection that was used last, `None` where none is idle.
@@ -170,7 +179,12 @@ class Pool:
 
     def release(self, connection: Connection) -> None:
         """Give back what `take`, `acquire` or `connect` gave."""
-        if connection.reusable and not self._closed:
+        if (
+            connection.reusable
+            and not self._closed
+            # Hardly any origin was ever quarantined, and the clock costs more than this.
+            and not (self._quarantine.until and self._quarantine.active)
+        ):
             if self._queue and self._hand(connection):
                 return
             if len(self._idle) < self._max_idle:
@@ -214,6 +228,14 @@ class Pool:
         self._open.discard(connection)
         if not self._open and self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
+
+    def surplus(self) -> None:
+        """Start a quarantine and close what is idle: it may hold more bytes that answer nothing."""
+        self._quarantine.report()
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.abort()
+            self._pass_on_slot()
 
     # Inner parts
 

@@ -25,7 +25,7 @@ _OK = 200
 _SWITCHING = 101
 _LOWEST = 100
 _H = 0x48
-_CHUNK_OVERHEAD = 8
+_CONTENT_PER_FRAMING = 4
 _PIECES = 1024
 _LENGTH_DIGITS = 20
 _TAIL = len(b".\r\n\r\n")
@@ -106,6 +106,11 @@ class AnswerReader:
         self.reusable = True
 
     @property
+    def surplus(self) -> bool:
+        """Whether bytes behind the end of the answer came with it."""
+        return self._surplus
+
+    @property
     def started(self) -> bool:
         """Whether a byte of the answer has come."""
         return self._head_bytes > 0
@@ -169,10 +174,10 @@ class AnswerReader:
             self._end(data)
             return True
         self._tail = (self._tail + data[-_TAIL:])[-_TAIL:]
-        allowed = self._bounds.max_header_bytes + _CHUNK_OVERHEAD * self._size
+        allowed = self._bounds.max_framing + self._size // _CONTENT_PER_FRAMING
         if self._wire - self._size > allowed:
-            # One-byte chunks are allowed for; endless chunk extensions and trailers are not.
-            raise AnswerTooLarge("more framing than content")
+            # Chunks of a few bytes by the million, endless chunk extensions, endless trailers.
+            raise AnswerTooLarge(f"chunk framing of more than {allowed} bytes")
         return False
 
     def feed_eof(self) -> None:

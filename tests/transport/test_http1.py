@@ -514,7 +514,9 @@ async def test_over_httpx_content_stays_encoded_and_httpx_inflates_it(
 
 
 async def test_crumbs_and_bombs_take_no_more_memory_than_the_bound() -> None:
-    transport = Http1Transport(bounds=Bounds(max_body=1 << 20, max_inflated=8 << 20))
+    transport = Http1Transport(
+        bounds=Bounds(max_body=1 << 20, max_inflated=8 << 20, max_framing=2 << 20)
+    )
     crumbs = OK + b"transfer-encoding: chunked\r\n\r\n" + b"2\r\nab\r\n" * (1 << 18) + b"0\r\n\r\n"
     bomb = encoded(gzip_bomb(64 << 20), "gzip")
     async with FaultServer({"/crumbs": whole(crumbs), "/bomb": whole(bomb)}) as server:

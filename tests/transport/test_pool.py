@@ -65,7 +65,14 @@ def new_pool(sockets: Sockets, **options: Any) -> Pool:
         Origin("http", "a"),
         context=None,
         bounds=Bounds(),
-        **{"max_connections": 2, "max_idle": 2, "idle_age": 30.0, "connect_timeout": 5.0} | options,
+        **{
+            "max_connections": 2,
+            "max_idle": 2,
+            "idle_age": 30.0,
+            "connect_timeout": 5.0,
+            "quarantine": 60.0,
+        }
+        | options,
     )
     pool.loop.create_connection = sockets.connect  # type: ignore[assignment]
     return pool
