@@ -1,4 +1,7 @@
-"""httpx's own transport behind the same face: for HTTP/2, for proxies, and for respx."""
+"""httpx's side of the house behind the same face: for HTTP/2, for proxies, and for respx.
+
+The connections are httpcore's, which httpx itself uses; what shares them out is ours (`channels`).
+"""
 
 from __future__ import annotations
 
@@ -12,18 +15,45 @@ import httpx
 
 from gateway.transport.answer import RawAnswer
 from gateway.transport.bounds import Bounds
+from gateway.transport.channels import Channels
 from gateway.transport.failures import AnswerTooLarge
 from gateway.transport.inflate import DESCRIBED, content_coding, inflate
+from gateway.transport.origin import IDEMPOTENT, WITH_CONTENT, request_head
+from gateway.transport.sockets import Stale
 from gateway.transport.tls import TlsOptions, tls_context
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterable, Callable, Sequence
 
+    from gateway.transport.channels import Channel
     from gateway.transport.origin import Origin
+    from gateway.transport.sockets import Sockets
 
 __all__ = ["StockTransport", "pool_is_patched"]
 
 _NO_BODY = frozenset({204, 304})
+_MANY_POOLS = 64
+_ATTEMPTS = 3
+# Streams that httpcore opens at once on one HTTP/2 connection, and the name of what the other side
+# allows (RFC 9113 section 6.5.2).
+_STREAMS = 100
+_MAX_CONCURRENT_STREAMS = 3
+# A piece costs the loop some 15 us in h11 or h2, however small it is.
+_FREE_PIECES = 8192
+_CONTENT_PER_PIECE = 64
+
+_ERRORS: tuple[tuple[type[Exception], type[httpx.TransportError]], ...] = (
+    (httpcore.ConnectTimeout, httpx.ConnectTimeout),
+    (httpcore.ReadTimeout, httpx.ReadTimeout),
+    (httpcore.WriteTimeout, httpx.WriteTimeout),
+    (httpcore.ConnectError, httpx.ConnectError),
+    (httpcore.ReadError, httpx.ReadError),
+    (httpcore.WriteError, httpx.WriteError),
+    (httpcore.ProxyError, httpx.ProxyError),
+    (httpcore.UnsupportedProtocol, httpx.UnsupportedProtocol),
+    (httpcore.LocalProtocolError, httpx.LocalProtocolError),
+    (httpcore.RemoteProtocolError, httpx.RemoteProtocolError),
+)
 
 
 def pool_is_patched() -> bool:
@@ -36,18 +66,27 @@ def pool_is_patched() -> bool:
 
 
 class StockTransport:
-    """`exchange` over `httpx.AsyncHTTPTransport`, with the same bounds and the same errors.
+    """`exchange` over httpcore's connections, with the same bounds and the same errors.
+
+    What is promised is what `Http1Transport` promises: callers that leave, at whatever moment, take
+    no connection and no slot with them, and bytes that arrive before a request is written never
+    pass for its answer. Over HTTP/2 answers are numbered, and none can pass for another.
+
+    While something stands in for httpcore's pool, calls take httpx's own transport, so that respx
+    intercepts them, those to a proxy included.
 
     Args:
-        transport: made here from the arguments below where it is `None`.
+        transport: used instead of httpcore's connections.
         tls: whom to trust; certifi's list where it is `None`. A context is taken as it is.
         http2: offer HTTP/2 by ALPN; needs the `h2` package.
         proxy: URL of a proxy; SOCKS needs the `socksio` package.
-        max_connections: for all origins together; further calls wait.
-        max_idle: connections kept for later; all of them where it is `None`.
+        max_connections: for each origin; further calls wait in line.
+        max_idle: connections kept for later, for each origin; all of them where it is `None`.
         idle_age: seconds that they are kept.
         connect_timeout: seconds for TCP, and again for TLS.
-        bounds: what an answer may cost; the head is under httpcore's own bound (100 KiB).
+        bounds: what an answer may cost.
+        quarantine: seconds for which HTTP/1.1 connections to an origin are not reused after it sent
+            bytes that answer no request; repeated, twice as long each time, up to an hour.
     """
 
     def __init__(
@@ -62,22 +101,27 @@ class StockTransport:
         idle_age: float = 30.0,
         connect_timeout: float = 5.0,
         bounds: Bounds | None = None,
+        quarantine: float = 60.0,
     ) -> None:
-        self._transport = transport or httpx.AsyncHTTPTransport(
-            verify=tls if isinstance(tls, ssl.SSLContext) else tls_context(tls or TlsOptions()),
-            # Proxies are configured, never found in the environment.
-            trust_env=False,
-            http2=http2,
-            proxy=proxy,
-            limits=httpx.Limits(
-                max_connections=max_connections,
-                max_keepalive_connections=max_idle,
-                keepalive_expiry=idle_age,
-            ),
-        )
-        self._proxied = proxy is not None
+        self._transport = transport
+        self._patched: httpx.AsyncBaseTransport | None = None
+        self._tls = tls
+        self._context = tls if isinstance(tls, ssl.SSLContext) else None
+        self._http2 = http2
+        self._proxy = None if proxy is None else httpx.Proxy(proxy)
+        self._max_connections = max_connections
+        self._max_idle = max_connections if max_idle is None else max_idle
+        self._idle_age = idle_age
         self._connect_timeout = connect_timeout
         self._bounds = bounds or Bounds()
+        self._quarantine = quarantine
+        self._pools: dict[tuple[str, str, int, str], Channels] = {}
+        self._closed = False
+
+    @property
+    def pools(self) -> list[Channels]:
+        """The pools that there are, one for each origin that was called."""
+        return list(self._pools.values())
 
     async def exchange(
         self,
@@ -95,80 +139,298 @@ class StockTransport:
         """
         progress = _Progress()
         connect = self._connect_timeout if timeout is None else min(timeout, self._connect_timeout)
+        extensions = {"timeout": {"connect": connect}, "trace": progress}
+        try:
+            async with asyncio.timeout(timeout) as scope:
+                if self._transport is not None or pool_is_patched():
+                    answer = await self._through_httpx(
+                        origin, method, target, headers, body, extensions
+                    )
+                else:
+                    # Refuses what is no HTTP, which HTTP/2 would pass on.
+                    request_head(method, target, ())
+                    fields = origin.fields(headers)
+                    if body or method in WITH_CONTENT:
+                        fields.append((b"content-length", b"%d" % len(body)))
+                    request = httpcore.Request(
+                        method,
+                        _url(origin, target),
+                        headers=fields,
+                        content=body or None,
+                        extensions=extensions,
+                    )
+                    answer = await self._through_channels(origin, request, progress)
+                if answer.coding:
+                    answer.body = await inflate(
+                        answer.coding, answer.body, self._bounds.max_inflated, scope.when()
+                    )
+                    answer.coding = b""
+                    answer.headers = [
+                        field for field in answer.headers if field[0] not in DESCRIBED
+                    ]
+                return answer
+        except TimeoutError:
+            raise progress.timed_out() from None
+
+    async def aclose(self) -> None:
+        """Close every connection; calls in flight fail, and so do later ones."""
+        self._closed = True
+        for pool in self.pools:
+            await pool.aclose()
+        for transport in (self._transport, self._patched):
+            if transport is not None:
+                await transport.aclose()
+
+    # Over httpcore's connections
+
+    async def _through_channels(
+        self, origin: Origin, request: httpcore.Request, progress: _Progress
+    ) -> RawAnswer:
+        pool = self._pools.get(origin.key) or self._open_pool(origin)
+        idempotent = request.method.decode("ascii") in IDEMPOTENT
+        for attempt in range(_ATTEMPTS):
+            channel = await pool.acquire(fresh=attempt > 0)
+            progress.follow(pool, channel, tunnelled=self._tunnelled(origin))
+            reused = channel.served > 0
+            try:
+                return await pool.run(channel, self._ask(channel, request))
+            except (Stale, httpcore.ConnectionNotAvailable):
+                # Nothing was sent.
+                continue
+            except (httpcore.NetworkError, httpcore.RemoteProtocolError, httpx.NetworkError) as e:
+                # A connection that the other side closes as we write (RFC 9112 section 9.3.1).
+                unheard = reused and not channel.http2 and not channel.sockets.heard
+                if attempt + 1 < _ATTEMPTS and idempotent and unheard:
+                    continue
+                raise _translated(e) from e
+            except Exception as error:
+                raise _translated(error) from error
+        raise httpx.ConnectError("no connection took the request")
+
+    async def _ask(self, channel: Channel, request: httpcore.Request) -> RawAnswer:
+        response = await channel.connection.handle_async_request(request)
+        try:
+            return await self._read(
+                request.method,
+                response.status,
+                response.headers,
+                cast("AsyncIterable[bytes]", response.stream),
+                response.extensions,
+            )
+        finally:
+            await response.aclose()
+
+    def _open_pool(self, origin: Origin) -> Channels:
+        if self._closed:
+            raise httpx.ConnectError("the transport is closed")
+        if len(self._pools) >= _MANY_POOLS:
+            # A client that visits ever new origins must not keep a pool for each of them.
+            self._pools = {
+                key: pool for key, pool in self._pools.items() if pool.slots or pool.quarantined
+            }
+        pool = self._pools[origin.key] = Channels(
+            origin,
+            self._maker(origin),
+            # To a proxy httpcore speaks HTTP/1.1.
+            multiplexes=self._http2 and origin.scheme == "https",
+            max_connections=self._max_connections,
+            max_idle=self._max_idle,
+            idle_age=self._idle_age,
+            quarantine=self._quarantine,
+            bounds=self._bounds,
+        )
+        return pool
+
+    def _maker(self, origin: Origin) -> Callable[[Sockets], httpcore.AsyncConnectionInterface]:
+        """Return what makes httpcore's connections to `origin`, by way of the proxy."""
+        remote = _url(origin, b"/").origin
+        common: dict[str, Any] = {"ssl_context": self._trust(), "http2": self._http2}
+
+        def make(sockets: Sockets) -> httpcore.AsyncConnectionInterface:
+            # A pool that only knows which kind of connection to make; it never pools.
+            return _factory(self._proxy, {**common, "network_backend": sockets}).create_connection(
+                remote
+            )
+
+        return make
+
+    def _tunnelled(self, origin: Origin) -> bool:
+        """Whether HTTP/1.1 is spoken to a proxy before it is known what the origin speaks."""
+        return self._proxy is not None and origin.scheme == "https"
+
+    def _trust(self) -> ssl.SSLContext:
+        if self._context is None:
+            options = self._tls if isinstance(self._tls, TlsOptions) else TlsOptions()
+            self._context = tls_context(options)
+        return self._context
+
+    # Over httpx's transport
+
+    async def _through_httpx(
+        self,
+        origin: Origin,
+        method: str,
+        target: bytes,
+        headers: Sequence[tuple[bytes, bytes]],
+        body: bytes,
+        extensions: dict[str, Any],
+    ) -> RawAnswer:
+        transport = self._transport or self._patched
+        if transport is None:
+            transport = self._patched = httpx.AsyncHTTPTransport(
+                verify=self._trust(),
+                # Proxies are configured, never found in the environment.
+                trust_env=False,
+                http2=self._http2,
+                proxy=self._proxy,
+            )
+        # Byte for byte as it was made; but a proxy is told the absolute form, which httpcore makes
+        # of the URL (RFC 9112 section 3.2.2).
+        exact = {} if self._proxy is not None else {"target": target}
         request = httpx.Request(
             method,
             origin.url(target),
             headers=origin.fields(headers),
             content=body or None,
-            extensions={
-                # Byte for byte as it was made; but a proxy is told the absolute form, which
-                # httpcore makes of the URL (RFC 9112 section 3.2.2).
-                **({} if self._proxied else {"target": target}),
-                "timeout": {"connect": connect},
-                "trace": progress,
-            },
+            extensions=extensions | exact,
         )
+        response = await transport.handle_async_request(request)
         try:
-            async with asyncio.timeout(timeout) as scope:
-                return await self._answer(request, scope)
-        except TimeoutError:
-            raise progress.timed_out() from None
-
-    async def aclose(self) -> None:
-        """Close every connection."""
-        await self._transport.aclose()
-
-    async def _answer(self, request: httpx.Request, scope: asyncio.Timeout) -> RawAnswer:
-        response = await self._transport.handle_async_request(request)
-        try:
-            headers = [(name.lower(), value) for name, value in response.headers.raw]
-            if len(headers) > self._bounds.max_headers:
-                raise AnswerTooLarge(f"more than {self._bounds.max_headers} header fields")
-            coding = b""
-            if request.method != "HEAD" and response.status_code not in _NO_BODY:
-                coding = content_coding(
-                    b",".join([value for name, value in headers if name == b"content-encoding"])
-                )
-            body = await self._body(response)
+            return await self._read(
+                method.encode("ascii"),
+                response.status_code,
+                response.headers.raw,
+                # Not `aiter_raw`: a mock's answer counts as read before anyone has read it.
+                cast("httpx.AsyncByteStream", response.stream),
+                response.extensions,
+            )
         finally:
             await response.aclose()
-        if coding:
-            body = await inflate(coding, body, self._bounds.max_inflated, scope.when())
-            headers = [field for field in headers if field[0] not in DESCRIBED]
+
+    # Either way
+
+    async def _read(
+        self,
+        method: bytes,
+        status: int,
+        fields: Sequence[tuple[bytes, bytes]],
+        stream: AsyncIterable[bytes],
+        extensions: Any,
+    ) -> RawAnswer:
+        """Return the answer, still in its content coding."""
+        if len(fields) > self._bounds.max_headers:
+            raise AnswerTooLarge(f"more than {self._bounds.max_headers} header fields")
+        headers = [(name.lower(), value) for name, value in fields]
+        coding = b""
+        if method != b"HEAD" and status not in _NO_BODY:
+            coding = content_coding(
+                b",".join([value for name, value in headers if name == b"content-encoding"])
+            )
         return RawAnswer(
-            response.status_code,
+            status,
             headers,
-            body,
-            response.http_version,
-            response.extensions.get("reason_phrase", b""),
+            await self._body(stream),
+            extensions.get("http_version", b"HTTP/1.1").decode("ascii", "ignore"),
+            extensions.get("reason_phrase", b""),
+            coding,
         )
 
-    async def _body(self, response: httpx.Response) -> bytes:
+    async def _body(self, stream: AsyncIterable[bytes]) -> bytes:
         body = BytesIO()
-        # Not `aiter_raw`: a mock's answer counts as read before anyone has read it.
-        stream = cast("httpx.AsyncByteStream", response.stream)
+        pieces = 0
         async for piece in stream:
             body.write(piece)
-            if body.tell() > self._bounds.max_body:
+            pieces += 1
+            size = body.tell()
+            if size > self._bounds.max_body:
                 raise AnswerTooLarge(f"content of more than {self._bounds.max_body} bytes")
+            if pieces > _FREE_PIECES + size // _CONTENT_PER_PIECE:
+                raise AnswerTooLarge(f"framing: more than {pieces - 1} pieces in {size} bytes")
         return body.getvalue()
 
 
-class _Progress:
-    """Listens to httpcore to know how far a request came, for the kind of timeout to raise."""
+def _url(origin: Origin, target: bytes) -> httpcore.URL:
+    url = origin.url(b"/")
+    return httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=target)
 
-    __slots__ = ("_stage",)
+
+def _factory(proxy: httpx.Proxy | None, common: dict[str, Any]) -> httpcore.AsyncConnectionPool:
+    if proxy is None:
+        return httpcore.AsyncConnectionPool(**common)
+    url = httpcore.URL(
+        scheme=proxy.url.raw_scheme,
+        host=proxy.url.raw_host,
+        port=proxy.url.port,
+        target=proxy.url.raw_path,
+    )
+    if url.scheme in {b"socks5", b"socks5h"}:
+        return httpcore.AsyncSOCKSProxy(proxy_url=url, proxy_auth=proxy.raw_auth, **common)
+    return httpcore.AsyncHTTPProxy(
+        proxy_url=url,
+        proxy_auth=proxy.raw_auth,
+        proxy_headers=proxy.headers.raw,
+        proxy_ssl_context=proxy.ssl_context,
+        **common,
+    )
+
+
+def _translated(error: Exception) -> Exception:
+    """Return an error of httpcore's as httpx's, any other as it is."""
+    for theirs, ours in _ERRORS:
+        if isinstance(error, theirs):
+            return ours(str(error))
+    return error
+
+
+class _Progress:
+    """Listens to httpcore: how far a request came, and what its connection turns out to speak."""
+
+    __slots__ = ("_channel", "_pool", "_stage", "_through")
 
     def __init__(self) -> None:
         self._stage: type[httpx.TimeoutException] = httpx.PoolTimeout
+        self._pool: Channels | None = None
+        self._channel: Channel | None = None
+        self._through = True
 
-    async def __call__(self, event: str, _info: dict[str, Any]) -> None:
-        if event.startswith("connection."):
+    def follow(self, pool: Channels, channel: Channel, *, tunnelled: bool) -> None:
+        """Take note of where the request goes."""
+        self._pool = pool
+        self._channel = channel
+        self._through = not tunnelled or channel.served > 0
+
+    async def __call__(self, event: str, info: dict[str, Any]) -> None:
+        """Take note of an event; raise `Stale` where the request must not be written."""
+        layer, _, step = event.partition(".")
+        if layer in {"connection", "proxy", "socks"}:
             self._stage = httpx.ConnectTimeout
-        elif ".send_" in event and event.endswith(".started"):
+            self._through |= step == "start_tls.complete" and layer != "connection"
+        elif step.startswith("send_") and step.endswith(".started"):
             self._stage = httpx.WriteTimeout
-        elif ".receive_" in event:
+        elif step.startswith("receive_"):
             self._stage = httpx.ReadTimeout
+        if self._channel is not None:
+            if event == "http11.send_request_headers.started":
+                self._speaks_http1(self._channel, info)
+            elif event == "http2.receive_remote_settings.complete":
+                self._speaks_http2(self._channel, info)
 
     def timed_out(self) -> httpx.TimeoutException:
+        """Return the error of a request whose time is up."""
         return self._stage("no answer within the time allowed")
+
+    def _speaks_http1(self, channel: Channel, info: dict[str, Any]) -> None:
+        channel.sockets.begin(
+            # Neither has content, whatever its header fields say.
+            head_request=info["request"].method in {b"HEAD", b"CONNECT"},
+            reused=channel.served > 0,
+        )
+        if self._through and not channel.decided and self._pool is not None:
+            self._pool.decide(channel, 1, http2=False)
+
+    def _speaks_http2(self, channel: Channel, info: dict[str, Any]) -> None:
+        # httpcore opens one stream at a time until the other side has told how many it takes.
+        told = info["return_value"].changed_settings.get(_MAX_CONCURRENT_STREAMS)
+        capacity = min(told.new_value, _STREAMS) if told and told.new_value else channel.capacity
+        if self._pool is not None:
+            self._pool.decide(channel, capacity, http2=True)
