@@ -39,6 +39,12 @@ __all__ = ["create_app"]
 
 _log = logging.getLogger("gateway")
 
+_DESCRIPTION = """\
+Each dashboard answers with one document that several upstreams contribute to. `data` holds its
+sections, `errors` says what failed and why, and `meta` how good each section is. Where a required
+section fails, the answer is a problem document (RFC 9457).
+"""
+
 
 def create_app(
     config: str | Path | Config | Loaded = "config/gateway.yaml",
@@ -117,13 +123,20 @@ def create_app(
             metrics.router(store, kept, in_flight),
             *([admin.router(token, store, kept)] if token else []),
         ],
+        answers={
+            name: upstream.answer
+            for name, upstream in loaded.config.upstreams.items()
+            if upstream.answer is not None
+        },
         title="Aggregation gateway",
+        description=_DESCRIPTION,
         version=_version(),
         lifespan=lifespan,
         docs_url="/docs" if settings.docs else None,
         redoc_url=None,
         openapi_url="/openapi.json" if settings.docs else None,
         root_path=settings.root_path,
+        servers=[{"url": settings.root_path or "/"}],
         # FastAPI's own telemetry asks the environment for a provider on every request (6 % of one).
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )

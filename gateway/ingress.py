@@ -81,6 +81,8 @@ class Ingress:
         body = answer.body
         if status in _NO_CONTENT:
             value = None
+            if self._schema is not None and (wrong := complaint(self._schema, value)):
+                raise self._bad(wrong)
         else:
             self._check_type(answer.headers)
             if len(body) <= _LARGE:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import math
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jmespath
 from jmespath.exceptions import JMESPathError, JMESPathTypeError
-from jmespath.functions import Functions
+from jmespath.functions import Functions, signature
 
 from gateway.errors import DependencyFailed, ExpressionFailed
 from gateway.expression_mistakes import bare_word, syntax_hint
@@ -68,10 +71,45 @@ def compile_expression(text: str) -> Callable[[Any], Any]:
         for node in level:
             if node["type"] == "function_expression":
                 _check_call(node["value"], len(node["children"]))
+            elif node["type"] == "literal":
+                _check_literal(node["value"])
         level = [c for node in level for c in node["children"] if isinstance(c, dict)]
     if (mistaken := bare_word(text)) is not None:
         raise ExpressionError(*mistaken)
-    return compiled.search
+    return partial(compiled.search, options=_OPTIONS)
+
+
+class _Functions(Functions):
+    """The functions of JMESPath, with results that JSON has: none is infinite or not a number."""
+
+    @signature({"types": ["array-number"]})
+    def _func_sum(self, numbers: list[float]) -> float:
+        return _finite(sum(numbers))
+
+    @signature({"types": ["array-number"]})
+    def _func_avg(self, numbers: list[float]) -> float | None:
+        return _finite(sum(numbers) / len(numbers)) if numbers else None
+
+    @signature({"types": []})
+    def _func_to_number(self, value: Any) -> float | None:
+        number = super()._func_to_number(value)  # type: ignore[misc] # the hints leave it out
+        return number if number is None or math.isfinite(number) else None
+
+
+_OPTIONS = jmespath.Options(custom_functions=_Functions())
+
+
+def _finite(number: float) -> float:
+    if not math.isfinite(number):
+        raise OverflowError
+    return number
+
+
+def _check_literal(value: Any) -> None:
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        raise ExpressionError("NaN and infinite numbers are not JSON") from None
 
 
 def _check_call(name: str, given: int) -> None:

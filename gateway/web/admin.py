@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.security import HTTPBearer
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ __all__ = ["Purge", "Purged", "router"]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 
 _MOST = 4096
+_BEARER = HTTPBearer(auto_error=False, description="The value of GATEWAY_ADMIN_TOKEN")
 
 
 class Purge(BaseModel):
@@ -55,8 +56,9 @@ class Purged(BaseModel):
 def router(token: str, store: Store, kept: KeptAnswers) -> APIRouter:
     """Return the route `POST /admin/purge`, for who has `token`."""
 
-    async def authenticated(request: Request) -> None:
-        given = await HTTPBearer(auto_error=False)(request)
+    async def authenticated(
+        given: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)],
+    ) -> None:
         # Compared in constant time, so that its beginning cannot be guessed letter by letter.
         if given is None or not hmac.compare_digest(given.credentials.encode(), token.encode()):
             raise HTTPException(401, "a bearer token is needed", {"www-authenticate": "Bearer"})
@@ -73,6 +75,7 @@ def router(token: str, store: Store, kept: KeptAnswers) -> APIRouter:
     @routes.post(
         "/purge",
         summary="Declare kept answers outdated, in all replicas",
+        description="Names a dashboard, an upstream, a tag, or everything.",
         openapi_extra={
             "requestBody": {
                 "required": True,

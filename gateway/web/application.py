@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from gateway.compiler import RESERVED
 from gateway.web import health
-from gateway.web.openapi import document, operation
+from gateway.web.openapi import OpenApi
 from gateway.web.path_index import PathIndex
 from gateway.web.problems import NOSNIFF, on_bug, on_http_error, on_invalid_body, problem
 
@@ -34,6 +34,12 @@ class Application(FastAPI):
     """A FastAPI application that serves dashboards before it routes anything else.
 
     Middleware that is added to it runs for dashboards too.
+
+    Args:
+        dashboards: their endpoints.
+        routers: what else it serves.
+        answers: the JSON Schema that every answer of an upstream meets, by its name.
+        settings: arguments of `FastAPI`.
     """
 
     def __init__(
@@ -41,13 +47,14 @@ class Application(FastAPI):
         dashboards: Sequence[DashboardEndpoint],
         *,
         routers: Sequence[APIRouter] = (),
+        answers: Mapping[str, Mapping[str, Any]] | None = None,
         **settings: Any,
     ) -> None:
         super().__init__(redirect_slashes=False, **settings)
         self._index: PathIndex[DashboardEndpoint] = PathIndex(
             (dashboard.plan.path, dashboard) for dashboard in dashboards
         )
-        self._dashboards = dashboards
+        self._described = OpenApi([dashboard.plan for dashboard in dashboards], answers)
         self.add_exception_handler(HTTPException, on_http_error)
         self.add_exception_handler(RequestValidationError, on_invalid_body)
         self.add_exception_handler(Exception, on_bug)
@@ -55,15 +62,15 @@ class Application(FastAPI):
             self.include_router(router)
         for dashboard in dashboards:
             self.add_api_route(
-                dashboard.plan.path, _endpoint(dashboard), **operation(dashboard.plan)
+                dashboard.plan.path,
+                _endpoint(dashboard),
+                **self._described.operation(dashboard.plan),
             )
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document; made once."""
         if self.openapi_schema is None:
-            self.openapi_schema = document(
-                super().openapi(), [dashboard.plan for dashboard in self._dashboards]
-            )
+            self.openapi_schema = self._described.document(super().openapi())
         return self.openapi_schema
 
     def build_middleware_stack(self) -> ASGIApp:

@@ -25,13 +25,18 @@ def router() -> APIRouter:
     """Return the routes `/healthz` and `/readyz`."""
     routes = APIRouter(tags=["operations"])
 
-    @routes.get("/healthz", summary="Is the process alive?")
+    @routes.get(
+        "/healthz",
+        summary="Is the process alive?",
+        description="Answers as long as the process does; asks no upstream and no store.",
+    )
     async def healthz() -> Health:
         return Health(status="ok")
 
     @routes.get(
         "/readyz",
         summary="Should it get requests?",
+        description="Says 503 while the process drains before it ends; asks no upstream.",
         responses={503: {"model": Health, "description": "It is draining"}},
     )
     async def readyz(request: Request, response: Response) -> Health:

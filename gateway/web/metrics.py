@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -68,7 +69,12 @@ def router(store: Store, kept: KeptAnswers, in_flight: InFlight) -> APIRouter:
     GCCollector(registry=registry)
     routes = APIRouter(tags=["operations"])
 
-    @routes.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
+    @routes.get(
+        "/metrics",
+        summary="Metrics for Prometheus",
+        description="What this process holds and does, in the text format of Prometheus.",
+        response_class=PlainTextResponse,
+    )
     async def metrics() -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 

@@ -2,124 +2,151 @@ from __future__ import annotations
 
 from typing import Any
 
-import jmespath
 import pytest
-from hypothesis import assume, given
-from hypothesis import strategies as st
-from jmespath.exceptions import JMESPathError
 
 from gateway.json_schema import compile_schema
-from gateway.web.shapes import moved, nullable, refers, selected, tellable
-
-USER = {
-    "type": "object",
-    "properties": {
-        "id": {"type": "integer"},
-        "name": {"type": "string"},
-        "posts": {
-            "type": "array",
-            "items": {"type": "object", "properties": {"id": {"type": "integer"}}},
-        },
-    },
-}
-NULL = {"type": "null"}
-
-
-@pytest.mark.parametrize(
-    ("expression", "schema"),
-    [
-        ("@", USER),
-        ("id", {"anyOf": [{"type": "integer"}, NULL]}),
-        ("nope", {}),
-        ("length(@)", {"type": "integer", "minimum": 0}),
-        ("posts[0].id", {"anyOf": [{"type": "integer"}, NULL]}),
-        ("posts[*].id", {"anyOf": [{"type": "array", "items": {"type": "integer"}}, NULL]}),
-        ("posts[?id > `1`].id", {"anyOf": [{"type": "array", "items": {"type": "integer"}}, NULL]}),
-        ("id == `1`", {"anyOf": [{"type": "boolean"}, NULL]}),
-        ("[id, name]", {"anyOf": [{"type": "array", "minItems": 2, "maxItems": 2}, NULL]}),
-        ("id || name", {}),
-        (
-            "{n: name}",
-            {
-                "anyOf": [
-                    {
-                        "type": "object",
-                        "properties": {"n": {"anyOf": [{"type": "string"}, NULL]}},
-                        "required": ["n"],
-                    },
-                    NULL,
-                ]
-            },
-        ),
-    ],
+from gateway.web.shapes import (
+    NEVER,
+    NULL,
+    Shapes,
+    hoisted,
+    literal,
+    moved,
+    refers,
+    tellable,
+    with_items,
 )
-def test_infers(expression: str, schema: dict[str, Any]) -> None:
-    assert selected(expression, USER) == schema
-
 
 INTEGER = {"type": "integer"}
-LISTS = {"type": "array", "items": INTEGER}
+NUMBER = {"type": "number"}
+STRING = {"type": "string"}
+ROOT = {
+    "$defs": {"u": {"type": ["string", "null"]}, "v": {"anyOf": [{"$ref": "#/$defs/u"}, INTEGER]}}
+}
 
 
 @pytest.mark.parametrize(
-    ("expression", "schema", "inferred"),
+    ("schemas", "union"),
     [
-        # true and false are schemas, wherever one stands.
-        ("a", True, {}),
-        ("a", False, {}),
-        ("a", {"properties": {"a": True}}, {}),
-        ("a", {"properties": {"a": False}}, {"anyOf": [{"not": {}}, NULL]}),
-        ("a", {"anyOf": [True]}, {}),
-        ("a.b", {"properties": {"a": {"anyOf": [True, NULL]}}}, {}),
-        ("[0]", {"items": True}, {}),
-        ("[*].a", {"items": {"properties": {"a": True}}}, {"anyOf": [{"type": "array"}, NULL]}),
-        # A type may be a list.
-        ("[]", {"items": {"type": ["object", "null"]}},
-         {"anyOf": [{"type": "array", "items": {"type": ["object", "null"]}}, NULL]}),
-        ("[]", {"items": {"type": ["array", "null"]}}, {"anyOf": [{"type": "array"}, NULL]}),
-        # Items are what is behind the prefix.
-        ("[0]", {"prefixItems": [{"type": "string"}], "items": INTEGER}, {}),
-        ("[*]", {"prefixItems": [{"type": "string"}], "items": INTEGER},
-         {"anyOf": [{"type": "array"}, NULL]}),
-        ("[1:]", {"prefixItems": [{"type": "string"}], "items": INTEGER},
-         {"anyOf": [{"type": "array"}, NULL]}),
-        ("avg(@)", LISTS, {"anyOf": [{"type": "number"}, NULL]}),
-        ("max(@)", LISTS, {}),
-        ("min_by(@, &@)", LISTS, {}),
-        # References are followed, also in a circle, and stay as they are in what comes out.
-        ("@", {"$ref": "#/$defs/u", "$defs": {"u": INTEGER}},
-         {"$ref": "#/$defs/u", "$defs": {"u": INTEGER}}),
-        ("a", {"properties": {"a": {"$ref": "#/$defs/u"}}, "$defs": {"u": INTEGER}},
-         {"anyOf": [{"$ref": "#/$defs/u"}, NULL]}),
-        ("a[0]", {"properties": {"a": {"$ref": "#/x~1y/1%25/~0"}}, "x/y": [{}, {}],
-                  "$defs": {}}, {}),
-        ("a[0]", {"properties": {"a": {"$ref": "#/allOf/0"}}, "allOf": [LISTS]},
-         {"anyOf": [INTEGER, NULL]}),
-        ("a[0]", {"properties": {"a": {"$ref": "#/$defs/x~1y%25"}}, "$defs": {"x/y%": LISTS}},
-         {"anyOf": [INTEGER, NULL]}),
-        ("a.a.a", {"properties": {"a": {"$ref": "#"}}}, {"anyOf": [{"$ref": "#"}, NULL]}),
-        ("a", {"$ref": "#"}, {}),
-        ("a", {"$ref": "#/$defs/u", "$defs": {"u": {"anyOf": [{"$ref": "#/$defs/u"}, NULL]}}}, {}),
-        ("a", {"$ref": "#/nowhere"}, {}),
-        ("a", {"$ref": "#u"}, {}),
+        ([], NEVER),
+        ([NEVER, False, STRING], STRING),
+        ([STRING, {}], {}),
+        ([STRING, True], {}),
+        ([STRING, INTEGER, STRING], {"anyOf": [STRING, INTEGER]}),
+        ([NULL, STRING], {"anyOf": [STRING, NULL]}),
+        ([{"anyOf": [STRING, NULL]}, NULL], {"anyOf": [STRING, NULL]}),
+        # What another one says already is left out.
+        ([{"type": ["string", "null"]}, NULL], {"type": ["string", "null"]}),
+        ([{"$ref": "#/$defs/u"}, NULL], {"$ref": "#/$defs/u"}),
+        ([{"$ref": "#/$defs/v"}, NULL], {"$ref": "#/$defs/v"}),
+        ([INTEGER, NUMBER], NUMBER),
+        ([{"type": "integer", "minimum": 0}, INTEGER], INTEGER),
+        ([{"const": 5}, INTEGER], INTEGER),
+        ([{"const": 5}, STRING], {"anyOf": [{"const": 5}, STRING]}),
+        ([{"enum": ["a", "b"]}, STRING], STRING),
+        ([{"enum": ["a", 1]}, STRING], {"anyOf": [{"enum": ["a", 1]}, STRING]}),
+        ([{"type": "boolean", "const": True}, {"type": "boolean", "const": False}],
+         {"type": "boolean"}),
+        # An object with more members declared is no narrower.
+        ([{"type": "object", "properties": {"a": STRING}, "additionalProperties": INTEGER},
+          {"type": "object", "additionalProperties": INTEGER}],
+         {"anyOf": [
+             {"type": "object", "properties": {"a": STRING}, "additionalProperties": INTEGER},
+             {"type": "object", "additionalProperties": INTEGER}]}),
+        # true is no 1.
+        ([{"items": {"const": 1}}, {"items": {"const": True}}],
+         {"anyOf": [{"items": {"const": 1}}, {"items": {"const": True}}]}),
+        # All types there are.
+        ([{"type": kind} for kind in ("boolean", "number", "string", "array", "object")], {}),
     ],
 )  # fmt: skip
-def test_infers_from_every_form_of_schema(expression: str, schema: Any, inferred: Any) -> None:
-    assert selected(expression, schema) == inferred
+def test_unions_say_nothing_twice(schemas: list[Any], union: Any) -> None:
+    assert Shapes(ROOT).union(schemas) == union
 
 
-def test_references_lead_into_the_root() -> None:
-    root = {"properties": {"a": LISTS}}
-    assert selected("a", {"$ref": "#"}, root) == {"anyOf": [LISTS, NULL]}
+@pytest.mark.parametrize(
+    ("schema", "left"),
+    [
+        ({"type": ["string", "null"]}, STRING),
+        ({"anyOf": [{"$ref": "#/$defs/u"}, NULL]}, STRING),
+        ({"anyOf": [{"$ref": "#/$defs/x"}, NULL]}, {"anyOf": [{"$ref": "#/$defs/x"}, NULL]}),
+        ({"$ref": "#/$defs/v"}, {"anyOf": [STRING, INTEGER]}),
+        ({"enum": [None, "a"]}, {"type": "string", "const": "a"}),
+        (STRING, STRING),
+        (NULL, NEVER),
+        ({}, {}),
+        (True, {}),
+        ({"minLength": 1}, {"minLength": 1}),
+    ],
+)
+def test_null_is_taken_away(schema: Any, left: Any) -> None:
+    assert Shapes(ROOT).without_null(schema) == left
 
 
-def test_nullable_is_idempotent() -> None:
-    once = nullable({"type": "string"})
-    assert nullable(once) == once
-    assert nullable({}) == nullable(True) == {}
-    # With null in a branch alone null is none of it yet.
-    beside = {"type": "object", "anyOf": [{"required": ["a"]}, NULL]}
-    assert nullable(beside) == {"anyOf": [beside, NULL]}
+@pytest.mark.parametrize(
+    "value", [None, True, 0, 1.5, "", "a", [], [1, "a"], {}, {"a": {"b": [None]}}]
+)
+def test_only_the_value_meets_its_literal(value: Any) -> None:
+    schema = compile_schema(literal(value))
+    assert schema.is_valid(value)
+    others: list[Any] = [None, False, 1, "b", [2], [1], {"b": 1}, {"a": {"b": [None, 1]}}]
+    assert not any(schema.is_valid(other) for other in others if other != value)
+
+
+def test_what_is_no_json_has_no_literal() -> None:
+    assert literal(float("inf")) == {}
+
+
+def test_a_value_is_accepted_only_where_that_is_certain() -> None:
+    shapes = Shapes(ROOT)
+    assert shapes.accepts({"$ref": "#/$defs/v"}, 5)
+    assert not shapes.accepts({"$ref": "#/$defs/v"}, 5.5)
+    assert not shapes.accepts({"$ref": "#/$defs/nowhere"}, 5)
+
+
+def test_what_is_referred_to_stands_for_itself() -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "id": {"$ref": "#/$defs/id"},
+            "self": {"$ref": "#"},
+            "other": {"$ref": "#/properties/id"},
+            "odd": {"$ref": "#/$defs/a~1b%20c"},
+            "same": {"$ref": "#/definitions/id"},
+        },
+        "$defs": {"id": INTEGER, "a/b c": {"$ref": "#/$defs/id", "$defs": {}}},
+        "definitions": {"id": STRING},
+    }
+    assert hoisted(schema, "X", "#/c/") == {
+        "X": {
+            "type": "object",
+            "properties": {
+                "id": {"$ref": "#/c/X.id"},
+                "self": {"$ref": "#/c/X"},
+                "other": {"$ref": "#/c/X.properties.id"},
+                "odd": {"$ref": "#/c/X.a-1b-c"},
+                "same": {"$ref": "#/c/X.id-2"},
+            },
+        },
+        "X.id": INTEGER,
+        "X.properties.id": {"$ref": "#/c/X.id"},
+        "X.a-1b-c": {"$ref": "#/c/X.id"},
+        "X.id-2": STRING,
+    }
+
+
+def test_every_array_says_something_of_its_items() -> None:
+    assert with_items(
+        {"properties": {"a": {"type": "array"}, "b": {"items": {"type": "array"}}}}
+    ) == {
+        "properties": {
+            "a": {"type": "array", "items": {}},
+            "b": {"items": {"type": "array", "items": {}}},
+        }
+    }
+    for said in ({"type": "array", "items": False}, {"type": "array", "unevaluatedItems": False},
+                 {"const": {"type": "array"}}, {"type": ["array", "null"]}):  # fmt: skip
+        assert with_items(said) == said
 
 
 def test_references_move_but_what_only_looks_like_one_stays() -> None:
@@ -154,69 +181,13 @@ DRAFT_7 = "http://json-schema.org/draft-07/schema#"
         ({"$ref": "#u", "$defs": {"u": {"$anchor": "u"}}}, {}),
         ({"$defs": {"u": {"$id": "u"}}, "$ref": "u"}, {}),
         ({"items": {"$dynamicRef": "#u"}}, {}),
+        # In old drafts a reference stands alone, whatever is written beside it.
+        ({"$schema": DRAFT_7, "items": {"$ref": "#/definitions/u", "minimum": 5},
+          "definitions": {"u": INTEGER}},
+         {"items": {"$ref": "#/definitions/u"}, "definitions": {"u": INTEGER}}),
+        ({"items": {"$ref": "#/$defs/u", "minimum": 5}, "$defs": {"u": INTEGER}},
+         {"items": {"$ref": "#/$defs/u", "minimum": 5}, "$defs": {"u": INTEGER}}),
     ],
 )  # fmt: skip
 def test_schemas_are_told_as_they_can_be_elsewhere(schema: Any, told: Any) -> None:
     assert tellable(schema) == told
-
-
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=3),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["id", "name", "posts", "x"]), inner, max_size=3)
-    ),
-    max_leaves=12,
-)
-EXPRESSIONS = st.sampled_from(
-    ["@", "id", "posts[*].id", "posts[0]", "posts[].id", "[:2].{a: id, b: name}", "[].id", "[*]",
-     "{a: posts[*].x, b: id}", "[id, name]", "posts[?id].name", "posts | [0]", "x.id", "[0][1:]",
-     "posts[*][]", "[][]", "*.id", "id == name", "!id", "posts[*].{a: id}[0]"]
-)  # fmt: skip
-
-
-@given(VALUES, EXPRESSIONS)
-def test_the_inferred_schema_holds_for_every_value(value: Any, expression: str) -> None:
-    assert compile_schema(selected(expression)).is_valid(jmespath.search(expression, value))
-
-
-def _of(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    members = st.dictionaries(st.sampled_from(["id", "name", "posts", "x"]), inner, max_size=3)
-    return (
-        st.builds(lambda properties: {"properties": properties}, members)
-        | st.builds(lambda items: {"items": items}, inner)
-        | st.builds(lambda first, items: {"prefixItems": [first], "items": items}, inner, inner)
-        | st.builds(lambda branch: {"anyOf": [branch, NULL]}, inner)
-        | st.builds(lambda *branches: {"anyOf": list(branches)}, inner, inner)
-        | st.builds(lambda beside: {"$ref": "#/$defs/u", **beside}, st.just({}) | members)
-    )
-
-
-SCHEMAS = st.recursive(
-    st.booleans()
-    | st.sampled_from([INTEGER, {"type": ["integer", "array", "null"]}, {"type": ["object"]},
-                       {"type": "array"}, {"$ref": "#/$defs/u"}, {"$ref": "#"}]),
-    _of,
-    max_leaves=6,
-)  # fmt: skip
-MORE = st.sampled_from(["avg(@)", "{a: avg(posts), b: max(x)}", "[*].avg(@)", "[0].[id]", "x[0].id",
-                        "x[][]", "x[].{a: id}", "keys(@)", "posts[1:]", "x.x.x"])  # fmt: skip
-
-
-@given(SCHEMAS, SCHEMAS, VALUES, EXPRESSIONS | MORE)
-def test_the_inferred_schema_holds_for_every_value_of_a_schema(
-    schema: Any, definition: Any, value: Any, expression: str
-) -> None:
-    root = {"allOf": [schema], "$defs": {"u": definition}}
-    assume(compile_schema(root).is_valid(value))
-    try:
-        result = jmespath.search(expression, value)
-    except JMESPathError:
-        return
-    # As in the document: the answer's schema stands elsewhere.
-    for start in (root, schema):
-        whole = {
-            "root": moved(root, "#/root"),
-            **moved(selected(expression, start, root), "#/root"),
-        }
-        assert compile_schema(whole).is_valid(result)
