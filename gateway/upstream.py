@@ -227,6 +227,8 @@ def _wire(name: str, config: UpstreamConfig, shared: Shared) -> tuple[Call, tupl
     ingress = Ingress(
         name,
         max_depth=config.max_depth,
+        max_body=config.max_body,
+        content_types=config.content_types,
         schema=compile_schema(config.answer) if config.answer is not None else None,
         now=shared.now,
     )
@@ -239,7 +241,9 @@ def _wire(name: str, config: UpstreamConfig, shared: Shared) -> tuple[Call, tupl
 
 def _generation(config: UpstreamConfig) -> bytes:
     """Return what changes when the upstream's declaration does: answers of another are not ours."""
-    told = config.model_dump_json(include={"base_url", "headers", "answer", "max_depth"})
+    told = config.model_dump_json(
+        include={"base_url", "headers", "answer", "max_depth", "content_types"}
+    )
     return blake2b(told.encode(), digest_size=8).digest()
 
 

@@ -17,7 +17,7 @@ ROOT = Path(gateway.__file__).parent
 # of one thing (PARTS), or in the order of the list.
 FLOORS: list[list[str]] = [
     ["errors", "units", "events", "policy", "logs", "suggestion", "restrictions", "excerpt"],
-    ["call", "timer", "nursery", "cache_control", "freshness", "keys", "redirects", "retry_after", "json_schema", "nesting"],
+    ["call", "timer", "nursery", "cache_control", "freshness", "keys", "redirects", "retry_after", "json_schema", "nesting", "strict_json", "content_type"],
     ["store", "transport", "ingress", "http_call", "layers"],
     ["outcome", "reference", "expression_mistakes", "template", "parameter", "shaping", "config.models", "plan",
      "compiler", "config", "race",

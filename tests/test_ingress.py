@@ -41,7 +41,7 @@ async def test_no_content_is_null(status: int) -> None:
 @pytest.mark.parametrize(
     "body",
     [b"", b" ", b"NaN", b"[Infinity]", b'"\\ud800"', b'"\xff"', b'"\xed\xa0\x80"', b"1e999",
-     b"[1,]", b"{'a':1}", b"\xef\xbb\xbf1", b"01", b"1 2", b"[" * 100_000, b'{"a":1', b"\x00"],
+     b"[1,]", b"{'a':1}", b"\xef\xbb\xbf", b"\xef\xbb\xbf" * 2 + b"1", b"01", b"1 2", b"[" * 100_000, b'{"a":1', b"\x00"],
 )  # fmt: skip
 async def test_what_is_no_strict_json_is_refused(body: bytes) -> None:
     with pytest.raises(UpstreamPayload) as caught:
@@ -81,14 +81,87 @@ async def test_an_answer_without_a_type_is_taken_for_json() -> None:
     assert (await ingress().admit(answer(b"1", headers=[(b"x", b"y")]))).value == 1
 
 
+async def test_a_byte_order_mark_is_ignored_and_not_written_again() -> None:
+    response = await ingress().admit(answer(b"\xef\xbb\xbf[1]"))
+    assert (response.value, response.body) == ([1], b"[1]")
+
+
 @pytest.mark.parametrize(
-    "content_type",
-    [b"text/html", b"text/plain; charset=utf-8", b"application/json; charset=utf-16",
-     b"application/jsonp", b"image/png\xff"],
+    ("content_type", "said"),
+    [
+        (b"text/html", "the content type is text/html; add `content_types: [text/html]` to the upstream to allow it"),
+        (b"Text/Plain; charset=utf-8", "the content type is text/plain; add `content_types: [text/plain]` to the"),
+        (b"application/jsonp", "add `content_types: [application/jsonp]`"),
+        (b"image/png\xff", "the content type is image/png\\xff; add `content_types: any` to the upstream"),
+        (b"x" * 5000, "add `content_types: any`"),
+        (b"application/json; charset=UTF-16",
+         'the charset is utf-16 and not UTF-8; add `content_types: ["application/json; charset=utf-16"]` to the'),
+        (b"application/json; charset=utf-7", "the charset utf-7 cannot be read"),
+    ],
 )  # fmt: skip
-async def test_types_that_are_not(content_type: bytes) -> None:
-    with pytest.raises(UpstreamPayload, match="content type|charset"):
+async def test_an_answer_of_another_type_is_refused_with_the_way_to_allow_it(
+    content_type: bytes, said: str
+) -> None:
+    with pytest.raises(UpstreamPayload) as caught:
         await ingress().admit(answer(b"1", headers=[(b"content-type", content_type)]))
+    assert said in caught.value.detail
+    assert len(caught.value.detail) < 300
+
+
+@pytest.mark.parametrize(
+    ("allowed", "content_type"),
+    [(["text/html"], b"text/html"), (["Text/HTML"], b"text/html; charset=utf-8"),
+     (["text/html"], b"application/json"), ("any", b"text/html"), ("any", b"\xff")],
+)  # fmt: skip
+async def test_a_content_type_that_the_upstream_allows_is_let_in(
+    allowed: Any, content_type: bytes
+) -> None:
+    admitting = ingress(content_types=allowed)
+    assert (
+        await admitting.admit(answer(b"1", headers=[(b"content-type", content_type)]))
+    ).value == 1
+
+
+@pytest.mark.parametrize(
+    ("allowed", "charset", "body"),
+    [
+        ("any", b"iso-8859-1", '["\xe9"]'.encode("latin-1")),
+        (["application/json"], b'"ISO-8859-1"', '["\xe9"]'.encode("latin-1")),
+        (["application/json; charset=latin1"], b"iso-8859-1", '["\xe9"]'.encode("latin-1")),
+        ("any", b"utf-16", '["\xe9"]'.encode("utf-16")),
+        ("any", b"utf-16", '["\xe9"]'.encode("utf-16-le")),
+        ("any", b"utf-16", '["\xe9"]'.encode("utf-16-be")),
+        ("any", b"utf-16le", '\ufeff["\xe9"]'.encode("utf-16-le")),
+        ("any", b"utf-32", '["\xe9"]'.encode("utf-32-be")),
+        ("any", b"windows-1252", '["\xe9"]'.encode("cp1252")),
+    ],
+)  # fmt: skip
+async def test_a_declared_charset_is_transcoded(allowed: Any, charset: bytes, body: bytes) -> None:
+    field = [(b"content-type", b"application/json; charset=" + charset)]
+    response = await ingress(content_types=allowed).admit(answer(body, headers=field))
+    assert (response.value, response.body) == (["\xe9"], '["\xe9"]'.encode())
+
+
+@pytest.mark.parametrize(
+    ("allowed", "charset", "body", "said"),
+    [
+        ("any", b"utf-16le", b'["\x00', "not in the charset that it declares"),
+        ("any", b"utf-16le", '"\ud800"'.encode("utf-16-le", "surrogatepass"), "not in the charset"),
+        ("any", b"shift_jis", b'["\xff"]', "not in the charset"),
+        ("any", b"unicode_escape", b"1", "cannot be read"),
+        ("any", b"rot13", b"1", "cannot be read"),
+        (["application/json; charset=utf-16"], b"iso-8859-1", b"1", "and not UTF-8"),
+        (["text/html"], b"iso-8859-1", b"1", "and not UTF-8"),
+        ("any", b"iso-8859-1", b'"' + b"\xe9" * 60 + b'"', "more than 100 bytes in UTF-8"),
+    ],
+)  # fmt: skip
+async def test_what_is_not_in_its_charset_or_in_an_unknown_one_is_refused(
+    allowed: Any, charset: bytes, body: bytes, said: str
+) -> None:
+    field = [(b"content-type", b"application/json; charset=" + charset)]
+    with pytest.raises(UpstreamPayload) as caught:
+        await ingress(content_types=allowed, max_body=100).admit(answer(body, headers=field))
+    assert said in caught.value.detail
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from gateway.content_type import parse_entry
 from gateway.json_schema import compile_schema
 from gateway.layers.breaker import BreakerPolicy
 from gateway.layers.cache import CachePolicy
@@ -136,6 +137,11 @@ def _header_value(value: str) -> str:
     return value
 
 
+def _content_type(value: str) -> str:
+    parse_entry(value)
+    return value
+
+
 def _json_schema(value: dict[str, Any]) -> dict[str, Any]:
     compile_schema(value)
     return value
@@ -144,6 +150,11 @@ def _json_schema(value: dict[str, Any]) -> dict[str, Any]:
 JsonSchema = Annotated[dict[str, Any], AfterValidator(_json_schema)]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 PropagatedName = Annotated[HeaderName, AfterValidator(_propagated_name)]
+ContentType = Annotated[
+    str,
+    AfterValidator(_content_type),
+    Field(json_schema_extra={"examples": ["text/html", "application/json; charset=iso-8859-1"]}),
+]
 HeaderValue = Annotated[str, AfterValidator(_header_value)]
 BaseUrl = Annotated[
     str,
@@ -212,6 +223,10 @@ class UpstreamConfig(Model):
     """Bytes of an answer at most, before and after decompression."""
     max_depth: Annotated[int, Field(ge=1, le=DEEPEST)] = 64
     """Levels of nesting in an answer at most."""
+    content_types: list[ContentType] | Literal["any"] = []
+    """Media types that are read as JSON beside JSON's own, such as `text/html`; in every charset
+    that an answer declares, or in the one that is named (`application/json; charset=iso-8859-1`).
+    `any` lets everything in that is JSON."""
     answer: JsonSchema | None = None
     """JSON Schema that every answer must meet."""
     expose_errors: bool = False
