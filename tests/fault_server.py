@@ -274,14 +274,6 @@ def header_flood(fields: int, width: int = 8) -> bytes:
     return answer(200, b"{}", [(f"x-{n}", "y" * width) for n in range(fields)])
 
 
-def refused_port() -> int:
-    """Return a port on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 # TLS
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from typing import TYPE_CHECKING, Any
@@ -19,11 +18,14 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from tests.ports import reserved_port
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 _PATIENCE = 60.0
+_BUS = 10_000
 
 
 def binary() -> str:
@@ -36,25 +38,13 @@ def binary() -> str:
     return str(get_binary_path())
 
 
-def free_port() -> int:
-    """Return a port that nobody listens on, nor on the one 10,000 above (the bus of a Cluster)."""
-    for _ in range(100):
-        with socket.socket() as probe, socket.socket() as bus:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-            with contextlib.suppress(OSError, OverflowError):
-                bus.bind(("127.0.0.1", port + 10_000))
-                return port
-    raise RuntimeError("no port is free")
-
-
 class RedisServer:
     """One server process on one port, which it keeps over restarts."""
 
     def __init__(self, directory: Path, *options: str, port: int | None = None) -> None:
         self.directory = directory
         self.options = options
-        self.port = port or free_port()
+        self.port = port or reserved_port(also=_BUS)
         self.socket = directory / f"{self.port}.sock"
         self.process: subprocess.Popen[bytes] | None = None
 

@@ -228,8 +228,10 @@ async def test_beyond_the_bound_clients_are_told_to_come_back() -> None:
     dashboards: {d: {path: /d, sections: {x: {get: "a:/x"}}}}
     """
     release = asyncio.Event()
+    under_way_upstream = asyncio.Semaphore(0)
 
     async def slow(_: httpx.Request) -> httpx.Response:
+        under_way_upstream.release()
         await release.wait()
         return httpx.Response(200, json=1)
 
@@ -237,7 +239,8 @@ async def test_beyond_the_bound_clients_are_told_to_come_back() -> None:
         router.get("http://a.test/x").mock(side_effect=slow)
         async with asked(application(text, max_in_flight=2)) as client:
             under_way = [asyncio.create_task(client.get("/d")) for _ in range(2)]
-            await asyncio.sleep(0.01)
+            for _ in under_way:
+                await under_way_upstream.acquire()
             refused = await client.get("/d")
             release.set()
             answers = await asyncio.gather(*under_way)
@@ -288,7 +291,7 @@ async def test_a_client_that_goes_away_takes_its_upstream_calls_with_it() -> Non
             await started.wait()
             asking.cancel()
             await asyncio.wait([asking])
-        await asyncio.wait_for(cancelled.wait(), 5)
+        await asyncio.wait_for(cancelled.wait(), 60)
 
 
 async def test_header_fields_are_forwarded_only_where_declared() -> None:

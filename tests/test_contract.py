@@ -46,11 +46,11 @@ def contract() -> Iterator[object]:
     thread = threading.Thread(target=lambda: asyncio.run(_serve(ready, stop, url)))
     thread.start()
     try:
-        assert ready.wait(20)
+        assert ready.wait(120)
         yield schemathesis.openapi.from_url(f"{url[0]}/openapi.json")
     finally:
         stop.set()
-        thread.join(20)
+        thread.join(120)
 
 
 # schemathesis itself uses `random` where hypothesis would rather have a strategy.

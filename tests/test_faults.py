@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,32 +28,34 @@ from tests.fault_server import (
     in_turn,
     once_per_connection,
     redirect,
-    refused_port,
     then_close,
     then_reset,
     too_many,
     whole,
 )
+from tests.ports import refused
 from tests.serving import application, asked
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-DEADLINE = 0.6
+IMPATIENT = "300ms"
+PATIENT = "60s"
 GOOD = answer(body=b'{"good":1}')
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
 
 
-def dashboard(url: str, good: str, tls: str = "") -> str:
+def dashboard(url: str, good: str, *, timeout: str = PATIENT, tls: str = "") -> str:
     """Return a configuration with one section at fault and one that is healthy."""
     return f"""
     upstreams:
-      bad: {{base_url: "{url}", timeout: 300ms, max_body: 1MiB{tls}}}
+      bad: {{base_url: "{url}", timeout: {timeout}, max_body: 1MiB{tls}}}
       good: {{base_url: "{good}"}}
     dashboards:
       d:
         path: /d
-        deadline: {int(DEADLINE * 1000)}ms
+        deadline: {PATIENT}
         sections: {{bad: {{get: "bad:/bad"}}, good: {{get: "good:/good"}}}}
     """
 
@@ -62,15 +63,18 @@ def dashboard(url: str, good: str, tls: str = "") -> str:
 CANARY = "http://127.0.0.1:9/canary"
 
 
-async def suffered(url: str, good: str, tls: str = "") -> tuple[str | None, int | None]:
-    """Return code and status of the section's error, everything else being as it should."""
-    async with asked(application(dashboard(url, good, tls))) as client:
-        began = time.monotonic()
-        response = await client.get("/d", timeout=10)
-        took = time.monotonic() - began
+async def suffered(
+    url: str, good: str, *, timeout: str = PATIENT, tls: str = ""
+) -> tuple[str | None, int | None]:
+    """Return code and status of the section's error, everything else being as it should.
+
+    What waits for a fault to end waits for ever: the error itself shows that something cut it off.
+    Only `upstream_timeout` is to be had by the clock, and only where a fault hangs.
+    """
+    async with asked(application(dashboard(url, good, timeout=timeout, tls=tls))) as client:
+        response = await client.get("/d")
     document = json.loads(response.content, parse_constant=pytest.fail)
     assert response.status_code == 200
-    assert took < DEADLINE * 1.1
     assert document["data"]["good"] == {"good": 1}
     if not document["errors"]:
         assert document["data"]["bad"] is not None
@@ -143,18 +147,20 @@ FAULTS: dict[str, tuple[Script, str | None, int | None]] = {
 async def test_a_fault_is_a_section_error(name: str) -> None:
     script, code, status = FAULTS[name]
     async with FaultServer({"/bad": script, "/good": whole(GOOD)}) as server:
-        assert await suffered(server.url, server.url) == (code, status)
+        timeout = IMPATIENT if code == "upstream_timeout" else PATIENT
+        assert await suffered(server.url, server.url, timeout=timeout) == (code, status)
 
 
 async def test_nobody_listens() -> None:
     async with FaultServer({"/good": whole(GOOD)}) as server:
-        url = f"http://127.0.0.1:{refused_port()}"
-        assert await suffered(url, server.url) == ("upstream_unreachable", None)
+        with refused() as port:
+            url = f"http://127.0.0.1:{port}"
+            assert await suffered(url, server.url) == ("upstream_unreachable", None)
 
 
 async def test_no_such_name() -> None:
     async with FaultServer({"/good": whole(GOOD)}) as server:
-        code, _ = await suffered(f"http://{UNRESOLVABLE}", server.url)
+        code, _ = await suffered(f"http://{UNRESOLVABLE}", server.url, timeout=IMPATIENT)
         assert code in {"upstream_unreachable", "upstream_timeout"}
 
 
@@ -178,7 +184,7 @@ async def test_certificates(
         FaultServer({"/good": whole(GOOD)}) as good,
         FaultServer({"/bad": whole(GOOD)}, tls=context) as server,
     ):
-        assert await suffered(server.url, good.url, tls) == (code, None)
+        assert await suffered(server.url, good.url, tls=tls) == (code, None)
 
 
 async def test_an_authority_that_nobody_told_us_of_is_refused() -> None:
@@ -227,16 +233,18 @@ async def test_one_upstream_that_hangs_with_all_its_permits_taken_slows_nobody()
         text = text.rstrip() + '\n      g: {path: /g, sections: {good: {get: "good:/good"}}}\n'
         async with asked(application(text)) as client:
             hanging = [asyncio.create_task(client.get("/d")) for _ in range(20)]
-            await asyncio.sleep(0.05)
-            began = time.monotonic()
+            await until(lambda: sum(one.done() for one in hanging) == 14)
             good = [(await client.get("/g")).json()["data"]["good"] for _ in range(20)]
-            took = time.monotonic() - began
-            codes = [
-                error["code"]
-                for response in await asyncio.gather(*hanging)
-                for error in response.json()["errors"]
-            ]
+            left = [one for one in hanging if not one.done()]
+            for one in left:
+                one.cancel()
+            await asyncio.wait(left)
+        codes = {
+            error["code"]
+            for one in hanging
+            if one not in left
+            for error in one.result().json()["errors"]
+        }
         assert good == [{"good": 1}] * 20
-        assert took < 0.3  # none of them waited for a 300 ms timeout
-        assert set(codes) <= {"upstream_timeout", "limiter_full", "deadline_exceeded"}
-        assert codes.count("limiter_full") >= 14
+        assert len(left) == 6  # two permits and four places: they hung all the while
+        assert codes == {"limiter_full"}

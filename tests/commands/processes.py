@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,12 +15,8 @@ import httpx
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+_HANGS = 120.0
+"""Seconds after which a process is given up: not how long it may take."""
 
 
 def clean_environment(**more: str) -> dict[str, str]:
@@ -35,7 +30,7 @@ def gateway(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
         [sys.executable, "-m", "gateway", *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=_HANGS,
         check=False,
         env=clean_environment(**environment),
     )
@@ -52,10 +47,10 @@ def running(url: str, *arguments: str, **environment: str) -> Iterator[subproces
         env=clean_environment(**environment),
     )
     try:
-        ends = time.monotonic() + 30
+        ends = time.monotonic() + _HANGS
         while True:
             with contextlib.suppress(httpx.TransportError):
-                httpx.get(url, trust_env=False, timeout=5)
+                httpx.get(url, trust_env=False, timeout=_HANGS)
                 break
             assert process.poll() is None, process.communicate()[0]
             assert time.monotonic() < ends
@@ -65,7 +60,7 @@ def running(url: str, *arguments: str, **environment: str) -> Iterator[subproces
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
         try:
-            process.wait(15)
+            process.wait(_HANGS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(5)

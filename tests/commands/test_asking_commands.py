@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from gateway.cli import app
 from gateway.cli import main as gateway_main
 from gateway.config.schema import json_schema
-from tests.commands.processes import free_port, gateway, running
+from tests.commands.processes import gateway, running
+from tests.ports import refused, reserved_port
 
 SHIPPED = str(Path(__file__).parents[2] / "config" / "gateway.yaml")
 RUNNER = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1"})
@@ -86,11 +87,11 @@ dashboards:
 
 
 def test_probe_calls_each_upstream_once(tmp_path: Path) -> None:
-    port = free_port()
+    port = reserved_port()
     url = f"http://127.0.0.1:{port}"
     config = tmp_path / "probed.yaml"
-    config.write_text(PROBED.format(url=url, gone=free_port()))
-    with running(f"{url}/healthz", "mock", "--port", str(port)):
+    with refused() as gone, running(f"{url}/healthz", "mock", "--port", str(port)):
+        config.write_text(PROBED.format(url=url, gone=gone))
         code, text = run("probe", "--config", str(config))
         rows = {line.split()[0]: line.split() for line in text.splitlines() if line.strip()}
         assert code == 1

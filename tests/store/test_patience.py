@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 
 import pytest
 
@@ -75,35 +74,16 @@ async def test_tasks_are_ended_whatever_they_think_of_it() -> None:
     await end([])
 
 
-def test_a_busy_event_loop_is_not_held_against_the_server() -> None:
-    """The answer is there after 10 ms, but the loop is stalled for 100: a plain timeout fires."""
+@on_virtual_time
+async def test_a_busy_event_loop_is_not_held_against_the_server() -> None:
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[str] = loop.create_future()
 
-    async def stalled(patience: float) -> str:
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[str] = loop.create_future()
+    def stall() -> None:
+        # While the loop is kept busy for twice the time the answer arrives, and waits its turn.
+        loop._jumping.now += 0.1  # type: ignore[attr-defined]
+        loop.call_soon(loop.call_soon, answer.set_result, "answer")
 
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await reader.readline()
-            writer.write(b"answer\n")
-            await reader.read()
-            writer.close()
-
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        host, port = server.sockets[0].getsockname()
-        reader, writer = await asyncio.open_connection(host, port)
-
-        async def ask() -> str:
-            writer.write(b"question\n")
-            loop.call_later(0.001, time.sleep, 0.1)
-            return (await reader.readline()).decode()
-
-        try:
-            return await patiently(ask(), patience)
-        finally:
-            answer.cancel()
-            writer.close()
-            await writer.wait_closed()
-            server.close()
-            await server.wait_closed()
-
-    assert asyncio.run(stalled(0.05)) == "answer\n"
+    loop.call_later(0.001, stall)
+    assert await patiently(answer, 0.05) == "answer"
+    assert loop_time() == pytest.approx(1000.101)

@@ -92,7 +92,7 @@ async def through_httpx(
     # httpx's jar keeps damaged cookies and then fails to send them.
     no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
     async with httpx.AsyncClient(
-        transport=transport, timeout=10, trust_env=False, cookies=no_cookies
+        transport=transport, timeout=60, trust_env=False, cookies=no_cookies
     ) as client:
 
         async def ask(case: Case) -> Outcome:
@@ -113,7 +113,7 @@ async def through_exchange(
     async def ask(case: Case) -> Outcome:
         target = b"/%d" % case.number
         try:
-            answer = await transport.exchange(origin, case.method, target, timeout=10)
+            answer = await transport.exchange(origin, case.method, target, timeout=60)
         except httpx.RequestError as error:
             return error
         headers = httpx.Headers(answer.headers).multi_items()

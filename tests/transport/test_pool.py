@@ -336,7 +336,7 @@ async def test_never_more_connections_than_slots() -> None:
     transport = Http1Transport(max_connections=4)
     async with FaultServer(default=script) as server:
         origin = Origin.of(server.url)
-        calls = [transport.exchange(origin, "GET", b"/", timeout=10) for _ in range(60)]
+        calls = [transport.exchange(origin, "GET", b"/", timeout=60) for _ in range(60)]
         await asyncio.gather(*calls)
         assert server.connections == most == 4
     await transport.aclose()

@@ -29,15 +29,16 @@ from tests.fault_server import (
     gzip_bomb,
     hang,
     header_flood,
-    refused_port,
     then_close,
     whole,
 )
+from tests.ports import refused
+from tests.waiting import until
 
 BOUNDS = Bounds(max_body=100_000, max_inflated=300_000, max_headers=50)
 
 
-async def ask(script: Script, timeout: float | None = 5, **more: Any) -> Any:
+async def ask(script: Script, timeout: float | None = 60, **more: Any) -> Any:
     transport = StockTransport(bounds=BOUNDS, **more)
     async with FaultServer(default=script) as server:
         origin = Origin.of(server.url, [(b"accept", b"*/*")])
@@ -78,7 +79,7 @@ async def test_content_is_inflated_and_its_fields_go() -> None:
 )
 async def test_the_same_errors(script: Script, error: type[Exception]) -> None:
     with pytest.raises(error) as raised:
-        await ask(script, timeout=0.3)
+        await ask(script, timeout=0.3 if error is httpx.ReadTimeout else 60)
     assert raised.type is error
 
 
@@ -86,14 +87,16 @@ async def test_the_timeout_tells_where_time_ran_out() -> None:
     transport = StockTransport(max_connections=1)
     async with FaultServer(default=hang()) as server:
         origin = Origin.of(server.url)
-        busy = asyncio.ensure_future(transport.exchange(origin, "GET", b"/", timeout=0.3))
-        await asyncio.sleep(0.05)
+        busy = asyncio.ensure_future(transport.exchange(origin, "GET", b"/"))
+        await until(lambda: server.asked)
         with pytest.raises(httpx.PoolTimeout):
             await transport.exchange(origin, "GET", b"/", timeout=0.05)
+        busy.cancel()
+        await asyncio.wait([busy])
         with pytest.raises(httpx.ReadTimeout):
-            await busy
-    with pytest.raises(httpx.ConnectError):
-        await transport.exchange(Origin("http", "127.0.0.1", refused_port()), "GET", b"/")
+            await transport.exchange(origin, "GET", b"/", timeout=0.3)
+    with refused() as port, pytest.raises(httpx.ConnectError):
+        await transport.exchange(Origin("http", "127.0.0.1", port), "GET", b"/")
     await transport.aclose()
 
 
@@ -114,7 +117,7 @@ async def test_every_stage_has_its_timeout() -> None:
 async def test_a_transport_of_ones_own() -> None:
     mock = httpx.MockTransport(lambda request: httpx.Response(200, content=request.url.path))
     transport = StockTransport(transport=mock)
-    got = await transport.exchange(Origin("https", "api.example"), "GET", b"/path", timeout=1)
+    got = await transport.exchange(Origin("https", "api.example"), "GET", b"/path", timeout=60)
     assert got.body == b"/path"
 
 
@@ -126,7 +129,7 @@ async def test_respx_is_noticed_and_answers() -> None:
         importlib.reload(stock)
         assert stock.pool_is_patched()
         transport = StockTransport()
-        got = await transport.exchange(Origin("http", "api.example"), "GET", b"/", timeout=1)
+        got = await transport.exchange(Origin("http", "api.example"), "GET", b"/", timeout=60)
         assert got.body == b'{"mocked":true}'
         await transport.aclose()
     assert not pool_is_patched()
@@ -134,6 +137,7 @@ async def test_respx_is_noticed_and_answers() -> None:
 
 
 async def test_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{refused_port()}")
-    got, _ = await ask(whole(answer()))
+    with refused() as port:
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{port}")
+        got, _ = await ask(whole(answer()))
     assert got.status == 200

@@ -40,7 +40,7 @@ async def test_a_certificate_of_the_authority_is_trusted(
     async with FaultServer(default=GOOD, tls=authority.context()) as server:
         origin = Origin.of(server.url)
         for _ in range(2):
-            assert (await transport.exchange(origin, "GET", b"/", timeout=5)).body == b"safe"
+            assert (await transport.exchange(origin, "GET", b"/", timeout=60)).body == b"safe"
         assert server.connections == 1
         await transport.aclose()
 
@@ -69,7 +69,7 @@ async def test_what_cannot_be_trusted_is_a_connect_error(
     async with FaultServer(default=GOOD, tls=context, greeting=greeting) as server:
         origin = Origin("https", "127.0.0.1", server.port)
         with pytest.raises(httpx.ConnectError):
-            await transport.exchange(origin, "GET", b"/", timeout=5)
+            await transport.exchange(origin, "GET", b"/", timeout=60)
         assert server.asked == []
     await transport.aclose()
 
@@ -81,7 +81,7 @@ async def test_the_name_that_is_asked_for_can_be_another(
     context = authority.context("api.example")
     async with FaultServer(default=GOOD, tls=context) as server:
         origin = Origin("https", "127.0.0.1", server.port, server_hostname="api.example")
-        assert (await transport.exchange(origin, "GET", b"/", timeout=5)).body == b"safe"
+        assert (await transport.exchange(origin, "GET", b"/", timeout=60)).body == b"safe"
         request = httpx.Request("GET", server.url, extensions={"sni_hostname": "api.example"})
         response = await transport.handle_async_request(request)
         assert await response.aread() == b"safe"
@@ -111,12 +111,12 @@ async def test_a_client_certificate_is_shown(authority: Authority, tmp_path: Pat
     async with FaultServer(default=GOOD, tls=context) as server:
         origin = Origin.of(server.url)
         known = Http1Transport(tls=TlsOptions(roots="none", ca_file=ca_file, client_cert=client))
-        assert (await known.exchange(origin, "GET", b"/", timeout=5)).body == b"safe"
+        assert (await known.exchange(origin, "GET", b"/", timeout=60)).body == b"safe"
         await known.aclose()
         # With TLS 1.3 the refusal comes after the handshake.
         stranger = Http1Transport(tls=TlsOptions(roots="none", ca_file=ca_file))
         with pytest.raises(httpx.TransportError):
-            await stranger.exchange(origin, "GET", b"/", timeout=5)
+            await stranger.exchange(origin, "GET", b"/", timeout=60)
         await stranger.aclose()
 
 
