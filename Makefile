@@ -55,8 +55,10 @@ check: $(STAMP) ## Lint, format and type checks
 format: $(STAMP) ## Format the code
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
-schema: $(STAMP) ## Write config/gateway.schema.json
+schema: $(STAMP) ## Write the schema of the configuration and docs/reference/ from the models
 	@$(BIN)/gateway schema > config/gateway.schema.json
+	@$(BIN)/gateway schema --format markdown > docs/reference/configuration.md
+	@$(BIN)/gateway schema --format settings > docs/reference/settings.md
 
 bench: $(STAMP) ## Measure the gateway beside its peers; writes docs/benchmark.md
 	@$(BIN)/python bench/run.py $(ARGS)

@@ -69,16 +69,16 @@ Lifetime = Annotated[
 class CachePolicy(Policy):
     """How long answers are kept, and when an old one is better than none."""
 
-    ttl: Lifetime
+    ttl: Lifetime = Field(examples=["1m"])
     """How long an answer is fresh; `upstream` takes it from the answer's Cache-Control."""
 
-    stale_while_revalidate: Duration = 0
+    stale_while_revalidate: Duration = Field(default=0, examples=["10m"])
     """How long after that it is still served at once, while it is asked for again beside."""
 
-    stale_if_error: Duration = 0
+    stale_if_error: Duration = Field(default=0, examples=["1d"])
     """How long after that it is served when the upstream fails."""
 
-    negative: Duration | None = None
+    negative: Duration | None = Field(default=None, examples=["10s"])
     """How long the answer 404 is kept; it is not kept by default."""
 
     jitter: float = Field(default=0.1, ge=0, le=0.5)

@@ -62,6 +62,7 @@ def format_duration(seconds: float) -> str:
 
 
 _SCHEMA = {
+    "title": "duration",
     "anyOf": [
         {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*(ms|s|m|h|d)\s*$"},
         {"type": "number", "const": 0},
@@ -84,6 +85,7 @@ Size = Annotated[
     Field(gt=0),
     WithJsonSchema(
         {
+            "title": "size",
             "anyOf": [
                 {"type": "integer", "exclusiveMinimum": 0},
                 {"type": "string", "pattern": r"^\s*\d*\.?\d+\s*(?:[A-Za-z]+)?\s*$"},

@@ -38,7 +38,7 @@ NAME = r"^[A-Za-z_][A-Za-z0-9_]*\Z"
 UPSTREAM_NAME = r"^[A-Za-z_][A-Za-z0-9_-]*\Z"
 MAX_NAME = 64
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=MAX_NAME)]
+Name = Annotated[str, Field(title="name", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=MAX_NAME)]
 
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE = re.compile(r"[\t -~]*")
@@ -147,8 +147,16 @@ def _json_schema(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-JsonSchema = Annotated[dict[str, Any], AfterValidator(_json_schema)]
-HeaderName = Annotated[str, AfterValidator(_header_name)]
+JsonSchema = Annotated[
+    dict[str, Any],
+    AfterValidator(_json_schema),
+    Field(title="JSON Schema", examples=[{"type": "object", "required": ["id"]}]),
+]
+HeaderName = Annotated[
+    str,
+    AfterValidator(_header_name),
+    Field(title="field name", examples=["authorization"]),
+]
 PropagatedName = Annotated[HeaderName, AfterValidator(_propagated_name)]
 ContentType = Annotated[
     str,
@@ -161,7 +169,20 @@ BaseUrl = Annotated[
     AfterValidator(_base_url),
     Field(json_schema_extra={"format": "uri", "examples": ["https://api.example.com"]}),
 ]
-ProxyUrl = Annotated[str, Field(pattern=r"^(https?|socks5h?)://"), AfterValidator(_proxy_url)]
+ProxyUrl = Annotated[
+    str,
+    Field(
+        title="URL",
+        pattern=r"^(https?|socks5h?)://",
+        examples=["http://proxy.example.com:3128"],
+    ),
+    AfterValidator(_proxy_url),
+]
+JmesPath = Annotated[str, Field(title="JMESPath")]
+Source = Annotated[
+    str,
+    Field(title="`upstream:/path?query`", examples=["books:/authors/{author_id}"]),
+]
 
 
 class TlsConfig(Model):
@@ -169,11 +190,11 @@ class TlsConfig(Model):
 
     roots: Literal["certifi", "system", "none"] = "certifi"
     """Whom to trust to begin with: the list of the certifi package, the system's, or nobody."""
-    ca_file: str | None = None
+    ca_file: str | None = Field(default=None, examples=["/etc/ssl/our-ca.pem"])
     """PEM file with further CA certificates to trust."""
-    client_cert: str | None = None
+    client_cert: str | None = Field(default=None, examples=["/etc/ssl/gateway.pem"])
     """PEM file with the certificate that the gateway shows when asked."""
-    client_key: str | None = None
+    client_key: str | None = Field(default=None, examples=["/etc/ssl/gateway.key"])
     """PEM file with the key to it, where that is not in the same file."""
 
 
@@ -202,22 +223,24 @@ class UpstreamConfig(Model):
     """Heed Retry-After of 429 and 503 answers for all calls; `{}` takes the defaults."""
     cache: CachePolicy | None = None
     """How long answers are kept; without it nothing is kept."""
-    headers: dict[HeaderName, HeaderValue] = {}
+    headers: dict[HeaderName, HeaderValue] = Field(
+        default={}, examples=[{"x-api-key": "${API_KEY}"}]
+    )
     """Header fields sent with every call."""
     forward_headers: list[HeaderName] = []
     """Header fields of the client's request that are passed on; answers are kept apart by them."""
     propagate_headers: list[PropagatedName] = list(_PROPAGATED)
     """Header fields of the client's request that are passed on and tell no answers apart, such as
     those of a trace. By default traceparent, tracestate and x-request-id; `[]` propagates none."""
-    deadline_header: HeaderName | None = None
+    deadline_header: HeaderName | None = Field(default=None, examples=["x-deadline-ms"])
     """Header field that tells the upstream how many milliseconds are left."""
-    transport: Literal["native", "httpx"] = "native"
+    transport: Literal["native", "httpx"] = Field(default="native", examples=["httpx"])
     """`native` is HTTP/1.1 and fast; `httpx` is the stock transport."""
     proxy: ProxyUrl | None = None
     """URL of a proxy, with `transport: httpx`; none is ever taken from the environment."""
-    connections: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    connections: Annotated[int, Field(ge=1, le=10_000)] | None = Field(default=None, examples=[100])
     """Open connections at most; by default as many as `concurrency` allows."""
-    tls: TlsConfig = TlsConfig()
+    tls: TlsConfig = Field(default=TlsConfig(), examples=[{"ca_file": "/etc/ssl/our-ca.pem"}])
     """How its certificate is checked."""
     max_body: Size = Field(default=8 * 1024 * 1024, validate_default=True)
     """Bytes of an answer at most, before and after decompression."""
@@ -266,19 +289,19 @@ class UpstreamConfig(Model):
 class ForEachConfig(Model):
     """Run a section once for each element of a list."""
 
-    in_: Annotated[str, Field(alias="in")]
+    in_: Annotated[str, Field(alias="in", examples=["{posts}"])]
     """Reference to the list: an array parameter or a section's value, such as `{posts[*].id}`."""
-    as_: Annotated[Name, Field(alias="as")] = "item"
+    as_: Annotated[Name, Field(alias="as", examples=["post"])] = "item"
     """Name of the current element in the section's references."""
-    key: str | None = None
+    key: JmesPath | None = Field(default=None, examples=["id"])
     """JMESPath of an element's key; the section becomes an object by key instead of a list."""
     limit: Annotated[int, Field(ge=1, le=10_000)] = 100
     """Elements that are fetched at most; those beyond it are reported, not fetched."""
     concurrency: Annotated[int, Field(ge=1, le=1_000)] = 8
     """Elements in flight at once."""
-    batch: Annotated[int, Field(ge=1, le=1_000)] | None = None
+    batch: Annotated[int, Field(ge=1, le=1_000)] | None = Field(default=None, examples=[50])
     """Fetch up to so many elements with one call that repeats the query pair (`?id=1&id=2`)."""
-    match: str = "id"
+    match: JmesPath = "id"
     """With `batch`: JMESPath into each answered object of the value it was asked for by."""
     many: bool = False
     """With `batch`: an element has a list of answered objects (none is an empty list)."""
@@ -292,27 +315,31 @@ class ForEachConfig(Model):
 class RaceConfig(Model):
     """One runner of a race."""
 
-    get: str
+    get: Source
     """`upstream:/path?query` with references in braces."""
-    select: str | None = None
+    select: JmesPath | None = Field(default=None, examples=["current"])
     """JMESPath that brings this source's answer into the common shape."""
 
 
 class SectionConfig(Model):
     """One named slot of a dashboard."""
 
-    get: str | None = None
+    get: Source | None = None
     """`upstream:/path?query` with references in braces."""
-    race: Annotated[list[str | RaceConfig], Field(min_length=2, max_length=8)] | None = None
+    race: Annotated[list[Source | RaceConfig], Field(min_length=2, max_length=8)] | None = Field(
+        default=None, examples=[["weather:/v1/now", "forecast:/today"]]
+    )
     """Several sources asked at once; the first fresh answer wins, the others are cancelled. A stale
     one is held in reserve until no other can answer or the deadline comes."""
-    for_each: str | ForEachConfig | None = None
+    for_each: str | ForEachConfig | None = Field(
+        default=None, examples=[{"in": "{posts}", "as": "post", "key": "id"}]
+    )
     """Fan out over a list: a reference, or a mapping with more to say."""
-    when: str | None = None
+    when: JmesPath | None = Field(default=None, examples=["profile.active"])
     """JMESPath over parameters and sections; when it is not true the section is skipped."""
-    select: str | None = None
+    select: JmesPath | None = Field(default=None, examples=["[:5].{id: id, title: title}"])
     """JMESPath that shapes the value; references see the value before it."""
-    fallback: Any = None
+    fallback: Any = Field(default=None, examples=[[]])
     """Value to serve when the section fails."""
     required: bool = False
     """Without this section there is no answer at all."""
@@ -324,7 +351,7 @@ class SectionConfig(Model):
     """JSON Schema that the upstream's answer must meet (of a list, that to each element), and that
     types the section in OpenAPI. What does not meet it fails the section. It is kept all the same,
     as others may think otherwise; what no section may use is for the upstream's `answer`."""
-    description: str | None = None
+    description: str | None = Field(default=None, examples=["The latest posts"])
     """What it is, for OpenAPI."""
 
     @model_validator(mode="after")
@@ -344,21 +371,32 @@ class SectionConfig(Model):
 class DashboardConfig(Model):
     """One aggregated endpoint."""
 
-    path: Annotated[str, Field(pattern=r"^/")]
+    path: Annotated[str, Field(pattern=r"^/", examples=["/authors/{author_id}"])]
     """Path of the endpoint; `{parameter}` stands for one segment."""
-    parameters: dict[Name, dict[str, Any]] = {}
+    parameters: dict[Name, dict[str, Any]] = Field(
+        default={},
+        title="mapping of names to JSON Schemas",
+        examples=[{"author_id": {"type": "integer", "minimum": 1}}],
+    )
     """JSON Schema of each parameter; those not in the path are query parameters."""
     deadline: Positive = 5.0
     """Time for the whole answer."""
-    sections: Annotated[dict[Name, SectionConfig], Field(min_length=1, max_length=100)]
+    sections: Annotated[
+        dict[Name, SectionConfig],
+        Field(
+            min_length=1,
+            max_length=100,
+            examples=[{"author": {"get": "books:/authors/{author_id}"}}],
+        ),
+    ]
     """The slots of the answer, in their order."""
-    summary: str | None = None
+    summary: str | None = Field(default=None, examples=["An author and their books"])
     """One line, for OpenAPI."""
-    description: str | None = None
+    description: str | None = Field(default=None, examples=["The ten newest books."])
     """More lines, for OpenAPI."""
-    tags: list[str] = []
+    tags: list[str] = Field(default=[], examples=[["authors"]])
     """Groups in OpenAPI; also names for purging what is cached."""
-    prefetch: Duration | None = None
+    prefetch: Duration | None = Field(default=None, examples=["30s"])
     """Keep the answer without parameters warm by asking for it this often."""
 
 
@@ -368,8 +406,14 @@ class Config(Model):
     upstreams: Annotated[
         dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$", max_length=MAX_NAME)],
              UpstreamConfig],
-        Field(min_length=1),
+        Field(min_length=1, examples=[{"books": {"base_url": "https://api.example.com"}}]),
     ]  # fmt: skip
     """The services that are called, by name."""
-    dashboards: Annotated[dict[Name, DashboardConfig], Field(min_length=1)]
+    dashboards: Annotated[
+        dict[Name, DashboardConfig],
+        Field(
+            min_length=1,
+            examples=[{"now": {"path": "/now", "sections": {"news": {"get": "books:/news"}}}}],
+        ),
+    ]
     """The aggregated endpoints, by name."""

@@ -11,6 +11,10 @@ __all__ = ["json_schema"]
 _VARIABLE = {"type": "string", "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?\}"}
 
 
+# A variable cannot stand for a name, and values are not schemas.
+_LITERAL = frozenset({"propertyNames", "default", "examples", "const", "enum"})
+
+
 def json_schema() -> dict[str, Any]:
     """Return the schema (draft 2020-12).
 
@@ -32,8 +36,8 @@ def _with_variables(node: Any) -> Any:
         return node
     told: dict[str, Any] = {}
     for key, child in node.items():
-        if key == "propertyNames":
-            told[key] = child  # what a name is can be no variable
+        if key in _LITERAL:
+            told[key] = child
         elif key == "oneOf":
             told["anyOf"] = _with_variables(child)  # a variable meets more than one branch
         elif not _is_title(key, child):

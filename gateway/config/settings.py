@@ -43,30 +43,31 @@ class Settings(BaseSettings):
         hide_input_in_errors=True, env_ignore_empty=True,
     )  # fmt: skip
 
-    host: str = "127.0.0.1"
+    host: str = Field(default="127.0.0.1", examples=["0.0.0.0"])  # noqa: S104 - an example
     """Address to listen on."""
     port: Annotated[int, Field(ge=0, le=65535), BeforeValidator(_no_service_link)] = _PORT
     """Port to listen on."""
     workers: Annotated[int, Field(ge=1, le=256)] = 1
-    """Processes to serve with."""
-    redis_url: SecretStr | None = None
-    """Turns the shared cache on: redis://, rediss://, redis+sentinel:// or redis+cluster://."""
+    """Number of worker processes."""
+    redis_url: SecretStr | None = Field(default=None, examples=["redis://redis:6379/0"])
+    """Turns on the cache that replicas share. The URL starts with redis://, rediss://,
+    redis+sentinel:// or redis+cluster://."""
     cache_memory: Size = Field(default=64 * 1024 * 1024, validate_default=True)
-    """Bytes that one process keeps of what it was answered."""
+    """Memory for cached answers in one process."""
     max_in_flight: Annotated[int, Field(ge=1)] = 10_000
-    """Dashboards under way in one process; beyond it clients get 503 and Retry-After."""
+    """Requests in flight in one process; further ones get 503 and Retry-After."""
     drain_seconds: Annotated[int, Field(ge=0, le=3600)] = 20
-    """Seconds that requests under way get to finish at shutdown."""
+    """Seconds that requests in flight get to finish at shutdown."""
     keep_alive: Annotated[int, Field(ge=1, le=3600)] = 75
-    """Seconds that an idle connection of a client is kept."""
+    """Seconds after which an idle connection of a client is closed."""
     log_level: Level = "info"
-    """The least that is logged."""
-    log_format: Literal["text", "json"] = "text"
-    """How it is logged."""
-    admin_token: SecretStr | None = None
-    """Turns the admin endpoint on, for who knows it."""
-    root_path: str = ""
-    """Path that a proxy in front strips from every request."""
+    """Least severe level that is logged."""
+    log_format: Literal["text", "json"] = Field(default="text", examples=["json"])
+    """Format of log lines."""
+    admin_token: SecretStr | None = Field(default=None, examples=["a-long-random-text"])
+    """Turns on `POST /admin/purge` for clients that send it as a bearer token."""
+    root_path: str = Field(default="", examples=["/api"])
+    """Path prefix that a proxy in front strips from every request."""
     docs: bool = True
     """Serve /docs and /openapi.json."""
 

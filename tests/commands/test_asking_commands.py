@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from gateway.cli import app
 from gateway.cli import main as gateway_main
+from gateway.config import markdown
 from gateway.config.schema import json_schema
 from tests.commands.processes import gateway, running
 from tests.ports import refused, reserved_port
@@ -62,6 +63,8 @@ def test_explain_shows_the_graph() -> None:
 
 def test_schema_and_openapi_are_printed() -> None:
     assert json.loads(run("schema")[1]) == json_schema()
+    assert run("schema", "--format", "markdown")[1] == markdown.configuration()
+    assert run("schema", "--format", "settings")[1] == markdown.settings()
     document = json.loads(run("openapi", "--config", SHIPPED)[1])
     assert set(document["paths"]) >= {"/dashboard/{user_id}", "/weather/fastest"}
 
