@@ -1,0 +1,202 @@
+"""Runs a page from its top to its end, as a reader would, in a directory of its own."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from gateway import cli
+from tests.commands.processes import clean_environment, free_port
+from tests.docs.pages import ROOT, Block, blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from multiprocessing.context import ForkServerProcess
+    from pathlib import Path
+
+_PORT = re.compile(r"\b(8000|9000|6379)\b")
+_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+_COMMAND = re.compile(r"(?P<environment>(?:[A-Z_]+=\S* )*)gateway (?P<rest>[^|>]*)(?:> (?P<file>\S+))?")
+_PATIENCE = 60
+
+# Each command is a process of its own. It is forked from one that has imported everything, because
+# the imports take two seconds of a core.
+_PROCESSES = multiprocessing.get_context("forkserver")
+_PROCESSES.set_forkserver_preload(["gateway.cli", "tests.docs.story"])
+
+
+class Story:
+    """A page under way: its files, its environment and what it serves.
+
+    The ports that pages use (8000, 9000, 6379) stand for free ones.
+    """
+
+    def __init__(self, page: Path, place: Path, **ports: int) -> None:
+        self._page = page
+        self._place = place
+        self._ports = {"8000": free_port(), "9000": free_port(), **ports}
+        programs = f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"  # noqa: PTH120
+        self._environment = clean_environment(
+            PATH=programs, GATEWAY_PORT=str(self._ports["8000"]), PYTHONPATH=str(ROOT)
+        )
+        self._serving: dict[str, ForkServerProcess] = {}
+        self._printed = ""
+
+    def play(self) -> None:
+        """Run every block."""
+        for block in blocks(self._page):
+            try:
+                self._play(block)
+            except AssertionError as error:
+                raise AssertionError(f"{self._page}:{block.line}: {error}") from error
+
+    def end(self) -> None:
+        for process in self._serving.values():
+            _stop(process)
+
+    def _play(self, block: Block) -> None:
+        text = _PORT.sub(lambda m: str(self._ports.get(m[1], m[1])), block.text)
+        if name := block.value("file"):
+            (self._place / name).write_text(text)
+        elif name := block.value("append"):
+            with (self._place / name).open("a") as file:
+                file.write(text)
+        elif "output" in block.words:
+            self._compare(block.language, text)
+        elif block.language == "sh" and "manual" not in block.words:
+            self._printed = ""
+            for line in text.replace("\\\n", " ").splitlines():
+                self._run(line.partition("  #")[0].strip(), serve="serve" in block.words)
+
+    def _run(self, line: str, *, serve: bool) -> None:
+        if line.startswith("export "):
+            name, _, value = line.removeprefix("export ").partition("=")
+            self._environment[name] = shlex.split(value)[0]
+        elif command := _COMMAND.fullmatch(line):
+            self._gateway(command, serve=serve)
+        else:
+            done = subprocess.run(
+                ["bash", "-euo", "pipefail", "-c", line],
+                cwd=self._place,
+                env=self._environment,
+                capture_output=True,
+                text=True,
+                timeout=_PATIENCE,
+                check=False,
+            )
+            assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+            self._printed += done.stdout
+
+    def _gateway(self, command: re.Match[str], *, serve: bool) -> None:
+        arguments = shlex.split(command["rest"])
+        own = dict(pair.split("=", 1) for pair in shlex.split(command["environment"]))
+        name = arguments[0]
+        if serve and name in self._serving:
+            _stop(self._serving.pop(name))
+        output = self._place / (command["file"] or f"{name}.out")
+        environment = self._environment | own
+        process = _PROCESSES.Process(
+            target=_run_gateway,
+            args=(arguments, str(self._place), environment, str(output)),
+            daemon=True,
+        )
+        process.start()
+        if serve:
+            self._serving[name] = process
+            self._await(command[0], process, self._ports["9000" if name == "mock" else "8000"])
+            return
+        process.join(_PATIENCE)
+        printed = output.read_text()
+        assert process.exitcode == 0, f"{command[0]}\n{printed}"
+        self._printed += "" if command["file"] else printed
+
+    def _await(self, command: str, process: ForkServerProcess, port: int) -> None:
+        ends = time.monotonic() + _PATIENCE
+        while True:
+            with suppress(httpx.TransportError):
+                httpx.get(f"http://localhost:{port}/healthz", trust_env=False, timeout=5)
+                return
+            assert process.is_alive(), f"`{command}` ended with {process.exitcode}"
+            assert time.monotonic() < ends, f"`{command}` does not answer on port {port}"
+            time.sleep(0.02)
+
+    def _compare(self, language: str, expected: str) -> None:
+        if language == "json":
+            found = json.loads(self._printed)
+            wrong = list(_missing(json.loads(expected), found, "answer"))
+            assert wrong == [], f"{wrong} in {self._printed}"
+            return
+        lines = iter(_squeezed(self._printed))
+        for line in _squeezed(expected):
+            assert any(line in found for found in lines), f"no {line!r} in:\n{self._printed}"
+
+
+@contextmanager
+def told(page: Path, place: Path, **ports: int) -> Iterator[None]:
+    """Run a page to its end, and end what it serves."""
+    story = Story(page, place, **ports)
+    try:
+        story.play()
+        yield
+    finally:
+        story.end()
+
+
+def _run_gateway(
+    arguments: list[str], place: str, environment: Mapping[str, str], output: str
+) -> None:
+    """Be the command `gateway ARGUMENTS > OUTPUT`, in a process of its own."""
+    os.chdir(place)
+    os.environ.clear()
+    os.environ.update(environment)
+    with open(output, "wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    sys.argv = ["gateway", *arguments]
+    try:
+        cli.main()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+
+def _stop(process: ForkServerProcess) -> None:
+    process.terminate()
+    process.join(15)
+    if process.is_alive():
+        process.kill()
+        process.join(5)
+
+
+def _squeezed(text: str) -> list[str]:
+    return [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+
+
+def _missing(expected: Any, found: Any, where: str) -> Iterator[str]:
+    """Yield what the page shows and the answer does not have; pages leave things out."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        for key, value in expected.items():
+            if key in found:
+                yield from _missing(value, found[key], f"{where}.{key}")
+            else:
+                yield f"{where}.{key}"
+    elif isinstance(expected, list) and isinstance(found, list) and expected:
+        if len(found) < len(expected):
+            yield f"{where}[{len(found)}]"
+        for at, (one, other) in enumerate(zip(expected, found, strict=False)):
+            yield from _missing(one, other, f"{where}[{at}]")
+    elif isinstance(expected, str) and _TIMESTAMP.fullmatch(expected):
+        if not _TIMESTAMP.fullmatch(str(found)):
+            yield where
+    elif expected != found:
+        yield f"{where}: {expected!r} is {found!r}"
