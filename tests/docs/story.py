@@ -10,7 +10,8 @@ import shlex
 import subprocess
 import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -22,11 +23,12 @@ from tests.docs.pages import ROOT, Block, blocks
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from multiprocessing.context import ForkServerProcess
-    from pathlib import Path
 
 _PORT = re.compile(r"\b(8000|9000|6379)\b")
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
-_COMMAND = re.compile(r"(?P<environment>(?:[A-Z_]+=\S* )*)gateway (?P<rest>[^|>]*)(?:> (?P<file>\S+))?")
+_COMMAND = re.compile(
+    r"(?P<environment>(?:[A-Z_]+=\S* )*)gateway (?P<rest>[^|>]*)(?:> (?P<file>\S+))?"
+)
 _PATIENCE = 60
 
 # Each command is a process of its own. It is forked from one that has imported everything, because
@@ -45,9 +47,12 @@ class Story:
         self._page = page
         self._place = place
         self._ports = {"8000": free_port(), "9000": free_port(), **ports}
-        programs = f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"  # noqa: PTH120
+        programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         self._environment = clean_environment(
-            PATH=programs, GATEWAY_PORT=str(self._ports["8000"]), PYTHONPATH=str(ROOT)
+            PATH=programs,
+            GATEWAY_PORT=str(self._ports["8000"]),
+            PYTHONPATH=str(ROOT),
+            PYTEST_DISABLE_PLUGIN_AUTOLOAD="1",  # those of the suite take ten seconds to import
         )
         self._serving: dict[str, ForkServerProcess] = {}
         self._printed = ""
@@ -60,12 +65,23 @@ class Story:
             except AssertionError as error:
                 raise AssertionError(f"{self._page}:{block.line}: {error}") from error
 
+    def serve(self, command: str) -> None:
+        """Start a command that serves, and wait until it does."""
+        self._run(self._own_ports(command), serve=True)
+
+    def shown(self, path: str, expected: Any) -> list[str]:
+        """Return where the gateway's answer differs from what a page shows of it."""
+        url = f"http://localhost:{self._ports['8000']}{path}"
+        found = httpx.get(url, trust_env=False, timeout=_PATIENCE).json()
+        return list(_missing(expected, found, "answer"))
+
     def end(self) -> None:
+        """Stop what serves."""
         for process in self._serving.values():
             _stop(process)
 
     def _play(self, block: Block) -> None:
-        text = _PORT.sub(lambda m: str(self._ports.get(m[1], m[1])), block.text)
+        text = self._own_ports(block.text)
         if name := block.value("file"):
             (self._place / name).write_text(text)
         elif name := block.value("append"):
@@ -78,6 +94,9 @@ class Story:
             for line in text.replace("\\\n", " ").splitlines():
                 self._run(line.partition("  #")[0].strip(), serve="serve" in block.words)
 
+    def _own_ports(self, text: str) -> str:
+        return _PORT.sub(lambda match: str(self._ports.get(match[1], match[1])), text)
+
     def _run(self, line: str, *, serve: bool) -> None:
         if line.startswith("export "):
             name, _, value = line.removeprefix("export ").partition("=")
@@ -86,7 +105,7 @@ class Story:
             self._gateway(command, serve=serve)
         else:
             done = subprocess.run(
-                ["bash", "-euo", "pipefail", "-c", line],
+                ["bash", "-euo", "pipefail", "-c", line],  # noqa: S607 - that of the reader
                 cwd=self._place,
                 env=self._environment,
                 capture_output=True,
@@ -141,17 +160,6 @@ class Story:
             assert any(line in found for found in lines), f"no {line!r} in:\n{self._printed}"
 
 
-@contextmanager
-def told(page: Path, place: Path, **ports: int) -> Iterator[None]:
-    """Run a page to its end, and end what it serves."""
-    story = Story(page, place, **ports)
-    try:
-        story.play()
-        yield
-    finally:
-        story.end()
-
-
 def _run_gateway(
     arguments: list[str], place: str, environment: Mapping[str, str], output: str
 ) -> None:
@@ -159,7 +167,7 @@ def _run_gateway(
     os.chdir(place)
     os.environ.clear()
     os.environ.update(environment)
-    with open(output, "wb") as file:
+    with Path(output).open("wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     sys.argv = ["gateway", *arguments]
