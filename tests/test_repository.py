@@ -109,10 +109,9 @@ def test_the_versions_of_uv_agree() -> None:
 
 def test_the_wheel_carries_the_shipped_configuration_and_the_types(tmp_path: Path) -> None:
     copy = tmp_path / "checkout"
-    kept = shutil.ignore_patterns("__pycache__")
     copy.mkdir()
     for name in ("gateway", "config"):
-        shutil.copytree(ROOT / name, copy / name, ignore=kept)
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy)
     built = subprocess.run(

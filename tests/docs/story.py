@@ -29,7 +29,7 @@ _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 _COMMAND = re.compile(
     r"(?P<environment>(?:[A-Z_]+=\S* )*)gateway (?P<rest>[^|>]*)(?:> (?P<file>\S+))?"
 )
-_PATIENCE = 60
+_PATIENCE = 120
 
 # Each command is a process of its own. It is forked from one that has imported everything, because
 # the imports take two seconds of a core.

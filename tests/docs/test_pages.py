@@ -1,4 +1,4 @@
-"""What the pages say is there: links, configurations, commands, keys, codes and metrics."""
+"""What the pages name exists: links, configurations, commands, error codes, metrics, variables."""
 
 from __future__ import annotations
 

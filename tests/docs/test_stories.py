@@ -1,4 +1,4 @@
-"""What the pages tell to type works, and prints what they show."""
+"""The commands on the pages work, and print what the pages show."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ README = ROOT / "README.md"
 HOW_TO = sorted((ROOT / "docs" / "how-to").glob("*.md"))
 
 
+@pytest.mark.timeout(600)  # a page starts up to eight servers
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the pages use curl")
 @pytest.mark.parametrize("page", [README, ROOT / "docs" / "tutorial.md", *HOW_TO], ids=name_of)
 def test_the_page_works_from_its_top_to_its_end(page: Path, tmp_path: Path) -> None:
