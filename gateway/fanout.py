@@ -16,7 +16,7 @@ from orjson import Fragment
 
 from gateway import for_each, nursery, race
 from gateway.call import Request
-from gateway.errors import CallError, DeadlineExceeded, UpstreamPayload
+from gateway.errors import CallError, DeadlineExceeded, ExpressionFailed, UpstreamPayload
 from gateway.events import Events, SectionFailed, cause_of
 from gateway.excerpt import excerpt
 from gateway.json_schema import complaint
@@ -223,7 +223,7 @@ class Walk(Alarm):
                     data = value = shape(source.select, value, source.upstream)
                 if section.select is not None:
                     data = shape(section.select, value, source.upstream)
-            except UpstreamPayload as error:
+            except ExpressionFailed as error:
                 error.excerpt = excerpt(response.body)
                 raise
         return Outcome(
