@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from gateway import cli
-from tests.commands.processes import clean_environment, free_port
+from tests.commands.processes import clean_environment
 from tests.docs.pages import ROOT, Block, blocks
+from tests.ports import reserved_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -46,7 +47,7 @@ class Story:
     def __init__(self, page: Path, place: Path, **ports: int) -> None:
         self._page = page
         self._place = place
-        self._ports = {"8000": free_port(), "9000": free_port(), **ports}
+        self._ports = {"8000": reserved_port(), "9000": reserved_port(), **ports}
         programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         self._environment = clean_environment(
             PATH=programs,
