@@ -8,32 +8,33 @@ from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Protocol
 
-from gateway.config.loader import Loaded, compile_config, load
+from gateway.admin import purge as admin
+from gateway.cache.refreshes import Refreshes
+from gateway.cache.store import open_store
 from gateway.config.models import Config
 from gateway.config.settings import Settings
+from gateway.engine.execution import FanOut
+from gateway.engine.prefetch import Prefetch
 from gateway.errors import ConfigError, Finding
-from gateway.event_log import EventLog
 from gateway.events import Events
-from gateway.fanout import FanOut
-from gateway.layers.refreshes import Refreshes
-from gateway.prefetch import Prefetch
-from gateway.store import open_store
+from gateway.plan.load import Loaded, compile_config, load
+from gateway.telemetry import prometheus as metrics
+from gateway.telemetry.event_log import EventLog
 from gateway.transport import Objections
-from gateway.upstream import Shared, Upstream, open_upstream
-from gateway.web import admin, metrics
+from gateway.upstreams.stack import Shared, Upstream, open_upstream
 from gateway.web.application import Application
 from gateway.web.client_headers import ClientHeaders
 from gateway.web.dashboard import DashboardEndpoint
-from gateway.web.kept_answers import KeptAnswers
-from gateway.web.overload import InFlight
+from gateway.web.load_shedding import InFlight
+from gateway.web.response_cache import KeptAnswers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
     from pathlib import Path
 
+    from gateway.cache.store import Store
     from gateway.events import Event
-    from gateway.plan import Plan
-    from gateway.store import Store
+    from gateway.plan.model import Plan
 
 __all__ = ["create_app"]
 

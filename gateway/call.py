@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from gateway.restrictions import UNRESTRICTED
+from gateway.values.restrictions import UNRESTRICTED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.restrictions import Restriction
+    from gateway.values.restrictions import Restriction
 
 __all__ = ["Call", "Clock", "Deadline", "Layer", "Request", "Response", "Sleep", "stack"]
 

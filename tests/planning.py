@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from gateway.answers.document import merge
 from gateway.call import Deadline, Request, Response
-from gateway.config.loader import loads
-from gateway.fanout import FanOut
-from gateway.merge import merge
+from gateway.engine.execution import FanOut
+from gateway.plan.load import loads
 from tests.virtual_time import loop_time
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from gateway.engine.outcome import Outcome
     from gateway.events import Events
-    from gateway.outcome import Outcome
-    from gateway.plan import Plan
+    from gateway.plan.model import Plan
 
     Answer = Callable[[Request], Awaitable[Any]]
 

@@ -10,8 +10,8 @@ import httpx
 import uvicorn
 
 from gateway.app import create_app
-from gateway.config.loader import loads
 from gateway.config.settings import Settings
+from gateway.plan.load import loads
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

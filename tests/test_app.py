@@ -10,11 +10,11 @@ import pytest
 import respx
 
 from gateway.app import create_app
-from gateway.config.loader import loads
 from gateway.config.models import Config
 from gateway.config.settings import Settings
 from gateway.errors import ConfigError
 from gateway.events import Attempt, Event
+from gateway.plan.load import loads
 from tests.serving import application, asked, served
 
 SHIPPED = Path(__file__).parent.parent / "config" / "gateway.yaml"

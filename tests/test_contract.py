@@ -13,9 +13,9 @@ from schemathesis import GenerationMode
 
 from gateway.app import create_app
 from gateway.commands.demo import pointed_at
-from gateway.config.loader import load, shipped
 from gateway.config.settings import Settings
 from gateway.mock import Knobs, MockServer, create_mock_app
+from gateway.plan.load import load, shipped
 from tests.serving import served
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from pydantic import BaseModel, ValidationError
 
 from gateway import errors
 from gateway.call import Call, Deadline, Layer, Request, Response, stack
+from gateway.engine.outcome import Outcome, State
 from gateway.errors import CallError, ConfigError, ErrorCode, Failed, Finding, Rejected
-from gateway.outcome import Outcome, State
-from gateway.shaping import is_true, search, shape
-from gateway.units import WRITTEN, Duration, Positive, Size, format_duration, parse_duration
+from gateway.expressions.jmes import is_true, search, shape
+from gateway.values.units import WRITTEN, Duration, Positive, Size, format_duration, parse_duration
 
 
 def leaves() -> list[type[CallError]]:

@@ -7,9 +7,9 @@ import re
 
 from gateway.app import create_app
 from gateway.commands.demo import pointed_at
-from gateway.config.loader import loads, shipped
 from gateway.config.settings import Settings
 from gateway.mock import Knobs, MockServer, create_mock_app
+from gateway.plan.load import loads, shipped
 from tests.serving import asked
 
 

@@ -8,7 +8,7 @@ import time
 from cache_chaos.scene import Scene, milliseconds, percentile
 
 LEASE = 1.0
-"""Seconds after which a lease ends whose holder shows no life (gateway/store/redis_store.py)."""
+"""Seconds after which a lease ends whose holder shows no life (gateway/cache/store/redis/store.py)."""
 
 
 async def cold(scene: Scene) -> None:

@@ -67,14 +67,14 @@ async def many_keys(scene) -> None:
 
 
 async def drive(count: int) -> dict:
+    from gateway.cache.freshness import CachePolicy
+    from gateway.cache.refreshes import Refreshes
+    from gateway.cache.store.memory import MemoryStore
     from gateway.call import Deadline, Request, Response, stack
     from gateway.events import Events
-    from gateway.freshness import CachePolicy
     from gateway.layers.cache import cache
     from gateway.layers.collapse import CollapsePolicy, Flights, collapse
-    from gateway.layers.lease import lease
-    from gateway.layers.refreshes import Refreshes
-    from gateway.store.memory import MemoryStore
+    from gateway.layers.fill import lease
 
     calls = 0
 

@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 
 from gateway.commands.options import DEFAULT_CONFIG
-from gateway.config.loader import load
 from gateway.errors import ConfigError
+from gateway.plan.load import load
 
 __all__ = ["check"]
 

@@ -14,12 +14,12 @@ from rich.markup import escape
 from gateway.app import create_app
 from gateway.commands.options import output
 from gateway.commands.serving import uvicorn_options
-from gateway.config.loader import compile_config, load, shipped
 from gateway.config.settings import Settings
 from gateway.mock import Knobs, MockServer, create_mock_app
+from gateway.plan.load import compile_config, load, shipped
 
 if TYPE_CHECKING:
-    from gateway.config.loader import Loaded
+    from gateway.plan.load import Loaded
 
 __all__ = ["demo", "pointed_at"]
 

@@ -14,12 +14,12 @@ from rich.table import Table
 
 from gateway.commands.check import Format
 from gateway.commands.options import DEFAULT_CONFIG, ConfigFile, errors, output
-from gateway.config.loader import load
-from gateway.explain import NoSuchPathError
-from gateway.explain import explain as explained
+from gateway.plan.explain import NoSuchPathError
+from gateway.plan.explain import explain as explained
+from gateway.plan.load import load
 
 if TYPE_CHECKING:
-    from gateway.explain import Explanation
+    from gateway.plan.explain import Explanation
 
 __all__ = ["explain"]
 

@@ -11,21 +11,21 @@ from rich.markup import escape
 from rich.table import Table
 
 from gateway.app import open_upstreams
+from gateway.cache.refreshes import Refreshes
+from gateway.cache.store import MemoryStore
 from gateway.call import Deadline, Request
 from gateway.commands.options import DEFAULT_CONFIG, ConfigFile, errors, output
-from gateway.config.loader import load
 from gateway.errors import CallError
 from gateway.events import Events
-from gateway.layers.refreshes import Refreshes
-from gateway.reference import ABSENT
-from gateway.store import MemoryStore
-from gateway.upstream import Shared
+from gateway.expressions.reference import ABSENT
+from gateway.plan.load import load
+from gateway.upstreams.stack import Shared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway.config.loader import Loaded
-    from gateway.upstream import Upstream
+    from gateway.plan.load import Loaded
+    from gateway.upstreams.stack import Upstream
 
 __all__ = ["probe"]
 

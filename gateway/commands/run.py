@@ -12,8 +12,8 @@ from rich.markup import escape
 from gateway.app import create_app
 from gateway.commands.options import DEFAULT_CONFIG, ConfigFile, errors
 from gateway.commands.serving import tune_collector, uvicorn_options
-from gateway.config.loader import load
 from gateway.config.settings import Settings
+from gateway.plan.load import load
 
 if TYPE_CHECKING:
     from gateway.web.application import Application

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from typing import TYPE_CHECKING, Any
 
-from gateway.logs import log_config
+from gateway.telemetry.logs import log_config
 
 if TYPE_CHECKING:
     from gateway.config.settings import Settings

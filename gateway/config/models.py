@@ -1,7 +1,7 @@
 """The configuration as pydantic models: what may stand in `gateway.yaml`.
 
-Shapes and single values are checked here; what needs the whole document (references, cycles, paths)
-is checked by `gateway.plan`, and everything gets its place in the file by `gateway.config.loader`.
+Shapes and single values are checked here; what needs the whole document (references, cycles,
+paths) is checked by `gateway.plan`, and every mistake gets its position in `gateway.plan.load`.
 The docstrings of attributes are the descriptions of the JSON Schema that editors show.
 """
 
@@ -14,15 +14,15 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from gateway.content_type import parse_entry
-from gateway.json_schema import compile_schema
+from gateway.expressions.json_schema import compile_schema
+from gateway.expressions.nesting import DEEPEST
 from gateway.layers.breaker import BreakerPolicy
 from gateway.layers.cache import CachePolicy
 from gateway.layers.cooldown import CoolDownPolicy
 from gateway.layers.hedge import HedgePolicy
 from gateway.layers.retry import RetryPolicy
-from gateway.nesting import DEEPEST
-from gateway.units import Duration, Positive, Size
+from gateway.upstreams.http.content_type import parse_entry
+from gateway.values.units import Duration, Positive, Size
 
 __all__ = [
     "Config",

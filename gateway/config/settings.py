@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gateway.errors import ConfigError, Finding
-from gateway.units import Size
+from gateway.values.units import Size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

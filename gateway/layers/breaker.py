@@ -12,8 +12,8 @@ from pydantic import Field
 
 from gateway.errors import BreakerOpen, ErrorCode, Failed, UpstreamStatus
 from gateway.events import BreakerChange, Rejection, cause_of
-from gateway.policy import Policy
-from gateway.units import Positive
+from gateway.values.base import Policy
+from gateway.values.units import Positive
 
 if TYPE_CHECKING:
     from collections.abc import Callable

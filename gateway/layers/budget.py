@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from gateway.policy import Policy
+from gateway.values.base import Policy
 
 if TYPE_CHECKING:
     from gateway.call import Clock

@@ -10,9 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.errors import CallError
-from gateway.events import Event
-from gateway.freshness import (
+from gateway.cache.freshness import (
     CachePolicy,
     CacheState,
     Decision,
@@ -20,16 +18,18 @@ from gateway.freshness import (
     marked,
     speaks_against_keeping,
 )
-from gateway.keys import Keys
+from gateway.cache.keys import Keys
+from gateway.errors import CallError
+from gateway.events import Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.cache.freshness import Entry
+    from gateway.cache.refreshes import Refreshes
+    from gateway.cache.store import Store
     from gateway.call import Call, Clock, Layer, Request, Response
     from gateway.events import Events
-    from gateway.freshness import Entry
-    from gateway.layers.refreshes import Refreshes
-    from gateway.store import Store
 
 __all__ = ["CacheLookup", "CachePolicy", "cache"]
 

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from gateway.aio.timers import Alarm, Wheel
 from gateway.call import Deadline
 from gateway.errors import CallError, DeadlineExceeded, ErrorCode
 from gateway.events import Rejection
-from gateway.policy import Policy
-from gateway.restrictions import Restriction
-from gateway.timer import Alarm, Wheel
-from gateway.units import Positive
+from gateway.values.base import Policy
+from gateway.values.restrictions import Restriction
+from gateway.values.units import Positive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable

@@ -8,8 +8,8 @@ from pydantic import Field
 
 from gateway.errors import BreakerOpen, ErrorCode, UpstreamStatus
 from gateway.events import CoolDown, Rejection
-from gateway.policy import Policy
-from gateway.units import Positive
+from gateway.values.base import Policy
+from gateway.values.units import Positive
 
 if TYPE_CHECKING:
     from gateway.call import Call, Clock, Layer, Request, Response

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from gateway.aio.timers import DeadlineTimer, Wheel
 from gateway.errors import DeadlineExceeded, ErrorCode
 from gateway.events import Rejection
-from gateway.policy import Policy
-from gateway.timer import DeadlineTimer, Wheel
-from gateway.units import Duration
+from gateway.values.base import Policy
+from gateway.values.units import Duration
 
 if TYPE_CHECKING:
     from gateway.call import Call, Clock, Layer, Request, Response

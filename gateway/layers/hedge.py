@@ -17,8 +17,8 @@ from pydantic import Field
 from gateway.errors import CallError
 from gateway.events import Hedge
 from gateway.layers.budget import Budget, BudgetPolicy
-from gateway.policy import Policy
-from gateway.units import Positive
+from gateway.values.base import Policy
+from gateway.values.units import Positive
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,8 +14,8 @@ from tenacity import AsyncRetrying, retry_if_exception, wait_exponential
 from gateway.errors import Failed, Rejected, UpstreamStatus
 from gateway.events import Rejection, Retry
 from gateway.layers.budget import BudgetPolicy
-from gateway.policy import Policy
-from gateway.units import Positive
+from gateway.values.base import Policy
+from gateway.values.units import Positive
 
 if TYPE_CHECKING:
     from collections.abc import Callable

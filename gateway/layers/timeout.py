@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from gateway.aio.timers import DeadlineTimer, Timer, Wheel
 from gateway.errors import UpstreamTimeout
-from gateway.policy import Policy
-from gateway.timer import DeadlineTimer, Timer, Wheel
-from gateway.units import Positive, format_duration
+from gateway.values.base import Policy
+from gateway.values.units import Positive, format_duration
 
 if TYPE_CHECKING:
     from gateway.call import Call, Clock, Layer, Request, Response

@@ -11,9 +11,9 @@ from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.compiler import RESERVED
+from gateway.plan.compiler import RESERVED
 from gateway.web import health
-from gateway.web.openapi import OpenApi
+from gateway.web.openapi.document import OpenApi
 from gateway.web.path_index import PathIndex
 from gateway.web.problems import NOSNIFF, on_bug, on_http_error, on_invalid_body, problem
 

@@ -10,28 +10,28 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from gateway.aio.timers import Wheel
+from gateway.answers.document import Plain, merge
 from gateway.call import Deadline
-from gateway.merge import Plain, merge
-from gateway.timer import Wheel
-from gateway.web.answer_headers import ServerTiming, etag, freshness, matches
 from gateway.web.disconnect import DisconnectWatch
-from gateway.web.kept_answers import KeptAnswer
+from gateway.web.parameters import InvalidRequestError, RequestParameters
 from gateway.web.problems import NOSNIFF, invalid, not_for, problem, status_of
-from gateway.web.request_parameters import InvalidRequestError, RequestParameters
+from gateway.web.response_cache import KeptAnswer
+from gateway.web.response_headers import ServerTiming, etag, freshness, matches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from starlette.types import Receive, Scope, Send
 
+    from gateway.answers.document import Merged
     from gateway.call import Clock
-    from gateway.fanout import FanOut
-    from gateway.merge import Merged
-    from gateway.plan import Plan
+    from gateway.engine.execution import FanOut
+    from gateway.plan.model import Plan
     from gateway.transport import Objections
     from gateway.web.client_headers import ClientHeaders, Field
-    from gateway.web.kept_answers import KeptAnswers
-    from gateway.web.overload import InFlight
+    from gateway.web.load_shedding import InFlight
+    from gateway.web.response_cache import KeptAnswers
 
 __all__ = ["DashboardEndpoint"]
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gateway.timer import Alarm
+from gateway.aio.timers import Alarm
 
 if TYPE_CHECKING:
     import asyncio
 
     from starlette.types import Receive
 
-    from gateway.timer import Wheel
+    from gateway.aio.timers import Wheel
 
 __all__ = ["DisconnectWatch"]
 

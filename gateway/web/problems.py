@@ -16,7 +16,7 @@ from gateway.errors import (
     UpstreamStatus,
     UpstreamTimeout,
 )
-from gateway.excerpt import shortened
+from gateway.values.excerpt import shortened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,9 +11,9 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 
-from gateway.config.loader import compile_config, loads
 from gateway.config.models import Config, UpstreamConfig
 from gateway.errors import ConfigError
+from gateway.plan.load import compile_config, loads
 from gateway.transport.tls import TlsOptions, tls_context
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from gateway.config.loader import loads
 from gateway.config.models import SectionConfig, UpstreamConfig
 from gateway.errors import ConfigError
+from gateway.plan.load import loads
 from tests.serving import application
 
 

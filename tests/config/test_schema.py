@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from gateway.config.schema import json_schema
-from gateway.json_schema import compile_schema
+from gateway.expressions.json_schema import compile_schema
 
 CONFIG = Path(__file__).parents[2] / "config"
 

@@ -5,22 +5,22 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from gateway.cache.freshness import CachePolicy, Entry
+from gateway.cache.refreshes import Refreshes
+from gateway.cache.store import Acquired, Held, Lease, MemoryStore, Purges
 from gateway.call import Deadline, Request, stack
 from gateway.events import Event, Events
-from gateway.freshness import CachePolicy, Entry
 from gateway.layers.cache import cache
 from gateway.layers.collapse import CollapsePolicy, Flights, collapse
-from gateway.layers.lease import lease
-from gateway.layers.refreshes import Refreshes
-from gateway.store import Acquired, Held, Lease, MemoryStore, Purges
+from gateway.layers.fill import lease
 from tests.layers.fakes import NAME
 from tests.virtual_time import loop_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.cache.store import Store
     from gateway.call import Call
-    from gateway.store import Store
 
 LATENCY = 0.001
 LEASE = 1.0

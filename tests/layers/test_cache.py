@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gateway.cache.freshness import CachePolicy
 from gateway.call import Response
 from gateway.errors import BreakerOpen, CallError, UpstreamStatus, UpstreamTimeout
-from gateway.freshness import CachePolicy
 from tests.layers.fakes import FakeUpstream
 from tests.layers.replicas import FakeShared, Replica, Server
 from tests.virtual_time import loop_time, run

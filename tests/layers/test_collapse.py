@@ -11,7 +11,7 @@ from gateway.errors import DeadlineExceeded, ErrorCode, UpstreamStatus
 from gateway.events import Events, Rejection
 from gateway.layers.collapse import CollapsePolicy, Flights, _Caller, collapse, same_request
 from gateway.layers.deadline import DeadlinePolicy, deadline
-from gateway.restrictions import UNRESTRICTED, Restriction
+from gateway.values.restrictions import UNRESTRICTED, Restriction
 from tests.layers.fakes import NAME, FakeUpstream, request
 from tests.virtual_time import loop_time, run
 

@@ -11,14 +11,14 @@ import pytest
 from gateway.call import stack
 from gateway.errors import CallError, DeadlineExceeded, UpstreamStatus, UpstreamTimeout
 from gateway.events import Attempt, BreakerChange, Events, Hedge, Retry
-from gateway.layers.attempts import observe
 from gateway.layers.breaker import BreakerPolicy, breaker
 from gateway.layers.budget import Budget
 from gateway.layers.collapse import CollapsePolicy, Flights, collapse
+from gateway.layers.concurrency import LimiterPolicy, limiter
 from gateway.layers.cooldown import CoolDownPolicy, cooldown
 from gateway.layers.deadline import DeadlinePolicy, announce, deadline
 from gateway.layers.hedge import HedgePolicy, hedge
-from gateway.layers.limiter import LimiterPolicy, limiter
+from gateway.layers.observe import observe
 from gateway.layers.retry import RetryPolicy, retry
 from gateway.layers.timeout import TimeoutPolicy, timeout
 from tests.layers.fakes import NAME, FakeUpstream, kinds, request

@@ -15,7 +15,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 
 import gateway.app
 from gateway.transport import Http1Transport, Objections
-from gateway.upstream import Shared
+from gateway.upstreams.stack import Shared
 from tests.serving import BASE, application
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.timer import Wheel
+from gateway.aio.timers import Wheel
 from gateway.web.disconnect import DisconnectWatch
 from tests.virtual_time import loop_time, run
 

@@ -11,8 +11,8 @@ import pytest
 import respx
 
 import gateway.app
-from gateway.store.memory import MemoryStore
-from gateway.upstream import Shared
+from gateway.cache.store.memory import MemoryStore
+from gateway.upstreams.stack import Shared
 from tests.serving import application, asked
 
 EPOCH = 1_700_000_000.0

@@ -1,0 +1,103 @@
+"""The admin endpoint: purging what is kept. There only where `GATEWAY_ADMIN_TOKEN` is set."""
+
+from __future__ import annotations
+
+import hmac
+from typing import TYPE_CHECKING, Annotated, Self
+
+from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+if TYPE_CHECKING:
+    from gateway.cache.store import Store
+    from gateway.web.response_cache import KeptAnswers
+
+__all__ = ["Purge", "Purged", "router"]
+
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+
+_MOST = 4096
+_BEARER = HTTPBearer(auto_error=False, description="The value of GATEWAY_ADMIN_TOKEN")
+
+
+class Purge(BaseModel):
+    """What to declare outdated: one of the four."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dashboard: Name | None = None
+    upstream: Name | None = None
+    tag: Name | None = None
+    everything: bool = False
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if [self.dashboard, self.upstream, self.tag, self.everything or None].count(None) != 3:  # noqa: PLR2004 - of four
+            raise ValueError("name one of dashboard, upstream, tag, everything")
+        return self
+
+    def mark(self) -> str:
+        """Return the tag that entries carry for it."""
+        if self.dashboard is not None:
+            return f"dashboard:{self.dashboard}"
+        if self.upstream is not None:
+            return f"upstream:{self.upstream}"
+        return f"tag:{self.tag}" if self.tag is not None else "*"
+
+
+class Purged(BaseModel):
+    """Who has been told."""
+
+    processes: int
+
+
+def router(token: str, store: Store, kept: KeptAnswers) -> APIRouter:
+    """Return the route `POST /admin/purge`, for who has `token`."""
+
+    async def authenticated(
+        given: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)],
+    ) -> None:
+        # Compared in constant time, so that its beginning cannot be guessed letter by letter.
+        if given is None or not hmac.compare_digest(given.credentials.encode(), token.encode()):
+            raise HTTPException(401, "a bearer token is needed", {"www-authenticate": "Bearer"})
+
+    routes = APIRouter(
+        prefix="/admin",
+        tags=["operations"],
+        dependencies=[Depends(authenticated)],
+        responses={401: {"description": "No token, or another one"}},
+    )
+
+    # The body is read here and not by the framework, which reads all of it, whatever its size,
+    # before it asks who sent it.
+    @routes.post(
+        "/purge",
+        summary="Declare kept answers outdated, in all replicas",
+        description="Names a dashboard, an upstream, a tag, or everything.",
+        openapi_extra={
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": Purge.model_json_schema()}},
+            }
+        },
+    )
+    async def purge(request: Request) -> Purged:
+        try:
+            what = Purge.model_validate_json(await _body(request))
+        except ValidationError as error:
+            raise RequestValidationError(error.errors(include_context=False)) from None
+        kept.clear()
+        return Purged(processes=await store.purge(what.mark()))
+
+    return routes
+
+
+async def _body(request: Request) -> bytes:
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > _MOST:
+            raise HTTPException(413, f"a purge takes no more than {_MOST} bytes")
+    return body

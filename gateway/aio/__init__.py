@@ -1,0 +1,1 @@
+"""asyncio building blocks: timers, tasks, batches. Nothing here knows the gateway."""

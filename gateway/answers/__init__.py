@@ -1,0 +1,1 @@
+"""Answers: outcomes written as one document."""

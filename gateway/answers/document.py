@@ -1,0 +1,272 @@
+"""The merge: outcomes to one document. Pure, no await.
+
+Sections keep the order of their declaration, and nothing in the document changes from one
+identical answer to the next: how long it took, what the cache did and how old things are is for
+header fields. So the same upstream answers always give the same bytes.
+
+What a frontend would render is less than the document: `data`, `errors` and states. Of two
+documents that differ in nothing else (in `as_of`, or because one was made while a section was being
+revalidated) a frontend needs only one, so they share an ETag.
+"""
+
+from __future__ import annotations
+
+import time
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from gateway.engine.outcome import Fault, Outcome, State
+from gateway.errors import ListTruncated, UpstreamPayload
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.plan.model import Plan, Section
+
+__all__ = ["Merged", "Plain", "describe", "merge"]
+
+
+class Merged:
+    """One document and what its header fields are made of.
+
+    Attributes:
+        body: the document's bytes; empty when a required section failed.
+        complete: every section is there and none is a stand-in.
+        required: the fault of the first required section that failed.
+        errors: the faults of all sections as the document tells them.
+        rendered: what a frontend would render, as bytes in parts. It is the same for two documents
+            exactly where these have the same `data`, `errors` and states, a `stale` that is merely
+            being revalidated counted as `ok`.
+    """
+
+    __slots__ = ("body", "complete", "errors", "rendered", "required")
+
+    def __init__(
+        self,
+        body: bytes,
+        errors: list[dict[str, Any]],
+        *,
+        complete: bool,
+        required: Fault | None,
+        rendered: tuple[bytes | memoryview, ...],
+    ) -> None:
+        self.body = body
+        self.complete = complete
+        self.errors = errors
+        self.required = required
+        self.rendered = rendered
+
+
+class Plain:
+    """The document of a plan around its values, where no section failed.
+
+    Made once; what is known before a request comes is not written again for each.
+
+    Attributes:
+        end: what follows the last value, when every section is `ok` and has no more to say.
+    """
+
+    __slots__ = ("_close", "_complete", "_leads", "_states", "end")
+
+    def __init__(self, plan: Plan) -> None:
+        shown = [(i, orjson.dumps(s.name)) for i, s in enumerate(plan.sections) if not s.hidden]
+        self._leads: list[tuple[int, bytes]] = []
+        self._states: list[tuple[int, bytes, bytes, bytes]] = []
+        lead, comma = b'{"data":{', b""
+        for index, name in shown:
+            self._leads.append((index, lead + name + b":"))
+            meta = comma + name + b':{"state":'
+            ok, stale, skipped = [
+                meta + orjson.dumps(state) for state in (State.OK, State.STALE, State.SKIPPED)
+            ]
+            self._states.append((index, ok, stale, skipped))
+            lead = comma = b","
+        self._close = b"}," if shown else b'{"data":{},'
+        self._complete = self._close + b'"errors":[],"meta":{"complete":true,"sections":{'
+        self.end = self._complete + b"".join([ok + b"}" for _, ok, _, _ in self._states]) + b"}}}"
+
+    def write(self, outcomes: Sequence[Outcome | None]) -> Merged | None:
+        """Return the document, `None` where an outcome has an error to speak of."""
+        new = True
+        end = self.end
+        for outcome in outcomes:
+            if outcome is None or outcome.faults or outcome.reason is not None:
+                return None
+            if outcome.as_of is not None:
+                new = False
+            if outcome.state is not State.OK:
+                if outcome.state is State.STALE:
+                    new = False
+                elif outcome.state is State.SKIPPED:
+                    end = b""  # another one
+                else:
+                    return None
+        end = end or self._ending(outcomes, aged=False)
+        if new:
+            body = self.join(outcomes, end)
+            return Merged(body, [], complete=True, required=None, rendered=(body,))
+        aged = self._ending(outcomes, aged=True)
+        body = self.join(outcomes, aged)
+        values = memoryview(body)[: len(body) - len(aged)]
+        return Merged(body, [], complete=True, required=None, rendered=(values, end))
+
+    def _ending(self, outcomes: Sequence[Outcome | None], *, aged: bool) -> bytes:
+        """Return what follows the last value; without an age all that is not skipped is `ok`."""
+        parts = [self._complete]
+        said, written = None, b"}"
+        for index, ok, stale, skipped in self._states:
+            outcome = outcomes[index]
+            assert outcome is not None  # noqa: S101 - asked by the caller
+            if outcome.state is State.SKIPPED:
+                parts.append(skipped)
+            else:
+                parts.append(stale if aged and outcome.state is State.STALE else ok)
+            if outcome.as_of is None or not aged:
+                parts.append(b"}")
+            else:
+                if outcome.as_of != said:
+                    said = outcome.as_of
+                    written = b',"as_of":"%b"}' % _timestamp(said).encode("ascii")
+                parts.append(written)
+        parts.append(b"}}}")
+        return b"".join(parts)
+
+    def join(self, outcomes: Sequence[Outcome | None], end: bytes) -> bytes:
+        """Return the document of these values that ends with `end`."""
+        parts: list[bytes] = []
+        for index, lead in self._leads:
+            outcome = outcomes[index]
+            assert outcome is not None  # noqa: S101 - only where a required section failed
+            parts += (lead, outcome.written or orjson.dumps(outcome.data))
+        parts.append(end)
+        return b"".join(parts)
+
+    def ending(
+        self, errors: list[dict[str, Any]], sections: dict[str, Any], *, complete: bool
+    ) -> bytes:
+        """Return what follows the last value, whatever the sections have to say."""
+        meta = orjson.dumps(
+            {"errors": errors, "meta": {"complete": complete, "sections": sections}}
+        )
+        return self._close + meta[1:]
+
+
+def merge(plan: Plan, outcomes: Sequence[Outcome | None], plain: Plain | None = None) -> Merged:
+    """Put the outcomes of a plan's sections together.
+
+    Only when a required section failed may others be missing. `plain` is a short cut: the document
+    is the same with it and without.
+    """
+    if plain is not None:
+        try:
+            merged = plain.write(outcomes)
+        except (TypeError, ValueError):
+            merged = None  # what cannot be written is told below
+        if merged is not None:
+            return merged
+    errors = _errors(plan, outcomes)
+    for section, outcome in zip(plan.sections, outcomes, strict=True):
+        if section.required and outcome is not None and outcome.state is State.FAILED:
+            deciding = _deciding(outcome.faults)
+            return Merged(b"", errors, complete=False, required=deciding, rendered=())
+    landed = [outcome for outcome in outcomes if outcome is not None]
+    try:
+        return _document(plan, landed, errors, plain or Plain(plan))
+    except (TypeError, ValueError):
+        # Only a shaped value can hold what JSON cannot (an integer of more than 64 bits that an
+        # expression made of text, say). Finding out which costs, so it is done only now.
+        sound = [_sound(s, outcome) for s, outcome in zip(plan.sections, landed, strict=True)]
+        if sound == landed:
+            raise
+        return merge(plan, sound)
+
+
+def _deciding(faults: Sequence[Fault]) -> Fault:
+    """Return the fault that stands for all of a section.
+
+    That there is no such thing is certain only when every source says so; where one was merely
+    down, a later request may well succeed. That a list was cut says nothing of its elements.
+    """
+    uncertain = [
+        fault
+        for fault in faults
+        if fault.error.status != HTTPStatus.NOT_FOUND and not isinstance(fault.error, ListTruncated)
+    ]
+    retryable = (fault for fault in uncertain if fault.error.retryable)
+    return next(retryable, (uncertain or faults)[0])
+
+
+def _document(
+    plan: Plan, outcomes: list[Outcome], errors: list[dict[str, Any]], plain: Plain
+) -> Merged:
+    sections: dict[str, Any] = {}
+    rendered: dict[str, Any] = {}
+    complete = not errors
+    for section, outcome in zip(plan.sections, outcomes, strict=True):
+        if section.hidden:
+            continue
+        state = outcome.state
+        told: dict[str, Any] = {"state": state}
+        if outcome.as_of is not None:
+            told["as_of"] = _timestamp(outcome.as_of)
+        reason = getattr(outcome.reason, "code", None)
+        if reason is not None:
+            told["reason"] = reason
+        elif state is State.STALE:
+            state = State.OK  # it is merely being revalidated
+        sections[section.name] = told
+        rendered[section.name] = {"state": state}
+    end = plain.ending(errors, sections, complete=complete)
+    body = plain.join(outcomes, end)
+    values = memoryview(body)[: len(body) - len(end)]
+    as_rendered = plain.ending(errors, rendered, complete=complete)
+    return Merged(body, errors, complete=complete, required=None, rendered=(values, as_rendered))
+
+
+def _errors(plan: Plan, outcomes: Sequence[Outcome | None]) -> list[dict[str, Any]]:
+    return [
+        describe(section.name, fault)
+        for section, outcome in zip(plan.sections, outcomes, strict=True)
+        if outcome is not None and outcome.faults
+        for fault in outcome.faults
+    ]
+
+
+def describe(section: str, fault: Fault) -> dict[str, Any]:
+    """Return one entry of the document's `errors`."""
+    error = fault.error
+    entry: dict[str, Any] = {
+        "section": section,
+        "code": error.code,
+        "upstream": error.upstream,
+        "status": error.status,
+        "retryable": error.retryable,
+        "detail": error.detail,
+    }
+    if fault.element is not None:
+        entry["element"] = fault.element
+    return entry
+
+
+def _timestamp(posix: float) -> str:
+    """Return RFC 3339 in UTC, to the second."""
+    t = time.gmtime(posix)
+    return f"{t[0]:04}-{t[1]:02}-{t[2]:02}T{t[3]:02}:{t[4]:02}:{t[5]:02}Z"
+
+
+def _sound(section: Section, outcome: Outcome) -> Outcome:
+    """Return the outcome, or a failed one where its value cannot be written as JSON."""
+    if section.hidden:  # nor has it to be
+        return outcome
+    try:
+        orjson.dumps(outcome.data)
+    except (TypeError, ValueError) as error:
+        failed = Outcome.failed(
+            UpstreamPayload(
+                f"the shaped value is no JSON: {error}", upstream=section.sources[0].upstream
+            )
+        )
+        return failed.replaced(section.fallback) if section.has_fallback else failed
+    return outcome

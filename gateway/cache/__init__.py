@@ -1,0 +1,1 @@
+"""The cache: freshness, keys, refreshes, and the stores that hold entries."""

@@ -1,0 +1,1 @@
+"""The shared store. The only package that imports redis and aiocache."""

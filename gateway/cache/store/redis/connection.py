@@ -1,0 +1,178 @@
+"""The link to Redis: one client at a time, asked with little patience, replaced after a loss."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from redis.exceptions import (
+    ClusterDownError,
+    MasterDownError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisClusterException,
+    RedisError,
+)
+from redis.exceptions import (
+    ConnectionError as RedisConnectionError,
+)
+from redis.exceptions import (
+    TimeoutError as RedisTimeoutError,
+)
+
+from gateway.aio.bounded import patiently
+from gateway.cache.store.base import StoreRefused
+from gateway.cache.store.redis.circuit import Circuit
+from gateway.cache.store.redis.commands import ByteStore
+from gateway.cache.store.redis.url import close
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from gateway.cache.store.redis.url import Client
+    from gateway.call import Clock, Sleep
+    from gateway.events import Events
+
+__all__ = ["Link"]
+
+T = TypeVar("T")
+
+_log = logging.getLogger("gateway.store")
+
+# What says that the server as a whole cannot be asked. Any other error is one command's own.
+_LOST = (
+    TimeoutError, OSError, RedisConnectionError, RedisTimeoutError, ClusterDownError,
+    MasterDownError, RedisClusterException,
+)  # fmt: skip
+_REFUSED = (OutOfMemoryError, ReadOnlyError, NoPermissionError)
+_REFUSED_FOR = 1.0
+
+
+class Linked(Protocol):
+    """Hears of a new client."""
+
+    def __call__(self, store: ByteStore, *, again: bool) -> None:
+        """Take `store`; `again` when it is not the first."""
+
+
+class Link:
+    """Asks the server, and knows whether that makes sense.
+
+    Args:
+        connect: makes a client; nothing connects before it is used.
+        namespace: prefix of every key.
+        linked: called with each new client that has shown life, and whether there was one before.
+        events: where ups, downs and refusals are told.
+        clock: monotonic seconds.
+        sleep: waits between probes.
+        random: uniform in [0, 1).
+    """
+
+    __slots__ = ("_bytes", "_circuit", "_clock", "_closing", "_connect", "_events", "_linked",
+                 "_namespace", "_refused_until")  # fmt: skip
+
+    def __init__(
+        self,
+        connect: Callable[[], Client],
+        *,
+        namespace: str,
+        linked: Linked,
+        events: Events,
+        clock: Clock,
+        sleep: Sleep,
+        random: Callable[[], float],
+    ) -> None:
+        self._connect = connect
+        self._namespace = namespace
+        self._linked = linked
+        self._events = events
+        self._clock = clock
+        self._circuit = Circuit(self._probe, events=events, sleep=sleep, random=random)
+        self._bytes: ByteStore | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+        self._refused_until = 0.0
+
+    @property
+    def up(self) -> bool:
+        """Whether the server can be asked."""
+        return self._circuit.up
+
+    @property
+    def writable(self) -> bool:
+        """Whether it can be asked and has refused no write of late."""
+        return self._circuit.up and (
+            not self._refused_until or self._clock() >= self._refused_until
+        )
+
+    async def open(self) -> None:
+        """Connect once now, and in the background until it succeeds."""
+        await self._circuit.open()
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._circuit.aclose()
+        if self._bytes is not None:
+            self._close(self._bytes.client)
+        if self._closing:
+            await asyncio.wait(self._closing)
+
+    async def ask(self, work: Callable[[ByteStore], Awaitable[T]], patience: float) -> T | None:
+        """Return what `work` comes to; `None` when the server has no answer to it.
+
+        Args:
+            work: sends commands.
+            patience: seconds.
+        """
+        asked = self._bytes
+        if asked is None or not self._circuit.up:
+            return None
+        try:
+            return await patiently(work(asked), patience)
+        except (OSError, RedisError, RedisClusterException) as error:
+            if asked is self._bytes:  # what an old client still fails with says nothing new
+                self.judge(error)
+            return None
+
+    def judge(self, error: Exception) -> None:
+        """Draw the conclusion from what a command has failed with."""
+        if isinstance(error, _LOST):
+            self._circuit.trip(error)
+        elif isinstance(error, _REFUSED):
+            if self.writable:
+                why = type(error).__name__
+                _log.warning(
+                    "the shared store takes no writes (%s)", why,
+                    extra={"event": "store_refused", "cause": why},
+                )  # fmt: skip
+                if self._events.wants(StoreRefused):
+                    self._events.emit(StoreRefused("", "", why))
+            self._refused_until = self._clock() + _REFUSED_FOR
+        else:
+            _log.warning("the shared store has refused a command: %s", type(error).__name__)
+
+    async def _probe(self) -> None:
+        client = self._connect()
+        try:
+            await client.ping()
+        except BaseException:
+            self._close(client)
+            raise
+        # The old client goes as a whole: none of its connections is worth the doubt.
+        before = self._bytes
+        if before is not None:
+            self._close(before.client)
+        self._bytes = ByteStore(client, self._namespace)
+        self._linked(self._bytes, again=before is not None)
+
+    def _close(self, client: Client) -> None:
+        async def finish() -> None:
+            try:
+                await close(client)
+            except (RedisError, OSError) as error:
+                _log.debug("a connection was closed already: %s", type(error).__name__)
+
+        task = asyncio.get_running_loop().create_task(finish())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)

@@ -1,0 +1,150 @@
+"""Leases: one replica fetches, the others wait for what it brings (memcache at Facebook, 2013).
+
+A lease ends by itself within a second unless its holder shows life: it is renewed for as long as
+the fetch lasts. So nobody waits long for a replica that died, and nobody overtakes a slow one.
+
+After the server was lost and found, its leases are in doubt for as long as one can last: their
+holders may have given up on it, or never learnt that they hold one. Nobody waits for these.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import TYPE_CHECKING, Any
+
+from gateway.aio.batching import Batches
+from gateway.cache.store.base import Acquired, Lease
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gateway.cache.freshness import Entry
+    from gateway.cache.store.redis.commands import ByteStore
+    from gateway.cache.store.redis.connection import Link
+    from gateway.cache.store.redis.write_behind import Writes
+    from gateway.call import Clock
+
+__all__ = ["Leases"]
+
+_LONGEST = 30.0
+_RENEWALS = 3
+
+
+class Leases:
+    """Asks for leases, many in one round trip, and renews those it holds.
+
+    Args:
+        link: the server.
+        writes: for what nobody waits for.
+        opened: reads an entry that was found, deleting what is none.
+        seconds: after which a lease ends whose holder shows no life.
+        patience: seconds that a caller waits for the server at most.
+        clock: monotonic seconds.
+    """
+
+    __slots__ = ("_batches", "_clock", "_doubtful_until", "_held", "_link", "_opened",
+                 "_patience", "_seconds", "_writes")  # fmt: skip
+
+    def __init__(
+        self,
+        link: Link,
+        writes: Writes,
+        opened: Callable[[str, Any], Entry | None],
+        *,
+        seconds: float,
+        patience: float,
+        clock: Clock,
+    ) -> None:
+        self._link = link
+        self._writes = writes
+        self._opened = opened
+        self._seconds = seconds
+        self._patience = patience
+        self._clock = clock
+        self._held: set[Lease] = set()
+        self._doubtful_until = 0.0
+        self._batches: Batches[Lease, Acquired | None] = Batches(self._take, None)
+
+    async def acquire(self, key: str) -> Acquired:
+        """Ask for the lease of `key`. Where there is no server to ask, everybody is granted one."""
+        if not self._link.writable:
+            return Acquired(Lease(key), None)
+        asked = self._batches.submit(Lease(key, secrets.token_bytes(12), self._clock() + _LONGEST))
+        try:
+            acquired = await asyncio.shield(asked)
+        except asyncio.CancelledError:
+            asked.add_done_callback(self._unwanted)
+            raise
+        if acquired is None:
+            return Acquired(Lease(key), None)
+        if acquired.lease is not None and acquired.lease.token:
+            self._hold(acquired.lease)
+        return acquired
+
+    def doubt(self) -> None:
+        """Wait for no lease that may be from before this moment."""
+        self._doubtful_until = self._clock() + self._seconds
+
+    def let_go(self, lease: Lease) -> bytes:
+        """Stop renewing `lease`; return its token."""
+        self._held.discard(lease)
+        lease.stop()
+        return lease.token
+
+    def release(self, lease: Lease) -> None:
+        """Give `lease` back, beside."""
+        token = self.let_go(lease)
+        if token:
+            self._writes.submit(lambda store: store.release(lease.key, token))
+
+    async def aclose(self) -> None:
+        """Stop renewing all of them."""
+        for lease in list(self._held):
+            self.let_go(lease)
+        await self._batches.aclose()
+
+    def _hold(self, lease: Lease) -> None:
+        self._held.add(lease)
+        loop = asyncio.get_running_loop()
+        lease.timer = loop.call_later(self._seconds / _RENEWALS, self._renew, lease)
+
+    def _renew(self, lease: Lease) -> None:
+        if self._clock() >= lease.ends:
+            self._held.discard(lease)
+            return
+        milliseconds = int(self._seconds * 1000)
+        self._writes.submit(lambda store: store.renew(lease.key, lease.token, milliseconds))
+        self._hold(lease)
+
+    def _unwanted(self, asked: asyncio.Future[Acquired | None]) -> None:
+        acquired = asked.result()
+        if acquired is not None and acquired.lease is not None:
+            self.release(acquired.lease)
+
+    async def _take(self, leases: list[Lease]) -> Sequence[Acquired | None]:
+        async def take(store: ByteStore) -> list[Any]:
+            collected = store.collected()
+            for lease in leases:
+                await collected.take(lease.key, lease.token, int(self._seconds * 1000))
+            return await collected.execute()
+
+        answers = await self._link.ask(take, self._patience)
+        if answers is None:
+            return ()
+        triples = zip(answers[::3], answers[1::3], answers[2::3], strict=True)
+        return [self._taken(lease, *triple) for lease, triple in zip(leases, triples, strict=True)]
+
+    def _taken(self, lease: Lease, free: Any, data: Any, left: Any) -> Acquired:
+        entry = self._opened(lease.key, data)
+        if isinstance(free, Exception):
+            self._link.judge(free)
+            return Acquired(Lease(lease.key), entry)
+        if free:
+            return Acquired(lease, entry)
+        if isinstance(left, Exception) or left == -1:
+            # None of ours is without an end; it would keep everybody waiting for ever.
+            self._writes.submit(lambda store: store.break_lease(lease.key))
+        if self._clock() < self._doubtful_until:
+            return Acquired(Lease(lease.key), entry)
+        return Acquired(None, entry)

@@ -1,0 +1,98 @@
+"""Watch: learns of purges in other replicas, at once by pub/sub and for certain by looking again.
+
+A message that was missed (pub/sub promises nothing) is made up for within a second. Looking again
+is also the heartbeat by which an idle process notices that the server is gone, so it happens
+whether the subscription works, is silent or fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import RedisError
+
+from gateway.aio.bounded import end, patiently
+from gateway.cache.store.purges import read_mark
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from gateway.cache.store.purges import Purges
+    from gateway.cache.store.redis.commands import ByteStore
+    from gateway.call import Sleep
+
+__all__ = ["Watch"]
+
+_LOOK_AGAIN = 1.0
+_WITHOUT_MESSAGES = 0.25
+_SUBSCRIBE_AGAIN = 0.5
+# A server that accepts connections and answers nothing would hold redis-py for ever: its sockets
+# have no timeout here.
+_PATIENCE = 1.0
+
+
+class Watch:
+    """Listens for the purges of other replicas.
+
+    Args:
+        purges: where they are noted.
+        look: learns of those that were missed.
+        sleep: waits between looks.
+    """
+
+    __slots__ = ("_look", "_purges", "_sleep", "_store", "_task")
+
+    def __init__(self, purges: Purges, look: Callable[[], Awaitable[None]], sleep: Sleep) -> None:
+        self._purges = purges
+        self._look = look
+        self._sleep = sleep
+        self._store: ByteStore | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, store: ByteStore) -> None:
+        """Listen through `store` from now on, and through no other."""
+        if self._task is not None:
+            self._task.cancel()
+        self._store = store  # a cancellation may be lost: the old task looks at this too
+        # redis-py's Cluster client subscribes to one node, and loses it with that node.
+        work = self._poll(store) if store.clustered else self._listen(store)
+        self._task = asyncio.get_running_loop().create_task(work)
+
+    async def aclose(self) -> None:
+        """Listen no longer, and wait until that is so."""
+        if self._task is not None:
+            await end([self._task])
+
+    async def _listen(self, store: ByteStore) -> None:
+        while self._store is store:
+            pubsub = store.client.pubsub()
+            try:
+                await patiently(pubsub.subscribe(store.channel), _PATIENCE)
+                while self._store is store:
+                    listening = pubsub.get_message(
+                        ignore_subscribe_messages=True, timeout=_LOOK_AGAIN
+                    )
+                    message = await patiently(listening, _LOOK_AGAIN + _PATIENCE)
+                    if message is None:
+                        # Nothing for a while, or the subscription was confirmed: what was told
+                        # before that is found by looking.
+                        await self._look()
+                    else:
+                        self._heard(message)
+            except (RedisError, OSError):
+                # What has failed is this one connection. Whether the server is gone too, or only
+                # refuses to be listened to, is found by looking.
+                await self._look()
+                await self._sleep(_SUBSCRIBE_AGAIN)
+            finally:
+                await pubsub.aclose()
+
+    async def _poll(self, store: ByteStore) -> None:
+        while self._store is store:
+            await self._look()
+            await self._sleep(_WITHOUT_MESSAGES)
+
+    def _heard(self, message: dict[str, Any]) -> None:
+        mark, _, tag = message["data"].partition(b" ")
+        self._purges.add(tag.decode(errors="replace"), read_mark(mark))

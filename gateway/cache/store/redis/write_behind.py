@@ -1,0 +1,74 @@
+"""Writes beside the answer: nobody waits for them, and too many are dropped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gateway.aio.batching import Batches
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from gateway.cache.store.redis.commands import ByteStore
+    from gateway.cache.store.redis.connection import Link
+
+__all__ = ["Write", "Writes"]
+
+Write = "Callable[[ByteStore], Awaitable[Any]]"
+"""Gives a command to a store that collects them."""
+
+_PATIENCE = 0.25
+_BYTES = 32 * 1024 * 1024
+_WAITING = 1024
+
+
+class Writes:
+    """Sends writes in the order of their coming, one pipeline at a time."""
+
+    __slots__ = ("_batches", "_bytes", "_link")
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._bytes = 0
+        self._batches: Batches[Callable[[ByteStore], Awaitable[Any]], None] = Batches(
+            self._run, None, lanes=1, limit=_WAITING
+        )
+
+    def submit(self, write: Callable[[ByteStore], Awaitable[Any]], size: int = 0) -> bool:
+        """Do `write` soon; not when there is no server, or when too much waits already.
+
+        Args:
+            write: gives its command to the store it is passed.
+            size: bytes that it holds until then.
+
+        Returns:
+            Whether it will be tried.
+        """
+        if not self._link.writable or self._bytes + size > _BYTES:
+            return False
+        self._bytes += size
+        self._batches.submit(write).add_done_callback(lambda _: self._done(size))
+        return True
+
+    async def drain(self) -> None:
+        """Wait until everything is written."""
+        await self._batches.drain()
+
+    async def aclose(self) -> None:
+        """Drop what is left."""
+        await self._batches.aclose()
+
+    def _done(self, size: int) -> None:
+        self._bytes -= size
+
+    async def _run(self, writes: list[Callable[[ByteStore], Awaitable[Any]]]) -> Sequence[None]:
+        async def send(store: ByteStore) -> list[Any]:
+            collected = store.collected()
+            for write in writes:
+                await write(collected)
+            return await collected.execute()
+
+        for answer in await self._link.ask(send, _PATIENCE) or ():
+            if isinstance(answer, Exception):
+                self._link.judge(answer)
+        return ()

@@ -1,0 +1,1 @@
+"""The engine: runs a plan for one request."""

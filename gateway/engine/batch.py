@@ -1,0 +1,111 @@
+"""Batched lists: many elements asked for with one call, the answer split by what they are.
+
+`?id=1&id=2` is answered with a list in whatever order; each answered object is matched to the
+element that it was asked for by. What is missing fails alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from gateway.aio import tasks as nursery
+from gateway.call import Response
+from gateway.engine.outcome import Fault, Outcome
+from gateway.errors import CallError, DependencyFailed, ExpressionFailed, UpstreamPayload
+from gateway.expressions.jmes import search
+from gateway.values.excerpt import shortened
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.engine.execution import Walk
+    from gateway.plan.model import ForEach, Section
+
+__all__ = ["run"]
+
+
+async def run(
+    walk: Walk, section: Section, spec: ForEach, items: list[Any], keys: Sequence[str | int]
+) -> list[Outcome]:
+    """Ask for up to `spec.batch` elements with one call; return the outcome of each."""
+    assert spec.batch is not None  # noqa: S101 - asked by the caller
+    names = [_name(item) for item in items]
+    by_name = {name: item for name, item in zip(names, items, strict=True) if name is not None}
+    distinct = list(by_name)
+    permits = asyncio.Semaphore(spec.concurrency)
+
+    async def chunk(asked: list[str]) -> dict[str | None, Outcome]:
+        scope = {**walk.scope, spec.element: [by_name[name] for name in asked]}
+        try:
+            async with permits:
+                response = await walk.fetch(section, section.sources[0], scope)
+            return _split(walk, section, spec, asked, response)
+        except CallError as error:
+            return {name: Outcome.failed(error) for name in asked}
+
+    chunks = [distinct[at : at + spec.batch] for at in range(0, len(distinct), spec.batch)]
+    found: dict[str | None, Outcome] = {
+        None: Outcome.failed(DependencyFailed("the element is no single value to ask by"))
+    }
+    for part in await nursery.run_all(walk.loop, [chunk(asked) for asked in chunks]):
+        found |= part
+    outcomes = []
+    for name, key in zip(names, keys, strict=True):
+        outcome = found[name]
+        if outcome.faults:  # the same fault strikes several elements, each under its own key
+            outcome = Outcome(outcome.state, faults=(Fault(outcome.faults[0].error, key),))
+        outcomes.append(outcome)
+    return outcomes
+
+
+def _split(
+    walk: Walk, section: Section, spec: ForEach, asked: list[str], response: Response
+) -> dict[str | None, Outcome]:
+    """Match the objects of one answer to what was asked for."""
+    upstream = section.sources[0].upstream
+    if not isinstance(response.value, list):
+        raise UpstreamPayload("a batched call is answered with a list", upstream=upstream)
+    groups: dict[str | None, list[Any]] = {name: [] for name in asked}
+    for thing in response.value:
+        try:
+            name = _name(search(spec.match, thing, "match"))
+        except ExpressionFailed:  # nobody's
+            continue
+        if name in groups:
+            groups[name].append(thing)
+    return {name: _part(walk, section, spec, name, groups[name], response) for name in asked}
+
+
+def _part(
+    walk: Walk, section: Section, spec: ForEach, name: str, things: list[Any], response: Response
+) -> Outcome:
+    """Return the outcome of one element; its `select` sees what is its own and nothing else."""
+    source = section.sources[0]
+    if not things and not spec.many:
+        missing = f"the answer has nothing for {shortened(name)}"
+        return Outcome.failed(UpstreamPayload(missing, upstream=source.upstream))
+    own = Response(
+        things if spec.many else things[0],
+        as_of=response.as_of,
+        stale=response.stale,
+        fresh_until=response.fresh_until,
+        reason=response.reason,
+        cache=response.cache,
+        restrictions=response.restrictions,
+    )
+    try:
+        return walk.good(section, source, own)
+    except CallError as error:
+        return Outcome.failed(error)
+
+
+def _name(value: Any) -> str | None:
+    """Return a scalar as text, so that the 1 of a list meets the "1" of an answer."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value) if isinstance(value, (int, float)) else None

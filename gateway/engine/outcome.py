@@ -1,0 +1,98 @@
+"""What a section came to: its value, its state, and why.
+
+Provenance is data here; how it is written into header fields is decided in `gateway.web`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gateway.values.restrictions import UNRESTRICTED
+
+if TYPE_CHECKING:
+    from gateway.errors import CallError
+    from gateway.values.restrictions import Restriction
+
+__all__ = ["Fault", "Outcome", "State"]
+
+
+class State(StrEnum):
+    """How good a section's value is; part of the public face."""
+
+    OK = "ok"
+    STALE = "stale"
+    FALLBACK = "fallback"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+class Fault(NamedTuple):
+    """An error and, in a list, the element it struck (its key, or its index)."""
+
+    error: CallError
+    element: str | int | None = None
+
+
+class Outcome:
+    """What a section came to.
+
+    Attributes:
+        state: how good the value is.
+        value: what references see, before `select`.
+        data: what the answer shows, after `select`.
+        written: the same as JSON where it is there already, else empty.
+        faults: why it is not simply `ok`, one for each element that failed.
+        as_of: POSIX seconds at which the upstream said it, where it is a kept value.
+        fresh_until: POSIX seconds up to which it is fresh, `None` where nothing is kept.
+        reason: why a stale value is served where an error was the cause.
+        cache: what the cache did, for `Cache-Status`.
+        restrictions: what the upstreams forbid others to do with what it was made of.
+        elapsed: seconds from the section's start to its outcome.
+    """
+
+    __slots__ = ("as_of", "cache", "data", "elapsed", "faults", "fresh_until", "reason",
+                 "restrictions", "state", "value", "written")  # fmt: skip
+
+    def __init__(
+        self,
+        state: State,
+        value: Any = None,
+        data: Any = None,
+        *,
+        faults: tuple[Fault, ...] = (),
+        as_of: float | None = None,
+        fresh_until: float | None = None,
+        reason: Exception | None = None,
+        cache: str = "",
+        written: bytes = b"",
+        restrictions: Restriction = UNRESTRICTED,
+    ) -> None:
+        self.state = state
+        self.value = value
+        self.data = data
+        self.faults = faults
+        self.as_of = as_of
+        self.fresh_until = fresh_until
+        self.reason = reason
+        self.cache = cache
+        self.written = written
+        self.restrictions = restrictions
+        self.elapsed = 0.0
+
+    @classmethod
+    def failed(cls, error: CallError, element: str | int | None = None) -> Outcome:
+        """Return the outcome of a section that has nothing to show for `error`."""
+        return cls(State.FAILED, faults=(Fault(error, element),))
+
+    def replaced(self, fallback: Any) -> Outcome:
+        """Return the outcome in which `fallback` stands in for this failed one."""
+        return Outcome(State.FALLBACK, fallback, fallback, faults=self.faults)
+
+    @property
+    def usable(self) -> bool:
+        """Whether other sections can refer to the value."""
+        return self.state is not State.FAILED and self.state is not State.SKIPPED
+
+    def __repr__(self) -> str:
+        return f"Outcome({self.state}, {self.data!r})"

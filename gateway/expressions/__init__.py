@@ -1,0 +1,1 @@
+"""References, JMESPath, JSON Schema and parameters."""

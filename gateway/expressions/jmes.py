@@ -1,0 +1,205 @@
+"""JMESPath: shaping of values, what becomes of those that do not fit, what an expression reads."""
+
+from __future__ import annotations
+
+import json
+import math
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import jmespath
+from jmespath.exceptions import JMESPathError, JMESPathTypeError
+from jmespath.functions import Functions, signature
+
+from gateway.errors import DependencyFailed, ExpressionFailed
+from gateway.expressions.mistakes import bare_word, syntax_hint
+from gateway.values.suggestion import suggest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gateway.engine.outcome import Outcome
+
+__all__ = [
+    "ExpressionError",
+    "compile_expression",
+    "dependency_failed",
+    "is_true",
+    "names_read",
+    "search",
+    "shape",
+]
+
+MAX_DEPTH = 64
+"""Levels of nesting in an expression: far from where walking it exhausts the stack."""
+
+
+class ExpressionError(ValueError):
+    """A text is not a JMESPath expression, or not one that was meant.
+
+    Attributes:
+        offset: characters from the start of the text to the mistake.
+    """
+
+    def __init__(self, message: str, offset: int = 0) -> None:
+        super().__init__(message)
+        self.offset = offset
+
+
+def compile_expression(text: str) -> Callable[[Any], Any]:
+    """Compile a JMESPath expression to the search for what it says.
+
+    Raises:
+        ExpressionError: when it is malformed, nested too deep, names a field where a literal was
+            meant, or calls a function that does not exist or takes another number of arguments; the
+            library itself would complain of these at every evaluation.
+    """
+    try:
+        compiled = jmespath.compile(text)
+    except (JMESPathError, ValueError) as error:
+        hint, offset = syntax_hint(text, error)
+        said = str(error).strip().splitlines()[0].rstrip(":")
+        raise ExpressionError(f"this is not JMESPath: {said}{hint}", offset) from None
+    except RecursionError:
+        raise ExpressionError(f"nested more than {MAX_DEPTH} levels deep") from None
+    level: list[Mapping[str, Any]] = [compiled.parsed]
+    depth = 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise ExpressionError(f"nested more than {MAX_DEPTH} levels deep")
+        for node in level:
+            if node["type"] == "function_expression":
+                _check_call(node["value"], len(node["children"]))
+            elif node["type"] == "literal":
+                _check_literal(node["value"])
+        level = [c for node in level for c in node["children"] if isinstance(c, dict)]
+    if (mistaken := bare_word(text)) is not None:
+        raise ExpressionError(*mistaken)
+    return partial(compiled.search, options=_OPTIONS)
+
+
+class _Functions(Functions):
+    """The functions of JMESPath, with results that JSON has: none is infinite or not a number."""
+
+    @signature({"types": ["array-number"]})
+    def _func_sum(self, numbers: list[float]) -> float:
+        return _finite(sum(numbers))
+
+    @signature({"types": ["array-number"]})
+    def _func_avg(self, numbers: list[float]) -> float | None:
+        return _finite(sum(numbers) / len(numbers)) if numbers else None
+
+    @signature({"types": []})
+    def _func_to_number(self, value: Any) -> float | None:
+        number = super()._func_to_number(value)  # type: ignore[misc] # the hints leave it out
+        return number if number is None or math.isfinite(number) else None
+
+
+_OPTIONS = jmespath.Options(custom_functions=_Functions())
+
+
+def _finite(number: float) -> float:
+    if not math.isfinite(number):
+        raise OverflowError
+    return number
+
+
+def _check_literal(value: Any) -> None:
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        raise ExpressionError("NaN and infinite numbers are not JSON") from None
+
+
+def _check_call(name: str, given: int) -> None:
+    functions = Functions.FUNCTION_TABLE
+    if name not in functions:
+        raise ExpressionError(f"there is no function {name}(){suggest(name, functions)}")
+    signature = functions[name]["signature"]
+    least = len(signature)
+    more = bool(signature) and signature[-1].get("variadic", False)
+    if given < least or (given > least and not more):
+        plural = "s" if least != 1 or more else ""
+        takes = f"{least}{' or more' if more else ''} argument{plural}"
+        raise ExpressionError(f"{name}() takes {takes}, not {given}")
+
+
+def dependency_failed(name: str, outcome: Outcome) -> DependencyFailed:
+    """Return the error of a section that refers to one which failed."""
+    retryable = any(fault.error.retryable for fault in outcome.faults)
+    return DependencyFailed(f"{name}, which it refers to, failed", retryable=retryable)
+
+
+def shape(select: Callable[[Any], Any], value: Any, upstream: str) -> Any:
+    """Apply a `select` to what `upstream` answered.
+
+    Raises:
+        ExpressionFailed: when the value is of a kind that the expression cannot take.
+    """
+    try:
+        return search(select, value, "select")
+    except ExpressionFailed as error:
+        error.upstream = upstream
+        raise
+
+
+def search(expression: Callable[[Any], Any], value: Any, key: str) -> Any:
+    """Evaluate the JMESPath expression of the configuration's `key`.
+
+    Raises:
+        ExpressionFailed: when the value is of a kind that the expression cannot take.
+    """
+    try:
+        return expression(value)
+    except (JMESPathError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
+        raise ExpressionFailed(f"`{key}` failed: {_complaint(error)}") from None
+
+
+def _complaint(error: Exception) -> str:
+    """Return what is wrong; not in the library's words, for these quote the value."""
+    if isinstance(error, JMESPathTypeError):
+        takes = " or ".join(error.expected_types)
+        return f"{error.function_name}() takes {takes}, not {error.actual_type}"
+    return f"it does not fit the value ({type(error).__name__})"
+
+
+def is_true(value: Any) -> bool:
+    """Whether JMESPath takes `value` for true (its specification, "or expressions").
+
+    Empty list, object and string, false and null are false; the number 0 is true.
+    """
+    return not (value is None or value is False or value in ("", [], {}))
+
+
+def names_read(expression: str, *, whole: bool = False) -> set[str]:
+    """Return the names that an expression reads from the value it is given.
+
+    With `whole` only those of which it reads more than a member (`a`, not `a.b`).
+    """
+    return _roots(jmespath.compile(expression).parsed, whole=whole)
+
+
+# Nodes of a JMESPath tree whose further children see another value than the root.
+_FIRST_ONLY = {
+    "subexpression", "index_expression", "pipe", "projection", "value_projection",
+    "filter_projection", "flatten",
+}  # fmt: skip
+
+
+def _roots(node: Mapping[str, Any], *, whole: bool) -> set[str]:
+    kind = node["type"]
+    if kind == "field":
+        return {node["value"]}
+    if kind == "expref":
+        return set()
+    children = node["children"]
+    if kind in _FIRST_ONLY:
+        # `@.a` and `@ | a` read what `a` alone does.
+        at = 1 if kind in {"subexpression", "pipe"} and children[0]["type"] == "current" else 0
+        if whole and kind != "pipe" and at == 0 and children[0]["type"] == "field":
+            return set()
+        children = children[at : at + 1]
+    return {
+        root for child in children if isinstance(child, dict) for root in _roots(child, whole=whole)
+    }

@@ -1,0 +1,241 @@
+"""Limiter: a bound on the calls in flight, with a short queue in front.
+
+An upstream that hangs takes its own permits and nobody else's (the bulkhead of Nygard, "Release
+It!"). Waiting is bounded in number and time, because work that waited too long is of no use to
+anyone when it is done.
+"""
+
+from __future__ import annotations
+
+from asyncio import CancelledError, Future, get_running_loop
+from collections import deque
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from gateway.errors import CallError, DeadlineExceeded, ErrorCode, LimiterFull, UpstreamTimeout
+from gateway.events import LimitChange, Rejection
+from gateway.layers.gradient import Gradient, Window
+from gateway.values.base import Policy
+from gateway.values.units import Duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.call import Call, Clock, Layer, Request, Response
+    from gateway.events import Events
+
+__all__ = ["Limiter", "LimiterPolicy", "limiter"]
+
+_TURNED_AWAY = frozenset({429, 503})
+
+
+class LimiterPolicy(Policy):
+    """How many calls may be in flight and how many may wait."""
+
+    concurrency: Annotated[int, Field(ge=1)] | Literal["adaptive"] = 64
+    """Calls in flight at once from this process, or `adaptive` to learn it from response times."""
+
+    queue: int = Field(default=128, ge=0)
+    """Calls that may wait for a permit."""
+
+    queue_timeout: Duration = Field(default="1s", validate_default=True)
+    """The longest that a call waits for a permit."""
+
+    initial: int = Field(default=20, ge=1)
+    """Calls in flight at once with which `adaptive` starts."""
+
+    max: int = Field(default=200, ge=1)
+    """Calls in flight at once that `adaptive` never exceeds."""
+
+
+class Limiter:
+    """Permits, and those who wait for one: first come, first served.
+
+    Nobody waits while a permit is free, so whoever finds `in_flight < limit` may take one by
+    counting `in_flight` up. Each permit is given back by `release`.
+
+    Attributes:
+        limit: the number of permits.
+        in_flight: the number of permits taken.
+    """
+
+    __slots__ = ("_waiters", "in_flight", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.in_flight = 0
+        self._waiters: deque[Future[bool]] = deque()
+
+    @property
+    def waiting(self) -> int:
+        """The number of those who wait."""
+        return len(self._waiters)
+
+    def resize(self, limit: int) -> None:
+        """Change the number of permits; those taken beyond it stay until they are given back."""
+        self.limit = limit
+        self._hand_out()
+
+    def release(self) -> None:
+        """Give a permit back; whoever has waited longest gets it."""
+        self.in_flight -= 1
+        if self._waiters:
+            self._hand_out()
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait for a permit at most that long; return whether one was taken."""
+        loop = get_running_loop()
+        waiter: Future[bool] = loop.create_future()
+        self._waiters.append(waiter)
+        timer = loop.call_later(seconds, self._expire, waiter)
+        try:
+            return await waiter
+        except CancelledError:
+            if not waiter.cancelled() and waiter.result():
+                self.release()  # granted in the very moment of the cancellation: pass it on
+            elif waiter in self._waiters:
+                self._waiters.remove(waiter)
+            raise
+        finally:
+            timer.cancel()
+
+    def _hand_out(self) -> None:
+        while self._waiters and self.in_flight < self.limit:
+            waiter = self._waiters.popleft()
+            if not waiter.done():  # cancelled, and its task has not come round to leave the queue
+                waiter.set_result(True)
+                self.in_flight += 1
+
+    def _expire(self, waiter: Future[bool]) -> None:
+        if not waiter.done():
+            self._waiters.remove(waiter)
+            waiter.set_result(False)
+
+
+def limiter(policy: LimiterPolicy, *, upstream: str, events: Events, clock: Clock) -> Layer:
+    """Return a layer that lets so many calls pass at once and no more.
+
+    It raises `LimiterFull` when the queue is full or the wait too long, and `DeadlineExceeded` when
+    the request's time would be spent in the queue.
+
+    Args:
+        policy: how many calls pass and how many wait.
+        upstream: name of the upstream, for events and errors.
+        events: where refusals and changes of an adaptive limit are told.
+        clock: that of the deadlines.
+    """
+    if policy.concurrency != "adaptive":
+        permits = Limiter(policy.concurrency)
+        return _fixed(permits, _Queue(policy, permits, upstream, events, clock))
+    gradient = Gradient(policy.initial, 1, policy.max)
+    permits = Limiter(int(gradient.limit))
+    queue = _Queue(policy, permits, upstream, events, clock)
+
+    def tell(section: str, before: int) -> None:
+        if before != permits.limit and events.wants(LimitChange):
+            events.emit(LimitChange(upstream, section, before, permits.limit))
+
+    return _adaptive(permits, queue, gradient, clock, tell)
+
+
+def _fixed(permits: Limiter, queue: _Queue) -> Layer:
+    def layer(call: Call) -> Call:
+        async def limited(request: Request) -> Response:
+            if permits.in_flight < permits.limit:
+                permits.in_flight += 1
+            else:
+                await queue.pass_through(request)
+            try:
+                return await call(request)
+            finally:
+                permits.release()
+
+        return limited
+
+    return layer
+
+
+def _adaptive(
+    permits: Limiter,
+    queue: _Queue,
+    gradient: Gradient,
+    clock: Clock,
+    tell: Callable[[str, int], None],
+) -> Layer:
+    window = Window(clock())
+
+    def layer(call: Call) -> Call:
+        async def limited(request: Request) -> Response:
+            if permits.in_flight < permits.limit:
+                permits.in_flight += 1
+            else:
+                await queue.pass_through(request)
+            window.peak = max(window.peak, permits.in_flight)
+            began = clock()
+            try:
+                response = await call(request)
+                window.answered(clock() - began)
+            except CallError as error:
+                if isinstance(error, UpstreamTimeout) or error.status in _TURNED_AWAY:
+                    window.dropped += 1
+                raise
+            else:
+                return response
+            finally:
+                permits.release()
+                now = clock()
+                if window.is_over(now):
+                    before = permits.limit
+                    permits.resize(window.judge(gradient, now))
+                    tell(request.section, before)
+
+        return limited
+
+    return layer
+
+
+class _Queue:
+    """The way to a permit when none is free."""
+
+    __slots__ = ("_clock", "_events", "_permits", "_policy", "_upstream")
+
+    def __init__(
+        self, policy: LimiterPolicy, permits: Limiter, upstream: str, events: Events, clock: Clock
+    ) -> None:
+        self._policy = policy
+        self._permits = permits
+        self._upstream = upstream
+        self._events = events
+        self._clock = clock
+
+    async def pass_through(self, request: Request) -> None:
+        """Wait for a permit and take it, or raise `LimiterFull` or `DeadlineExceeded`."""
+        if self._permits.waiting >= self._policy.queue:
+            raise self._full(request, "limiter_full")
+        patient_until = self._clock() + self._policy.queue_timeout
+        while True:
+            ends = request.deadline.at
+            waits_until = min(patient_until, ends)
+            if await self._permits.wait(max(waits_until - self._clock(), 0.0)):
+                return
+            if patient_until < ends:
+                raise self._full(request, "queue_timeout")
+            if request.deadline.at <= ends:
+                break
+            # Another caller with more time has joined the flight: it is worth waiting again.
+        self._tell(request, ErrorCode.DEADLINE_EXCEEDED, "deadline")
+        detail = "the time for the whole request was spent in a queue"
+        raise DeadlineExceeded(detail, upstream=self._upstream)
+
+    def _full(self, request: Request, why: str) -> LimiterFull:
+        self._tell(request, ErrorCode.LIMITER_FULL, why)
+        return LimiterFull(
+            "too many calls to the upstream are in flight",
+            upstream=self._upstream,
+            retry_after=max(self._policy.queue_timeout, 1.0),
+        )
+
+    def _tell(self, request: Request, code: ErrorCode, why: str) -> None:
+        if self._events.wants(Rejection):
+            self._events.emit(Rejection(self._upstream, request.section, code, why))

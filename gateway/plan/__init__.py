@@ -1,0 +1,1 @@
+"""Plans: a configuration compiled to graphs of sections."""

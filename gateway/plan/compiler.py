@@ -1,0 +1,550 @@
+"""From a declared dashboard to its Plan: the graph of sections, inferred from their references.
+
+Pure: no I/O, no clock. Everything that can be known before a request comes is worked out here,
+once: references are compiled, dependencies inferred, cycles refused, parameters sorted by where
+they stand.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from gateway.errors import ConfigError, Finding
+from gateway.expressions.jmes import ExpressionError, compile_expression, names_read
+from gateway.expressions.json_schema import compile_schema
+from gateway.expressions.mistakes import references_in
+from gateway.expressions.parameter import Parameter, ParameterError, compile_parameter
+from gateway.expressions.reference import Reference, TemplateError, parse_reference
+from gateway.plan.model import ForEach, Plan, Section, Source
+from gateway.upstreams.http.template import parse_template
+from gateway.values.suggestion import suggest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+
+    from gateway.config.models import DashboardConfig, ForEachConfig, SectionConfig
+    from gateway.expressions.reference import Scope
+
+__all__ = ["RESERVED", "compile_plan", "path_shape"]
+
+_PLACEHOLDER = re.compile(r"\{([^{}/]*)\}")
+_SEGMENT = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]*")
+_BRACED = {
+    "when": "over parameters and sections: write {} without braces",
+    "select": "over this section's own answer: refer to {{{}}} in the call",
+    "key": "over one element: write a path inside the element, such as id",
+    "match": "over one answered object: write a path inside the object, such as id",
+}
+"""What to do about a reference in braces where an expression is wanted."""
+RESERVED = ("/docs", "/redoc", "/openapi.json", "/healthz", "/readyz", "/metrics", "/admin")
+"""Paths, and what is below them, that are the gateway's own."""
+
+
+def path_shape(path: str) -> str:
+    """Return `path` with every placeholder alike: two dashboards of one shape would collide."""
+    return _PLACEHOLDER.sub("{}", path)
+
+
+def compile_plan(
+    name: str,
+    dashboard: DashboardConfig,
+    *,
+    upstreams: Collection[str],
+    declared: Collection[str] = (),
+) -> Plan:
+    """Compile one dashboard.
+
+    Args:
+        name: name of the dashboard.
+        dashboard: its declaration.
+        upstreams: names that sections may call.
+        declared: names of sections that are declared but were refused already; references to them
+            are no further mistake.
+
+    Raises:
+        ConfigError: with every mistake, located from the document's root.
+    """
+    return _Compiler(name, dashboard, upstreams, declared).compile()
+
+
+class _Compiler:
+    """Collects findings while it compiles, so that all mistakes are told at once."""
+
+    def __init__(
+        self,
+        name: str,
+        dashboard: DashboardConfig,
+        upstreams: Collection[str],
+        declared: Collection[str],
+    ) -> None:
+        self.name = name
+        self.dashboard = dashboard
+        self.upstreams = upstreams
+        self.declared = frozenset(declared)
+        self.at: tuple[str | int, ...] = ("dashboards", name)
+        self.findings: list[Finding] = []
+        self.index = {section: i for i, section in enumerate(dashboard.sections)}
+        self.names = {*dashboard.parameters, *self.index, *self.declared}
+        self.needs: list[dict[int, tuple[tuple[str | int, ...], int]]] = [
+            {} for _ in dashboard.sections
+        ]
+        self.optional: set[str] = set()
+        # For each section what its condition and its list read, and for each of its calls the
+        # references to optional parameters that it cannot do without.
+        self.guards: list[set[str]] = [set() for _ in dashboard.sections]
+        self.fragile: list[list[dict[str, tuple[tuple[str | int, ...], int]]]] = [
+            [] for _ in dashboard.sections
+        ]
+        self.ambiguous: set[str] = set()
+
+    def refuse(
+        self,
+        message: str,
+        *location: str | int,
+        offset: int = 0,
+        at_key: bool = False,
+    ) -> None:
+        self.findings.append(Finding(message, (*self.at, *location), offset=offset, at_key=at_key))
+
+    def compile(self) -> Plan:
+        parameters = self.parameters()
+        if self.dashboard.prefetch and any(p.required for p in parameters):
+            self.refuse("only a dashboard whose parameters all have defaults", "prefetch")
+        sections = [
+            self.section(i, name, config)
+            for i, (name, config) in enumerate(self.dashboard.sections.items())
+        ]
+        self.cycles()
+        self.absent_parameters()
+        if self.findings:
+            raise ConfigError(self.findings)
+        compiled = tuple(section for section in sections if section is not None)
+        count = len(compiled)
+        dependents: list[list[int]] = [[] for _ in range(count)]
+        followers: list[list[int]] = [[] for _ in range(count)]
+        roots = []
+        for section in compiled:
+            for need in section.needs:
+                dependents[need].append(section.index)
+            flows_from = section.for_each.flows_from if section.for_each else None
+            if flows_from is not None:
+                followers[flows_from].append(section.index)
+            elif not section.needs:
+                roots.append(section.index)
+        # What looks at everything looks at each section too.
+        watched = any("@" in (s.config.when or "") for s in compiled)
+        compiled = tuple(
+            replace(s, opaque=True)
+            if not (watched or dependents[s.index] or followers[s.index]) and _is_unshaped(s)
+            else s
+            for s in compiled
+        )
+        return Plan(
+            name=self.name,
+            path=self.dashboard.path,
+            parameters=tuple(parameters),
+            deadline=self.dashboard.deadline,
+            sections=compiled,
+            roots=tuple(roots),
+            dependents=tuple(map(tuple, dependents)),
+            followers=tuple(map(tuple, followers)),
+            config=self.dashboard,
+        )
+
+    # Parameters and path
+
+    def parameters(self) -> list[Parameter]:
+        placeholders = self.placeholders()
+        compiled = []
+        for name, schema in self.dashboard.parameters.items():
+            try:
+                compiled.append(compile_parameter(name, schema, in_path=name in placeholders))
+            except ParameterError as error:
+                self.refuse(str(error), "parameters", name, *error.location)
+        self.optional = {p.name for p in compiled if not p.required and "default" not in p.schema}
+        return compiled
+
+    def placeholders(self) -> set[str]:
+        path = self.dashboard.path
+        found: set[str] = set()
+        for match in _PLACEHOLDER.finditer(path):
+            name = match[1]
+            if name not in self.dashboard.parameters:
+                close = suggest(name, self.dashboard.parameters)
+                self.refuse(
+                    f"{{{name}}} is no declared parameter{close}", "path", offset=match.start()
+                )
+            if name in found:
+                self.refuse(f"{{{name}}} stands in the path twice", "path", offset=match.start())
+            found.add(name)
+        for segment in path[1:].split("/"):
+            literal = _PLACEHOLDER.fullmatch(segment) is None
+            if literal and (segment in {".", ".."} or not _SEGMENT.fullmatch(segment)):
+                self.refuse(
+                    f"{segment!r} is no path segment; write plain text or one {{parameter}}", "path"
+                )
+        if path != "/" and "//" in path + "/":
+            self.refuse("the path has an empty segment", "path")
+        if any(path == taken or path.startswith(taken + "/") for taken in RESERVED):
+            self.refuse(f"{path} is taken by the gateway itself", "path")
+        return found
+
+    # Sections
+
+    def section(self, index: int, name: str, config: SectionConfig) -> Section | None:
+        before = len(self.findings)
+        at: tuple[str | int, ...] = ("sections", name)
+        element = None
+        for_each = None
+        if config.for_each is not None:
+            for_each, element = self.for_each(index, config, at)
+        self.fallback(config.fallback, (*at, "fallback"), element)
+        sources = tuple(self.sources(index, config, at, element))
+        when = self.when(index, config.when, at)
+        select = self.expression(config.select, *at, "select", element=element)
+        if for_each is not None and for_each.batch is not None:
+            self.batch(sources, for_each, at)
+        if len(self.findings) > before:
+            return None
+        needs = set(self.needs[index])
+        leader = for_each.flows_from if for_each else None
+        if leader is not None and not self.waits_for_all(leader, sources, config):
+            needs.discard(leader)
+        return Section(
+            index=index,
+            name=name,
+            sources=sources,
+            needs=tuple(sorted(needs)),
+            for_each=for_each,
+            when=when,
+            select=select,
+            has_fallback=config.has_fallback,
+            fallback=config.fallback,
+            required=config.required,
+            hidden=config.hidden,
+            cache=config.cache,
+            answer=config.answer,
+            schema=compile_schema(config.answer) if config.answer is not None else None,
+            opaque=False,
+            tags=(
+                f"dashboard:{self.name}",
+                f"section:{self.name}.{name}",
+                *(f"tag:{tag}" for tag in self.dashboard.tags),
+            ),
+            config=config,
+        )
+
+    def sources(
+        self, index: int, config: SectionConfig, at: tuple[str | int, ...], element: str | None
+    ) -> Iterator[Source]:
+        if config.get is not None:
+            yield from self.source(index, config.get, None, (*at, "get"), element)
+        for number, runner in enumerate(config.race or ()):
+            here = (*at, "race", number)
+            if isinstance(runner, str):
+                yield from self.source(index, runner, None, here, element)
+            else:
+                select = self.expression(runner.select, *here, "select", element=element)
+                yield from self.source(index, runner.get, select, (*here, "get"), element)
+
+    def source(
+        self,
+        index: int,
+        text: str,
+        select: Callable[[Any], Any] | None,
+        at: tuple[str | int, ...],
+        element: str | None,
+    ) -> Iterator[Source]:
+        try:
+            template = parse_template(text)
+        except TemplateError as error:
+            self.refuse(str(error), *at, offset=error.offset)
+            return
+        if template.upstream not in self.upstreams:
+            close = suggest(template.upstream, self.upstreams)
+            self.refuse(f"{template.upstream} is no declared upstream{close}", *at)
+        for reference in template.references:
+            self.refer(index, reference, at, element)
+        needed: dict[str, tuple[tuple[str | int, ...], int]] = {}
+        for reference in template.needed_references():
+            root = reference.root
+            if (
+                root in self.optional
+                and root != element
+                and self.means_section(index, root, bare=reference.bare) is False
+            ):
+                needed.setdefault(root, (at, reference.offset))
+        self.fragile[index].append(needed)
+        yield Source(template.upstream, template, select)
+
+    def means_section(self, index: int, root: str, *, bare: bool) -> bool | None:
+        """Whether a name that a section uses means a section; `None` where it could be either.
+
+        A parameter and a section may share a name. With a path into it the name is the section's,
+        where the parameter is a single value. In the section itself it is the parameter's, as a
+        section cannot wait for itself.
+        """
+        if root not in self.index:
+            return False
+        schema = self.dashboard.parameters.get(root)
+        if schema is None or (not bare and schema.get("type") != "array"):
+            return True
+        return False if self.index[root] == index else None
+
+    def refuse_ambiguous(self, text: str, root: str, *location: str | int, offset: int = 0) -> None:
+        """Refuse the first use of a name that could mean a parameter or a section."""
+        if root not in self.ambiguous:
+            self.ambiguous.add(root)
+            self.refuse(
+                f"{text} could mean parameters.{root} or sections.{root}; rename one of them",
+                *location, offset=offset,
+            )  # fmt: skip
+
+    def refer(
+        self, index: int, reference: Reference, at: tuple[str | int, ...], element: str | None
+    ) -> None:
+        """Note that a section refers to something; unknown names are mistakes."""
+        root = reference.root
+        if root == element:
+            return
+        is_section = self.means_section(index, root, bare=reference.bare)
+        if is_section is None:
+            text = f"{{{reference.text}}}"
+            self.refuse_ambiguous(text, root, *at, offset=reference.offset)
+        elif is_section:
+            self.needs[index].setdefault(self.index[root], (at, reference.offset))
+        elif root not in self.dashboard.parameters and root not in self.declared:
+            known = self.names | ({element} if element else set())
+            self.refuse(
+                f"{{{reference.text}}}: {root} is no parameter and no section"
+                f"{suggest(root, known)}",
+                *at,
+                offset=reference.offset,
+            )
+
+    def for_each(
+        self, index: int, config: SectionConfig, at: tuple[str | int, ...]
+    ) -> tuple[ForEach | None, str]:
+        spec: ForEachConfig | str | None = config.for_each
+        at = (*at, "for_each")
+        if isinstance(spec, str):
+            # Imported here: plan and models are on one floor, and only this shorthand needs it.
+            from gateway.config.models import ForEachConfig  # noqa: PLC0415
+
+            spec = ForEachConfig.model_validate({"in": spec})
+            items_at = at
+        else:
+            items_at = (*at, "in")
+        assert spec is not None  # noqa: S101 - the caller asked only where there is one
+        element = spec.element
+        if element in self.names:
+            self.refuse(f"{element} is a parameter or section already", *at, "as")
+        text = spec.in_.strip()
+        if not (text.startswith("{") and text.endswith("}")):
+            self.refuse("write one reference to a list, such as {posts} or {city}", *items_at)
+            return None, element
+        try:
+            items = parse_reference(text[1:-1])
+        except TemplateError as error:
+            self.refuse(str(error), *items_at, offset=error.offset)
+            return None, element
+        self.refer(index, items, items_at, None)
+        self.guards[index].add(items.root)
+        is_section = self.means_section(index, items.root, bare=items.bare)
+        parameter = self.dashboard.parameters.get(items.root)
+        if is_section is False and parameter is not None and parameter.get("type") != "array":
+            self.refuse(f"{items.root} is no array parameter, so there is no list in it", *items_at)
+        led_by = self.dashboard.sections.get(items.root) if is_section else None
+        if items.bare and led_by is not None and led_by.for_each is not None:
+            items = replace(items, find=_values_found_by(items.find))
+        key = self.expression(spec.key, *at, "key", element=element)
+        match = self.expression(spec.match, *at, "match", element=element)
+        return ForEach(
+            items=items,
+            element=element,
+            key=key,
+            limit=spec.limit,
+            concurrency=spec.concurrency,
+            batch=spec.batch,
+            match=match or (lambda value: value),
+            many=spec.many,
+            flows_from=self.flows_from(items, led_by, spec),
+        ), element
+
+    def flows_from(
+        self, items: Reference, led_by: SectionConfig | None, spec: ForEachConfig
+    ) -> int | None:
+        """Return the section whose elements can be taken one by one, if it is such a section."""
+        if led_by is None or not items.bare:
+            return None
+        if led_by.for_each is None or spec.batch or spec.key is not None:
+            return None
+        return self.index[items.root]
+
+    def waits_for_all(
+        self, leader: int, sources: tuple[Source, ...], config: SectionConfig
+    ) -> bool:
+        """Whether a section has to wait for the whole list whose elements it takes.
+
+        It has when it refers to the list in its calls or its condition too, and when a fallback
+        may come to stand in for the list.
+        """
+        root, led_by = list(self.dashboard.sections.items())[leader]
+        in_calls = any(r.root == root for s in sources for r in s.template.references)
+        in_condition = config.when is not None and root in names_read(config.when)
+        return in_calls or in_condition or led_by.has_fallback
+
+    def batch(
+        self, sources: tuple[Source, ...], for_each: ForEach, at: tuple[str | int, ...]
+    ) -> None:
+        for source in sources:
+            pairs = [
+                pair
+                for pair in source.template.query
+                for part in pair.value or ()
+                if isinstance(part, Reference) and part.root == for_each.element
+            ]
+            references = [r for r in source.template.references if r.root == for_each.element]
+            if (
+                len(pairs) != 1
+                or len(references) != 1
+                or not references[0].bare
+                or len(pairs[0].value or ()) != 1
+            ):
+                self.refuse(
+                    f"with `batch` the query has one pair name={{{for_each.element}}} to repeat",
+                    *at, "get",
+                )  # fmt: skip
+
+    def expression(
+        self, text: str | None, *at: str | int, element: str | None = None
+    ) -> Callable[[Any], Any] | None:
+        if text is None:
+            return None
+        for reference, offset in references_in(text, {*self.names, element or ""}):
+            key = str(at[-1])
+            mend = _BRACED[key].format(reference.text)
+            self.refuse(
+                f"{{{reference.text}}} is not replaced in `{key}`, which is JMESPath {mend}",
+                *at, offset=offset,
+            )  # fmt: skip
+            return None
+        try:
+            return compile_expression(text)
+        except ExpressionError as error:
+            self.refuse(str(error), *at, offset=error.offset)
+            return None
+
+    def fallback(self, value: Any, at: tuple[str | int, ...], element: str | None) -> None:
+        """Refuse references in a fallback: it is served as it is written."""
+        if isinstance(value, str):
+            for reference, offset in references_in(value, {*self.names, element or ""}):
+                self.refuse(
+                    f"{{{reference.text}}} is not replaced in a fallback, which is served as it "
+                    f"is written: write a constant, or {{ {reference.text} }} with spaces for the "
+                    "text",
+                    *at, offset=offset,
+                )  # fmt: skip
+        elif isinstance(value, dict):
+            for key, child in value.items():
+                self.fallback(child, (*at, key), element)
+        elif isinstance(value, list):
+            for number, child in enumerate(value):
+                self.fallback(child, (*at, number), element)
+
+    def when(
+        self, index: int, text: str | None, at: tuple[str | int, ...]
+    ) -> Callable[[Any], Any] | None:
+        search = self.expression(text, *at, "when")
+        if search is None or text is None:
+            return None
+        read = names_read(text)
+        # What looks at everything may look at any parameter.
+        self.guards[index] |= read if read and "@" not in text else set(self.dashboard.parameters)
+        whole = names_read(text, whole=True)
+        for root in sorted(read):
+            is_section = self.means_section(index, root, bare=root in whole)
+            if is_section is None:
+                self.refuse_ambiguous(root, root, *at, "when")
+            elif is_section:
+                self.needs[index].setdefault(self.index[root], ((*at, "when"), 0))
+            elif root not in self.names:
+                close = suggest(root, self.names)
+                if f'"{root}"' in text:
+                    close = f"; write '{root}' in single quotes for a text"
+                self.refuse(f"{root} is no parameter and no section{close}", *at, "when")
+        return search
+
+    def absent_parameters(self) -> None:
+        """Refuse sections whose calls all fail whenever an optional parameter is absent.
+
+        One that is then not called is as it should be: its own condition, or that of a section
+        it waits for, looks at the parameter; or it has no elements. So is one with a fallback.
+        """
+        for index, (section, config) in enumerate(self.dashboard.sections.items()):
+            calls = self.fragile[index]
+            if config.has_fallback or not calls:
+                continue
+            guards = self.all_guards(index)
+            for root, (at, offset) in calls[0].items():
+                if root not in guards and all(root in call for call in calls):
+                    self.refuse(
+                        f"{root} may be absent, and then {section} always fails: give it a "
+                        f"default, declare it `required: true`, make it a whole query value "
+                        f"(name={{{root}}}), or guard {section} with `when`",
+                        *at, offset=offset,
+                    )  # fmt: skip
+
+    def all_guards(self, index: int) -> set[str]:
+        """Return the names that decide whether a section is called."""
+        seen = {index}
+        left = [index]
+        while left:
+            for need in self.needs[left.pop()]:
+                if need not in seen:
+                    seen.add(need)
+                    left.append(need)
+        return set().union(*(self.guards[each] for each in seen))
+
+    def cycles(self) -> None:
+        """Refuse reference cycles, each told once where it closes."""
+        names = list(self.dashboard.sections)
+        done: set[int] = set()
+        trail: list[int] = []
+
+        def visit(index: int) -> None:
+            trail.append(index)
+            for need, (at, offset) in self.needs[index].items():
+                if need in trail:
+                    ring = [*trail[trail.index(need) :], need]
+                    chain = " -> ".join(names[i] for i in ring)
+                    self.refuse(f"sections wait for each other: {chain}", *at, offset=offset)
+                elif need not in done:
+                    visit(need)
+            trail.pop()
+            done.add(index)
+
+        for index in range(len(names)):
+            if index not in done:
+                visit(index)
+
+
+def _is_unshaped(section: Section) -> bool:
+    return (
+        section.for_each is None
+        and section.select is None
+        and section.schema is None
+        and all(source.select is None for source in section.sources)
+    )
+
+
+def _values_found_by(find: Callable[[Scope], Any]) -> Callable[[Scope], Any]:
+    """Return a search that takes the object of another `for_each` for the list of its values."""
+
+    def values(scope: Scope) -> Any:
+        found = find(scope)
+        return list(found.values()) if isinstance(found, dict) else found
+
+    return values

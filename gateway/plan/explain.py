@@ -1,0 +1,338 @@
+"""What one request would do: the plan in words, calls nothing.
+
+Pure: from a loaded configuration and a path to an `Explanation`, which is data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, unquote
+
+from gateway.errors import CallError, GatewayError
+from gateway.expressions.parameter import InvalidParameterError
+from gateway.expressions.reference import ABSENT
+from gateway.plan.compiler import path_shape
+from gateway.values.suggestion import suggest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from urllib.parse import SplitResult
+
+    from gateway.config.models import UpstreamConfig
+    from gateway.plan.load import Loaded
+    from gateway.plan.model import Plan, Section
+
+__all__ = ["Explanation", "NoSuchPathError", "Step", "explain"]
+
+
+class NoSuchPathError(GatewayError):
+    """No dashboard answers the path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One section of a plan.
+
+    Attributes:
+        name: of the section.
+        starts: what it waits for and by which references, in words.
+        calls: `upstream target` of each source; targets that need another section's value show
+            their template.
+        most_calls: requests it can make at worst, retries counted.
+        slowest: seconds that it can take by its upstreams' timeouts and those it waits for, every
+            attempt spent.
+        cache: its freshness, in words.
+        key: what tells its kept answers apart: upstream, method, target and forwarded header
+            fields, one text for each source.
+        notes: required, hidden, fallback, when ...
+    """
+
+    name: str
+    starts: str
+    calls: tuple[str, ...]
+    most_calls: int
+    slowest: float
+    cache: str
+    key: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A whole plan.
+
+    Attributes:
+        dashboard: its name.
+        path: its path as declared.
+        parameters: their values, where the path gave them.
+        deadline: seconds for the whole answer.
+        waves: names of sections by how many others they wait for in a row.
+        steps: the sections in their order.
+        warnings: what will not work as it is declared.
+    """
+
+    dashboard: str
+    path: str
+    parameters: Mapping[str, Any]
+    deadline: float
+    waves: tuple[tuple[str, ...], ...]
+    steps: tuple[Step, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def most_calls(self) -> int:
+        """Requests that one answer can cost at worst."""
+        return sum(step.most_calls for step in self.steps)
+
+
+def explain(loaded: Loaded, url: SplitResult) -> Explanation:
+    """Explain the request for a path such as `/dashboard/1?x=y`, or a declared `/dashboard/{id}`.
+
+    Raises:
+        NoSuchPathError: when no dashboard answers it, or its parameters are refused.
+    """
+    plan, texts = _find(loaded, url.path)
+    scope = _scope(plan, texts, url.query)
+    upstreams = loaded.config.upstreams
+    depth: dict[int, int] = {}
+    slowest: dict[int, float] = {}
+    first: dict[int, float] = {}
+    count: dict[int, int] = {}
+    steps = []
+    for section in _in_order(plan):
+        before = _before(section)
+        number = section.index
+        depth[number] = 1 + max((depth[b] for b in before), default=-1)
+        called = [upstreams[source.upstream] for source in section.sources]
+        count[number] = _elements(plan, section, scope, count)
+        rounds = _rounds(section, count[number])
+        slowest[number] = rounds * max(map(_patience, called)) + max(
+            (slowest[b] for b in before), default=0.0
+        )
+        first[number] = max(u.timeout for u in called) + max(
+            (first[b] for b in before), default=0.0
+        )
+        steps.append(_step(plan, section, scope, upstreams, slowest[number], count[number]))
+    waves = tuple(
+        tuple(s.name for s in plan.sections if depth[s.index] == level)
+        for level in range(max(depth.values()) + 1)
+    )
+    # Retries are left out: they end with the deadline anyway. A single slow answer after another
+    # that cannot fit is a mistake in the figures.
+    warnings = [
+        f"{section.name}: the timeouts on its way add up to {first[section.index]:g} s, "
+        f"the deadline ends it at {plan.deadline:g} s"
+        for section in plan.sections
+        if first[section.index] > plan.deadline
+    ]
+    if "{" not in url.path:
+        warnings += [
+            f"{parameter.name} is required, the request is refused without it"
+            for parameter in plan.parameters
+            if parameter.name not in scope
+        ]
+    order = {section.name: section.index for section in plan.sections}
+    return Explanation(
+        dashboard=plan.name,
+        path=plan.path,
+        parameters={k: None if v is ABSENT else v for k, v in scope.items()},
+        deadline=plan.deadline,
+        waves=waves,
+        steps=tuple(sorted(steps, key=lambda step: order[step.name])),
+        warnings=tuple(warnings),
+    )
+
+
+def _find(loaded: Loaded, path: str) -> tuple[Plan, dict[str, str]]:
+    for plan in loaded.plans:
+        if path_shape(plan.path) == path_shape(path) and ("{" in path or plan.path == path):
+            return plan, {}
+    segments = path.split("/")
+    # A literal segment beats a parameter, from left to right, as it does for requests.
+    for plan in sorted(loaded.plans, key=lambda p: [s.startswith("{") for s in p.path.split("/")]):
+        declared = plan.path.split("/")
+        if len(declared) == len(segments) and all(
+            d.startswith("{") or d in {s, unquote(s)}
+            for d, s in zip(declared, segments, strict=True)
+        ):
+            texts = {
+                d[1:-1]: s for d, s in zip(declared, segments, strict=True) if d.startswith("{")
+            }
+            return plan, texts
+    close = suggest(path, [plan.path for plan in loaded.plans])
+    raise NoSuchPathError(f"no dashboard answers {path}{close}")
+
+
+def _scope(plan: Plan, texts: Mapping[str, str], query: str) -> dict[str, Any]:
+    """Return the parameters that are known; a declared path knows none."""
+    given = parse_qs(query, keep_blank_values=True)
+    scope: dict[str, Any] = {}
+    for parameter in plan.parameters:
+        found = (
+            [unquote(texts[parameter.name])]
+            if parameter.name in texts
+            else given.get(parameter.name)
+        )
+        try:
+            if found:
+                scope[parameter.name] = parameter.read(found)
+            elif parameter.default is not None:
+                scope[parameter.name] = parameter.default
+            elif not parameter.required:
+                scope[parameter.name] = ABSENT
+        except InvalidParameterError as error:
+            raise NoSuchPathError(f"{error.parameter} {error}") from None
+    return scope
+
+
+def _before(section: Section) -> tuple[int, ...]:
+    flows_from = section.for_each.flows_from if section.for_each else None
+    return section.needs if flows_from is None else (*section.needs, flows_from)
+
+
+def _in_order(plan: Plan) -> list[Section]:
+    """Return the sections with each after those that it waits for."""
+    ordered: list[Section] = []
+    placed: set[int] = set()
+    left = list(plan.sections)
+    while left:
+        ready = [s for s in left if placed.issuperset(_before(s))]
+        ordered += ready
+        placed |= {s.index for s in ready}
+        left = [s for s in left if s.index not in placed]
+    return ordered
+
+
+def _most_calls(upstream: UpstreamConfig) -> int:
+    """Return how many requests one call can become: each attempt can be hedged once."""
+    attempts = upstream.retry.attempts if upstream.retry else 1
+    return attempts * (2 if upstream.hedge else 1)
+
+
+def _patience(upstream: UpstreamConfig) -> float:
+    attempts = upstream.retry.attempts if upstream.retry else 1
+    pauses = upstream.retry.cap * (attempts - 1) if upstream.retry else 0.0
+    return upstream.timeout * attempts + pauses
+
+
+def _step(
+    plan: Plan,
+    section: Section,
+    scope: Mapping[str, Any],
+    upstreams: Mapping[str, UpstreamConfig],
+    slowest: float,
+    elements: int,
+) -> Step:
+    attempts = sum(_most_calls(upstreams[source.upstream]) for source in section.sources)
+    calls = tuple(
+        _call(section, source.upstream, source.template, scope) for source in section.sources
+    )
+    return Step(
+        name=section.name,
+        starts=_starts(plan, section),
+        calls=calls,
+        most_calls=attempts * _batches(section, elements),
+        slowest=slowest,
+        cache=_cache(section, upstreams),
+        key=tuple(
+            _key(call, upstreams[source.upstream])
+            for source, call in zip(section.sources, calls, strict=True)
+        ),
+        notes=tuple(_notes(section)),
+    )
+
+
+def _starts(plan: Plan, section: Section) -> str:
+    names = [
+        f"{plan.sections[need].name} ({_reasons(section, plan.sections[need].name)})"
+        for need in section.needs
+    ]
+    words = f"after {' and '.join(names)}" if names else "at once"
+    if section.for_each is not None and section.for_each.flows_from is not None:
+        leader = plan.sections[section.for_each.flows_from].name
+        each = f"each element as soon as {leader} has it"
+        words = f"{words}, {each}" if names else each
+    return words
+
+
+def _reasons(section: Section, name: str) -> str:
+    """Return the references by which a section waits for another."""
+    found = [r for source in section.sources for r in source.template.references if r.root == name]
+    if section.for_each is not None and section.for_each.items.root == name:
+        found.append(section.for_each.items)
+    return ", ".join(dict.fromkeys(f"{{{r.text}}}" for r in found)) or "when"
+
+
+def _key(call: str, upstream: UpstreamConfig) -> str:
+    name, _, target = call.partition(" ")
+    apart = f" by {', '.join(upstream.forward_headers)}" if upstream.forward_headers else ""
+    return f"{name} GET {target}{apart}"
+
+
+def _call(section: Section, upstream: str, template: Any, scope: Mapping[str, Any]) -> str:
+    try:
+        return f"{upstream} {template.render(dict(scope))}"
+    except CallError:
+        each = " for each element" if section.for_each is not None else ""
+        return f"{upstream} {template.text.partition(':')[2]}{each}"
+
+
+def _elements(
+    plan: Plan, section: Section, scope: Mapping[str, Any], count: Mapping[int, int]
+) -> int:
+    """Return how many elements the section's list has at most; `count` is that of earlier ones."""
+    spec = section.for_each
+    if spec is None:
+        return 1
+    items = spec.items.find(dict(scope))
+    if items is ABSENT:
+        return 0
+    if isinstance(items, list):
+        return min(len(items), spec.limit)
+    for leader in plan.sections:
+        # It has an element for each of that section's own.
+        if leader.name == spec.items.root and leader.for_each is not None and spec.items.bare:
+            return min(count[leader.index], spec.limit)
+    return spec.limit
+
+
+def _batches(section: Section, elements: int) -> int:
+    """Return how many calls the elements make."""
+    batch = section.for_each.batch if section.for_each is not None else None
+    return -(-elements // batch) if batch else elements
+
+
+def _rounds(section: Section, elements: int) -> int:
+    """Return how many calls come one after the other when every one takes its time."""
+    if section.for_each is None:
+        return 1
+    return -(-_batches(section, elements) // section.for_each.concurrency)
+
+
+def _cache(section: Section, upstreams: Mapping[str, UpstreamConfig]) -> str:
+    policy = section.cache or upstreams[section.sources[0].upstream].cache
+    if policy is None:
+        return "not kept"
+    told = policy.model_dump(exclude_defaults=True)
+    return ", ".join(f"{key} {value:g} s" if isinstance(value, float) else f"{key} {value}"
+                     for key, value in told.items()) or "kept by the defaults"  # fmt: skip
+
+
+def _notes(section: Section) -> list[str]:
+    notes = []
+    if section.required:
+        notes.append("required")
+    if section.hidden:
+        notes.append("hidden")
+    if section.has_fallback:
+        notes.append("has a fallback")
+    if section.config.when is not None:
+        notes.append(f"only when {section.config.when}")
+    if len(section.sources) > 1:
+        notes.append("race: the first fresh answer wins")
+    if section.for_each is not None:
+        notes.append(
+            f"{section.for_each.concurrency} elements at a time, {section.for_each.limit} at most"
+        )
+    return notes

@@ -1,0 +1,309 @@
+"""Loading a configuration: every mistake at once, each with its line and column.
+
+Pieces are validated one by one (each upstream, each section, each dashboard), so that a mistake in
+one hides none in another, and references to a piece that was refused are no further mistake.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+import gateway
+from gateway.config import yaml_document as document
+from gateway.config.diagnostics import complaints
+from gateway.config.models import (
+    MAX_NAME,
+    NAME,
+    UPSTREAM_NAME,
+    Config,
+    DashboardConfig,
+    SectionConfig,
+    UpstreamConfig,
+)
+from gateway.errors import ConfigError, Finding
+from gateway.plan.compiler import compile_plan, path_shape
+from gateway.transport.tls import TlsOptions, unusable_files
+from gateway.values.suggestion import suggest
+from gateway.values.units import WRITTEN
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+    from gateway.plan.model import Plan
+
+__all__ = ["Loaded", "compile_config", "load", "loads", "shipped"]
+
+_MAX_BYTES = 16 * 1024 * 1024
+_MAX_MESSAGE = 400
+M = TypeVar("M", bound=BaseModel)
+Location = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration that can be served.
+
+    Attributes:
+        config: the models.
+        plans: the compiled dashboards, in the order of their declaration.
+        file: where it came from, for messages.
+    """
+
+    config: Config
+    plans: tuple[Plan, ...]
+    file: str
+
+
+def shipped() -> Path:
+    """Return the configuration that comes with the gateway."""
+    package = Path(gateway.__file__).parent
+    installed = package / "shipped" / "gateway.yaml"
+    return installed if installed.exists() else package.parent / "config" / "gateway.yaml"
+
+
+def load(path: str | Path, environment: Mapping[str, str] | None = None) -> Loaded:
+    """Load a file.
+
+    Args:
+        path: of the file, YAML (JSON is YAML too).
+        environment: what `${NAME}` is replaced from; the process's own unless given.
+
+    Raises:
+        ConfigError: with every mistake.
+    """
+    name = str(path)
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigError([_at_start(f"cannot be read: {error.strerror}")], name) from None
+    if len(data) > _MAX_BYTES:
+        raise ConfigError([_at_start(f"larger than {_MAX_BYTES} bytes")], name)
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode("utf-8", "replace")
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        raise ConfigError([Finding("no UTF-8", line=line, column=column)], name) from None
+    return loads(text, name, environment)
+
+
+def loads(
+    text: str, name: str = "<config>", environment: Mapping[str, str] | None = None
+) -> Loaded:
+    """Load a text; see `load`."""
+    read = document.read(text, os.environ if environment is None else environment)
+    checker = _Checker(read.value)
+    if read.value is not None or not read.findings:
+        checker.check()
+    told = [read.place(f) for f in checker.findings if not read.explains(f)]
+    findings = {(f.line, f.column, f.message): f for f in map(_one_line, (*read.findings, *told))}
+    if findings:
+        raise ConfigError([findings[key] for key in sorted(findings)], name)
+    config = Config(upstreams=checker.upstreams, dashboards=checker.dashboards)
+    return Loaded(config, tuple(checker.plans), name)
+
+
+def compile_config(config: Config, file: str = "<config>") -> Loaded:
+    """Compile a configuration made in code.
+
+    Raises:
+        ConfigError: with every mistake; there are no lines to tell.
+    """
+    checker = _Checker(None)
+    checker.upstreams = dict(config.upstreams)
+    for name, upstream in config.upstreams.items():
+        checker.findings += _missing_here(upstream, ("upstreams", name))
+    for name, dashboard in config.dashboards.items():
+        checker.compile(name, dashboard, config.upstreams, ())
+    checker.collisions({name: d.path for name, d in config.dashboards.items()})
+    if checker.findings:
+        raise ConfigError(checker.findings, file)
+    return Loaded(config, tuple(checker.plans), file)
+
+
+def _at_start(message: str) -> Finding:
+    return Finding(message, line=1, column=1)
+
+
+def _one_line(finding: Finding) -> Finding:
+    """Return the finding in one line of printable text, whatever the document had it quote."""
+    message = finding.message
+    if not message.isprintable():
+        message = "".join(
+            c if c.isprintable() else c.encode("unicode_escape").decode() for c in message
+        )
+    if len(message) > _MAX_MESSAGE:
+        message = message[:_MAX_MESSAGE] + " ..."
+    return finding if message is finding.message else replace(finding, message=message)
+
+
+def _missing_here(upstream: UpstreamConfig, at: Location) -> Iterator[Finding]:
+    """Yield what the upstream needs and this machine does not have.
+
+    A model is as good without; but the process would end with the first of these.
+    """
+    for option, why in unusable_files(TlsOptions(**upstream.tls.model_dump())).items():
+        yield Finding(f"{option} {why}", (*at, "tls", option))
+    if (upstream.proxy or "").startswith("socks") and find_spec("socksio") is None:
+        message = "SOCKS needs the package socksio, which is not installed; httpx[socks] brings it"
+        yield Finding(message, (*at, "proxy"))
+
+
+class _AnyName:
+    """Stands for the names of upstreams where they cannot be read: none of them is a mistake."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+def _declared(parameters: Any) -> dict[str, Any]:
+    """Return the parameters that have a name; what is no schema is replaced by one.
+
+    So that references to a parameter that was refused are no further mistake.
+    """
+    if not isinstance(parameters, dict):
+        return {}
+    return {
+        name: schema if isinstance(schema, dict) else {"type": "string"}
+        for name, schema in parameters.items()
+        if re.match(NAME, name) and len(name) <= MAX_NAME
+    }
+
+
+class _Checker:
+    """Goes through a raw document piece by piece."""
+
+    def __init__(self, raw: Any) -> None:
+        self.raw = raw
+        self.findings: list[Finding] = []
+        self.upstreams: dict[str, UpstreamConfig] = {}
+        self.dashboards: dict[str, DashboardConfig] = {}
+        self.plans: list[Plan] = []
+
+    def check(self) -> None:
+        if not isinstance(self.raw, dict):
+            self.findings.append(
+                Finding("a configuration is a mapping with upstreams and dashboards")
+            )
+            return
+        for key in self.raw:
+            if key not in Config.model_fields:
+                close = suggest(key, Config.model_fields)
+                self.findings.append(Finding(f"unknown key {key}{close}", (key,), at_key=True))
+        upstreams = self.members("upstreams")
+        for name, raw in upstreams.items():
+            model = self.model(UpstreamConfig, raw, ("upstreams", name))
+            if model is not None:
+                self.upstreams[name] = model
+                self.findings += _missing_here(model, ("upstreams", name))
+        dashboards = self.members("dashboards")
+        for name, raw in dashboards.items():
+            self.dashboard(name, raw, upstreams or _AnyName())
+        self.collisions(
+            {
+                name: raw["path"]
+                for name, raw in dashboards.items()
+                if isinstance(raw, dict) and isinstance(raw.get("path"), str)
+            }
+        )
+
+    def members(self, key: str) -> dict[str, Any]:
+        """Return the named pieces under a key of the root, their names checked."""
+        raw = self.raw.get(key)
+        if not isinstance(raw, dict) or not raw:
+            if key in self.raw:
+                self.findings.append(Finding("should be a mapping of names, not empty", (key,)))
+            # A key that is there under a wrong name is one mistake, not two.
+            elif not difflib.get_close_matches(key, set(self.raw) - set(Config.model_fields)):
+                self.findings.append(Finding(f"{key} is missing"))
+            return {}
+        self.names(raw, (key,), UPSTREAM_NAME if key == "upstreams" else NAME)
+        return raw
+
+    def names(self, raw: Mapping[str, Any], at: Location, pattern: str) -> None:
+        for name in raw:
+            if not re.match(pattern, name) or len(name) > MAX_NAME:
+                message = f"{name!r} is no name; write letters, digits and _, no digit first"
+                self.findings.append(Finding(message, (*at, name), at_key=True))
+
+    def model(self, kind: type[M], raw: Any, at: Location) -> M | None:
+        if raw is None:
+            self.findings.append(Finding("should be a mapping, and is empty", at, at_key=True))
+            return None
+        try:
+            return kind.model_validate(raw, context=WRITTEN)
+        except ValidationError as error:
+            self.findings += complaints(error, kind, raw, at)
+            return None
+
+    def dashboard(self, name: str, raw: Any, upstreams: Collection[str]) -> None:
+        at: Location = ("dashboards", name)
+        if not isinstance(raw, dict):
+            self.model(DashboardConfig, raw, at)
+            return
+        declared = raw.get("sections")
+        sections: dict[str, Any] = declared if isinstance(declared, dict) else {}
+        self.names(sections, (*at, "sections"), NAME)
+        good: dict[str, SectionConfig] = {}
+        for section, slot_raw in sections.items():
+            slot = self.model(SectionConfig, slot_raw, (*at, "sections", section))
+            if slot is not None:
+                good[section] = slot
+        # What is wrong beside the sections is told, and left out to look at the sections all the
+        # same: their references can be wrong too.
+        rest = {key: value for key, value in raw.items() if key != "sections"}
+        before = len(self.findings)
+        stand_in = {"stand_in": {"get": "a:/"}}
+        model = self.model(DashboardConfig, {**rest, "sections": stand_in} if sections else raw, at)
+        if model is None:
+            wrong = {f.location[2] for f in self.findings[before:] if len(f.location) > 2}  # noqa: PLR2004
+            kept = {key: value for key, value in rest.items() if key not in wrong}
+            kept.setdefault("path", "/")
+            parameters = _declared(rest.get("parameters"))
+            try:
+                model = DashboardConfig.model_validate(
+                    {**kept, "parameters": parameters, "sections": stand_in}, context=WRITTEN
+                )
+            except ValidationError:
+                return
+        refused = [section for section in sections if section not in good]
+        self.compile(name, model.model_copy(update={"sections": good}), upstreams, refused)
+
+    def compile(
+        self, name: str, dashboard: DashboardConfig, upstreams: Collection[str],
+        refused: Collection[str],
+    ) -> None:  # fmt: skip
+        try:
+            plan = compile_plan(name, dashboard, upstreams=upstreams, declared=refused)
+        except ConfigError as error:
+            self.findings += error.findings
+            return
+        self.dashboards[name] = dashboard
+        self.plans.append(plan)
+
+    def collisions(self, paths: Mapping[str, str]) -> None:
+        """Refuse dashboards that answer the same paths."""
+        seen: dict[str, str] = {}
+        for name, path in paths.items():
+            first = seen.setdefault(path_shape(path), name)
+            if first != name:
+                self.findings.append(
+                    Finding(
+                        f"dashboard {first} has this path already", ("dashboards", name, "path")
+                    )
+                )

@@ -1,0 +1,115 @@
+"""Plans: the compiled graph of a dashboard's sections, as data.
+
+`gateway.plan.compiler` makes them from a declaration, `gateway.engine` runs them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gateway.config.models import DashboardConfig, SectionConfig
+    from gateway.expressions.json_schema import Validator
+    from gateway.expressions.parameter import Parameter
+    from gateway.expressions.reference import Reference
+    from gateway.layers.cache import CachePolicy
+    from gateway.upstreams.http.template import Template
+
+__all__ = ["ForEach", "Plan", "Section", "Source"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One call that a section can make."""
+
+    upstream: str
+    template: Template
+    select: Callable[[Any], Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ForEach:
+    """How a section fans out over a list.
+
+    Attributes:
+        items: reference to the list.
+        element: name of the current element in references.
+        key: JMESPath search for an element's key, `None` for a list in order.
+        limit: elements fetched at most.
+        concurrency: elements in flight at once.
+        batch: elements fetched with one call, `None` for a call each.
+        match: JMESPath search for the value that an answered object was asked for by.
+        many: an element has a list of answered objects.
+        flows_from: index of the `for_each` section whose elements it takes one by one as they land;
+            where it has to wait for all of them it needs that section too.
+    """
+
+    items: Reference
+    element: str
+    key: Callable[[Any], Any] | None
+    limit: int
+    concurrency: int
+    batch: int | None
+    match: Callable[[Any], Any]
+    many: bool
+    flows_from: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One compiled slot of a dashboard; see `SectionConfig` for what the parts mean.
+
+    Attributes:
+        needs: indexes of the sections that must have landed before it starts.
+        sources: one for `get`, several for `race`.
+        schema: `answer`, compiled.
+        opaque: nobody looks into its value: the answer shows it as the upstream gave it.
+        tags: what its kept answers can be purged by.
+    """
+
+    index: int
+    name: str
+    sources: tuple[Source, ...]
+    needs: tuple[int, ...]
+    for_each: ForEach | None
+    when: Callable[[Any], Any] | None
+    select: Callable[[Any], Any] | None
+    has_fallback: bool
+    fallback: Any
+    required: bool
+    hidden: bool
+    cache: CachePolicy | None
+    answer: Mapping[str, Any] | None
+    schema: Validator | None
+    opaque: bool
+    tags: tuple[str, ...]
+    config: SectionConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The compiled graph of one dashboard.
+
+    Attributes:
+        name: name of the dashboard.
+        path: path of the endpoint with its `{parameter}` placeholders.
+        parameters: in the order of their declaration.
+        deadline: seconds for the whole answer.
+        sections: in the order of their declaration, which is the order of the answer.
+        roots: indexes of the sections that can start at once.
+        dependents: for each section the indexes of those that wait for it to land.
+        followers: for each section the indexes of those that take its elements as they land.
+    """
+
+    name: str
+    path: str
+    parameters: tuple[Parameter, ...]
+    deadline: float
+    sections: tuple[Section, ...]
+    roots: tuple[int, ...]
+    dependents: tuple[tuple[int, ...], ...]
+    followers: tuple[tuple[int, ...], ...]
+    config: DashboardConfig

@@ -1,0 +1,278 @@
+"""The log of events: what fails, what opens and what recovers, as lines for an operator.
+
+Failures of sections come at a bounded rate: the first of its kind at once, then one line in
+`every` seconds with the count of those left out. Attempts are written at debug and are not even
+made into events at any other level. Each line is readable as text, and its parts are members of
+their own where logs are JSON. No header value and no request body is ever written; the path and
+query of a request are written at debug only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from gateway.cache.refreshes import Refresh
+from gateway.events import Attempt, BreakerChange, SectionFailed
+from gateway.values.excerpt import one_line
+
+if TYPE_CHECKING:
+    from gateway.call import Clock
+    from gateway.errors import ErrorCode
+    from gateway.events import Events
+
+__all__ = ["EventLog"]
+
+_sections = logging.getLogger("gateway.section")
+_upstreams = logging.getLogger("gateway.upstream")
+
+_Key = tuple[str, ...]
+
+_BECAME = {
+    "failed": "failed",
+    "fallback": "failed and its fallback is served",
+    "stale": "failed and a stored value is served",
+}
+_MOST_DETAIL = 1024  # with an exposed excerpt at its end
+
+
+class EventLog:
+    """Listens to events and writes those that an operator wants to know of.
+
+    Args:
+        every: seconds in which failures of one kind (dashboard, section, upstream, code) make one
+            line at most.
+        most: kinds of failures that are told apart at once; beyond it those of one code share a
+            line, so that memory and rate are bounded whatever is declared.
+        clock: monotonic seconds.
+    """
+
+    __slots__ = ("_clock", "_every", "_loop", "_most", "_timer", "_windows")
+
+    def __init__(
+        self, *, every: float = 10.0, most: int = 1000, clock: Clock = time.monotonic
+    ) -> None:
+        self._every = every
+        self._most = most
+        self._clock = clock
+        self._windows: dict[_Key, _Window] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def listen_to(self, events: Events) -> None:
+        """Write the events of `events` from now on, each kind while its level is enabled."""
+        warnings = partial(_sections.isEnabledFor, logging.WARNING)
+        events.listen(self._failed, SectionFailed, when=warnings)
+        events.listen(self._refreshed, Refresh, when=warnings)
+        events.listen(_write_breaker, BreakerChange)
+        attempts = partial(_upstreams.isEnabledFor, logging.DEBUG)
+        events.listen(_write_attempt, Attempt, when=attempts)
+
+    async def aclose(self) -> None:
+        """Write the counts of what was left out so far."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        windows, self._windows = self._windows, {}
+        for window in windows.values():
+            window.close()
+
+    def _failed(self, event: SectionFailed) -> None:
+        key = (event.code, event.dashboard, event.section, event.upstream)
+        self._count(key, _Failure(event, event.code))
+
+    def _refreshed(self, event: Refresh) -> None:
+        if event.code is not None:
+            key = (event.code, event.dashboard, event.section, event.upstream, "refresh")
+            self._count(key, _Failure(event, event.code))
+
+    def _count(self, key: _Key, failure: _Failure) -> None:
+        """Write `failure` now, or count it among those of its kind that are left out."""
+        window = self._windows.get(key)
+        if window is None and len(self._windows) >= self._most:
+            key = key[:1]
+            window = self._windows.get(key)
+        now = self._clock()
+        if window is not None and now < window.ends:
+            window.leave_out(failure)
+        else:
+            failure.write(window.left_out if window is not None else 0)
+            self._windows[key] = _Window(now + self._every)
+        self._set_timer(self._every)
+
+    def _set_timer(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        # A timer of another loop, which was closed since, would never ring.
+        if self._timer is None or self._loop is not loop:
+            self._loop = loop
+            self._timer = loop.call_later(seconds, self._ring)
+
+    def _ring(self) -> None:
+        """Write what was left out in the windows that have ended, and forget quiet kinds."""
+        self._timer = None
+        now = self._clock()
+        for key, window in list(self._windows.items()):
+            if now < window.ends:
+                continue
+            if window.left_out:
+                window.close()
+                self._windows[key] = _Window(now + self._every)
+            else:
+                del self._windows[key]
+        if self._windows:
+            first = min(window.ends for window in self._windows.values())
+            self._set_timer(max(first - now, 0.0))
+
+
+class _Failure:
+    """One failure, ready to be written."""
+
+    __slots__ = ("_code", "_event")
+
+    def __init__(self, event: SectionFailed | Refresh, code: ErrorCode) -> None:
+        self._event = event
+        self._code = code
+
+    def write(self, more: int) -> None:
+        """Write it, with the count of those that were left out before it."""
+        event = self._event
+        if isinstance(event, Refresh):
+            name, state, count = "refresh_failed", "", 1
+            became = "could not be refreshed in the background"
+        else:
+            name, state, count = "section_failed", event.state, event.count
+            became = _BECAME.get(state) or f"has {count} failed elements"
+        where = f"{event.dashboard}.{event.section}" if event.dashboard else event.section
+        blamed = f"upstream {event.upstream}, " if event.upstream else ""
+        since = f"; and {more} more since the last line" if more else ""
+        _sections.warning(
+            "section %s %s: %s%s%s",
+            where,
+            became,
+            blamed,
+            _reason(event, self._code),
+            since,
+            extra=_members(
+                event=name,
+                dashboard=event.dashboard,
+                section=event.section,
+                upstream=event.upstream,
+                state=state,
+                elements=count if count > 1 else None,
+                **_cause(event, self._code),
+                more=more or None,
+            ),
+        )
+
+
+class _Window:
+    """The time after a line in which failures of its kind are counted and not written."""
+
+    __slots__ = ("_last", "ends", "left_out")
+
+    def __init__(self, ends: float) -> None:
+        self.ends = ends
+        self.left_out = 0
+        self._last: _Failure | None = None
+
+    def leave_out(self, failure: _Failure) -> None:
+        """Count `failure`."""
+        self.left_out += 1
+        self._last = failure
+
+    def close(self) -> None:
+        """Write the last failure that was left out, with the count of those before it."""
+        if self._last is not None:
+            self._last.write(self.left_out - 1)
+
+
+def _write_breaker(event: BreakerChange) -> None:
+    members = {"event": "breaker_change", "upstream": event.upstream, "state": event.after,
+               "before": event.before}  # fmt: skip
+    if event.after == "open" and event.code is not None and event.open_for is not None:
+        why = "too many calls failed" if event.before == "closed" else "it still fails"
+        _upstreams.warning(
+            "upstream %s: the breaker is open and refuses calls for %.1f s, as %s; the last one: "
+            "%s",
+            event.upstream,
+            event.open_for,
+            why,
+            _reason(event, event.code),
+            extra=_members(
+                **members,
+                section=event.section,
+                open_for=round(event.open_for, 3),
+                **_cause(event, event.code),
+            ),
+        )
+    elif event.after == "closed":
+        _upstreams.info(
+            "upstream %s: the breaker is closed, the upstream has recovered", event.upstream,
+            extra=members,
+        )  # fmt: skip
+    else:
+        _upstreams.info(
+            "upstream %s: the breaker is half open and lets a few calls through", event.upstream,
+            extra=members,
+        )  # fmt: skip
+
+
+def _write_attempt(event: Attempt) -> None:
+    if event.code is not None:
+        end = _reason(event, event.code)
+    else:
+        end = "cancelled" if event.cancelled else f"status {event.status}"
+    _upstreams.debug(
+        "upstream %s: attempt %d for %s.%s, %s %s, %.1f ms: %s",
+        event.upstream,
+        event.attempt,
+        event.dashboard,
+        event.section,
+        event.method,
+        event.target,
+        event.duration * 1000,
+        end,
+        extra=_members(
+            event="attempt",
+            dashboard=event.dashboard,
+            section=event.section,
+            upstream=event.upstream,
+            attempt=event.attempt,
+            duration=round(event.duration, 6),
+            method=event.method,
+            target=event.target,
+            cancelled=event.cancelled or None,
+            **_cause(event, event.code),
+        ),
+    )
+
+
+def _reason(event: Attempt | BreakerChange | Refresh | SectionFailed, code: ErrorCode) -> str:
+    """Return why it failed, on one line whatever upstream and transport said."""
+    status = f" (status {event.status})" if event.status is not None else ""
+    text = f"{code}{status}: {one_line(event.detail, _MOST_DETAIL)}"
+    if event.cause:
+        text = f"{text} ({event.cause})"
+    if event.excerpt and not event.detail.endswith(event.excerpt):
+        text = f"{text}; it said: {event.excerpt}"
+    return text
+
+
+def _cause(
+    event: Attempt | BreakerChange | Refresh | SectionFailed, code: ErrorCode | None
+) -> dict[str, Any]:
+    return {
+        "code": code.value if code is not None else None,
+        "status": event.status,
+        "detail": event.detail,
+        "cause": event.cause,
+        "excerpt": event.excerpt,
+    }
+
+
+def _members(**members: Any) -> dict[str, Any]:
+    """Return the members that have something to say."""
+    return {name: value for name, value in members.items() if value not in (None, "")}

@@ -1,0 +1,81 @@
+"""`/metrics`: what the process holds and whether its shared store can be reached, for Prometheus.
+
+Everything is read when it is asked for, so that no request pays for it. With `--workers` each
+answer is that of one worker: run pods with one worker each, as the manifests in `k8s/` do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
+from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prometheus_client.metrics_core import Metric
+
+    from gateway.cache.store import Store
+    from gateway.web.load_shedding import InFlight
+    from gateway.web.response_cache import KeptAnswers
+
+__all__ = ["router"]
+
+
+class _Gateway(Collector):
+    """Reads the parts of one application."""
+
+    def __init__(self, store: Store, kept: KeptAnswers, in_flight: InFlight) -> None:
+        self._store = store
+        self._kept = kept
+        self._in_flight = in_flight
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric as it is now."""
+        if self._store.shared:
+            yield GaugeMetricFamily(
+                "gateway_store_up", "1 while the shared store answers", int(self._store.up)
+            )
+        held = self._store.held
+        yield GaugeMetricFamily(
+            "gateway_cache_entries", "Upstream answers kept in this process", held.entries
+        )
+        yield GaugeMetricFamily(
+            "gateway_cache_bytes", "Memory that they are counted for", held.bytes
+        )
+        yield GaugeMetricFamily(
+            "gateway_kept_answers_bytes", "Memory of whole answers that are kept", self._kept.size
+        )
+        yield GaugeMetricFamily(
+            "gateway_requests_in_flight", "Dashboards under way", self._in_flight.count
+        )
+        yield CounterMetricFamily(
+            "gateway_requests_refused",
+            "Dashboards answered 503 because too many were under way",
+            self._in_flight.refused,
+        )
+
+
+def router(store: Store, kept: KeptAnswers, in_flight: InFlight) -> APIRouter:
+    """Return the route `/metrics`."""
+    registry = CollectorRegistry()
+    registry.register(_Gateway(store, kept, in_flight))
+    ProcessCollector(registry=registry)
+    GCCollector(registry=registry)
+    routes = APIRouter(tags=["operations"])
+
+    @routes.get(
+        "/metrics",
+        summary="Metrics for Prometheus",
+        description="What this process holds and does, in the text format of Prometheus.",
+        response_class=PlainTextResponse,
+    )
+    async def metrics() -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    return routes

@@ -1,0 +1,1 @@
+"""Upstreams: a name, a kind, and the stack of layers around its wire call."""

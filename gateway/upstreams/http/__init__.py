@@ -1,0 +1,1 @@
+"""The kind `http`: targets, exchanges, and the decoding of answers."""

@@ -1,0 +1,130 @@
+"""Ingress: what an upstream answered becomes a value, or a typed failure.
+
+An upstream is not trusted: nothing gets past here but strict JSON of bounded size and depth, of the
+right content type and, where one is configured, of the declared schema.
+
+What passes is written anew, once and for all: compact, and of duplicate keys only the last one, so
+that no two readers can take different ones for the truth. Whoever changes nothing in a value passes
+these bytes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from gateway.cache.cache_control import restrictions
+from gateway.call import Response
+from gateway.errors import UpstreamPayload, UpstreamStatus
+from gateway.upstreams.http.content_type import ContentTypeError, ContentTypes
+from gateway.upstreams.http.redirects import redirected_to
+from gateway.upstreams.http.retry_after import parse_retry_after
+from gateway.upstreams.http.strict_json import NotStrictError, StrictJson
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any, Literal
+
+    from gateway.call import Clock
+    from gateway.expressions.json_schema import Validator
+    from gateway.transport import RawAnswer
+
+__all__ = ["Ingress"]
+
+_RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
+_NO_CONTENT = frozenset({204, 205})
+# Above this the checks leave the event loop. orjson itself keeps the interpreter lock while it
+# parses (about 2 ms a MiB), but the schema's walk over the value that follows does not.
+_LARGE = 256 * 1024
+
+
+class Ingress:
+    """Judges the answers of one upstream.
+
+    Args:
+        upstream: its name, for errors.
+        max_depth: levels of nesting that are let in.
+        max_body: bytes of a payload after it has been transcoded.
+        schema: what every payload must meet.
+        content_types: media types that are let in beside those of JSON, or `any`.
+        now: POSIX seconds, to read a Retry-After date.
+    """
+
+    __slots__ = ("_content_types", "_json", "_now", "_upstream")
+
+    def __init__(
+        self,
+        upstream: str,
+        *,
+        max_depth: int,
+        max_body: int = 8 * 1024 * 1024,
+        schema: Validator | None = None,
+        content_types: Iterable[str] | Literal["any"] = (),
+        now: Clock = time.time,
+    ) -> None:
+        self._upstream = upstream
+        self._json = StrictJson(max_depth, max_body, schema)
+        self._content_types = ContentTypes(content_types)
+        self._now = now
+
+    async def admit(self, answer: RawAnswer) -> Response:
+        """Return the good answer that `answer` is.
+
+        Raises:
+            UpstreamStatus: its status is no success. Redirects are none: they are not followed.
+            UpstreamPayload: its payload is not let in.
+        """
+        status = answer.status
+        if not 200 <= status < 300:  # noqa: PLR2004 - RFC 9110 section 15.3
+            raise self._refused(status, answer.headers)
+        body = answer.body
+        value: Any = None
+        try:
+            if status in _NO_CONTENT:
+                self._json.check(value)
+            else:
+                codec = self._codec(answer.headers)
+                if len(body) <= _LARGE:
+                    value, body = self._json.read(body, codec)
+                else:
+                    value, body = await asyncio.to_thread(self._json.again().read, body, codec)
+        except NotStrictError as error:
+            raise UpstreamPayload(str(error), upstream=self._upstream) from None
+        headers = answer.headers
+        return Response(
+            value, status=status, headers=headers, body=body, restrictions=restrictions(headers)
+        )
+
+    def _refused(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> UpstreamStatus:
+        retryable = status in _RETRYABLE
+        retry_after = None
+        if retryable:
+            for name, value in headers:
+                if name == b"retry-after":
+                    retry_after = parse_retry_after(value, self._now())
+        detail = f"answered with status {status}"
+        if place := redirected_to(status, headers):
+            detail += (
+                f", a redirect to {place}; redirects are not followed: "
+                "write that address into the configuration"
+            )
+        return UpstreamStatus(
+            detail,
+            upstream=self._upstream,
+            status=status,
+            retryable=retryable,
+            retry_after=retry_after,
+        )
+
+    def _codec(self, headers: Sequence[tuple[bytes, bytes]]) -> str:
+        """Return what the payload is to be transcoded from, empty for UTF-8."""
+        for name, value in headers:
+            if name == b"content-type":
+                if value == b"application/json":
+                    return ""
+                try:
+                    return self._content_types.codec(value)
+                except ContentTypeError as error:
+                    raise UpstreamPayload(str(error), upstream=self._upstream) from None
+        return ""

@@ -1,0 +1,110 @@
+"""Strict JSON: bytes that nobody vouches for become a value, written anew, or a sentence why not.
+
+RFC 8259 to the letter: no NaN, no lone surrogates, no numbers out of range; of bounded size and
+depth, and of the declared schema. A byte order mark is ignored, as section 8.1 of the RFC allows:
+it changes nothing, and it is not written again.
+"""
+
+from __future__ import annotations
+
+import codecs
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from gateway.expressions.json_schema import complaint
+from gateway.expressions.nesting import Frame
+
+if TYPE_CHECKING:
+    from gateway.expressions.json_schema import Validator
+
+__all__ = ["NotStrictError", "StrictJson"]
+
+_SMALL = 1024
+_WITH_MARK = {
+    "utf_16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
+    "utf_32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
+}
+
+
+class NotStrictError(ValueError):
+    """A payload is not let in; the message says why."""
+
+
+class StrictJson:
+    """Reads payloads within bounds. One instance reads one payload at a time.
+
+    Args:
+        max_depth: levels of nesting that are let in.
+        max_bytes: bytes of a payload after it has been transcoded.
+        schema: what every payload must meet.
+    """
+
+    __slots__ = ("_frame", "_max_bytes", "_max_depth", "_schema")
+
+    def __init__(self, max_depth: int, max_bytes: int, schema: Validator | None = None) -> None:
+        self._max_depth = max_depth
+        self._max_bytes = max_bytes
+        self._schema = schema
+        self._frame = Frame(max_depth)
+
+    def again(self) -> StrictJson:
+        """Return another that reads the same, for another thread."""
+        return StrictJson(self._max_depth, self._max_bytes, self._schema)
+
+    def read(self, body: bytes, codec: str = "") -> tuple[Any, bytes]:
+        """Return the value of `body`, and the value as JSON: compact, and no key twice.
+
+        Args:
+            body: the payload.
+            codec: Python's codec for the payload's charset, empty for UTF-8.
+
+        Raises:
+            NotStrictError: when it is not let in.
+        """
+        if codec:
+            body = self._transcoded(body, codec)
+        if not body:
+            raise NotStrictError("the answer is empty")
+        try:
+            value = orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            value = _behind_mark(body, error)
+        limit = self._max_depth
+        # Brackets count the nesting from above. In a small payload counting is quicker.
+        flat = len(body) <= _SMALL and body.count(b"[") + body.count(b"{") <= limit
+        # Cut out of something larger it is a copy of its own size: what orjson returns sits in a
+        # kilobyte of which the rest stays unused, and kept answers are many.
+        written = orjson.dumps([value])[1:-1] if flat else self._frame.write(value)
+        if written is None:
+            raise NotStrictError(f"more than {limit} levels deep")
+        self.check(value)
+        return value, written
+
+    def check(self, value: Any) -> None:
+        """Raise `NotStrictError` when `value` does not meet the schema."""
+        if self._schema is not None and (wrong := complaint(self._schema, value)):
+            raise NotStrictError(wrong)
+
+    def _transcoded(self, body: bytes, codec: str) -> bytes:
+        if codec in _WITH_MARK and not body.startswith(_WITH_MARK[codec]):
+            # Without a mark the order of the bytes shows in the first character, which is ASCII.
+            codec += "_be" if body.startswith(b"\0") else "_le"
+        try:
+            # Strict twice: UTF-16 and UTF-32 can name lone surrogates, which UTF-8 cannot.
+            body = body.decode(codec).encode()
+        except UnicodeError:
+            raise NotStrictError("the answer is not in the charset that it declares") from None
+        if len(body) > self._max_bytes:
+            raise NotStrictError(f"more than {self._max_bytes} bytes in UTF-8")
+        return body
+
+
+def _behind_mark(body: bytes, error: orjson.JSONDecodeError) -> Any:
+    """Return the value behind a byte order mark, for want of which `error` was raised."""
+    if body.startswith(codecs.BOM_UTF8):
+        try:
+            return orjson.loads(body[len(codecs.BOM_UTF8) :])
+        except orjson.JSONDecodeError as behind:
+            error = behind
+    raise NotStrictError(f"no strict JSON: {error.msg} at byte {error.pos}") from None

@@ -1,0 +1,1 @@
+"""Values of the configuration: the base model, durations and sizes."""

@@ -1,0 +1,105 @@
+"""From a request's path and query to the values that a plan's references see."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
+
+from gateway.expressions.parameter import InvalidParameterError
+from gateway.expressions.reference import ABSENT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from gateway.expressions.parameter import Parameter
+
+__all__ = ["InvalidRequestError", "RequestParameters"]
+
+
+_NO_UTF_8 = "is no UTF-8"
+
+
+class InvalidRequestError(ValueError):
+    """The request does not meet the dashboard's parameters; `problems` tells each one."""
+
+    def __init__(self, problems: list[tuple[str, str]]) -> None:
+        super().__init__("; ".join(f"{name} {detail}" for name, detail in problems))
+        self.problems = problems
+
+
+class RequestParameters:
+    """Reads the parameters of one dashboard. Query parameters that it does not declare are ignored.
+
+    Args:
+        parameters: compiled declarations.
+    """
+
+    __slots__ = ("_defaults", "_parameters", "_path", "_query", "_required")
+
+    def __init__(self, parameters: Sequence[Parameter]) -> None:
+        self._path = {p.name: p for p in parameters if p.in_path}
+        self._query = {p.name: p for p in parameters if not p.in_path}
+        self._required = [p.name for p in self._query.values() if p.required]
+        self._defaults = {
+            p.name: ABSENT if p.default is None and "default" not in p.schema else p.default
+            for p in self._query.values()
+        }
+
+    def read(self, path: Iterable[tuple[str, str]], query: bytes) -> dict[str, Any]:
+        """Return every parameter's value by name; `ABSENT` for an optional one left out.
+
+        Raises:
+            InvalidRequestError: with everything that is wrong.
+        """
+        values: dict[str, Any] = dict(self._defaults)
+        wrong: list[tuple[str, str]] = []
+        for name, text in path:
+            self._one(self._path[name], [text], values, wrong)
+        given = self._given(query, wrong) if query and self._query else {}
+        for name, texts in given.items():
+            self._one(self._query[name], texts, values, wrong)
+        refused = {name for name, _ in wrong}
+        wrong += [
+            (name, "is required")
+            for name in self._required
+            if name not in given and name not in refused
+        ]
+        if wrong:
+            raise InvalidRequestError(wrong)
+        return values
+
+    @staticmethod
+    def _one(
+        parameter: Parameter, texts: list[str], values: dict[str, Any], wrong: list[tuple[str, str]]
+    ) -> None:
+        try:
+            values[parameter.name] = parameter.read(texts)
+        except InvalidParameterError as error:
+            wrong.append((error.parameter, str(error)))
+
+    def _given(self, query: bytes, wrong: list[tuple[str, str]]) -> dict[str, list[str]]:
+        """Return the texts of declared query parameters (WHATWG form decoding, strict UTF-8)."""
+        given: dict[str, list[str]] = {}
+        for pair in query.split(b"&"):
+            raw_name, _, raw_value = pair.partition(b"=")
+            name = _decode(raw_name)
+            if name not in self._query:
+                continue
+            value = _decode(raw_value)
+            if value is None:
+                if (str(name), _NO_UTF_8) not in wrong:
+                    wrong.append((str(name), _NO_UTF_8))
+            else:
+                given.setdefault(str(name), []).append(value)
+        return given
+
+
+def _decode(raw: bytes) -> str | None:
+    if b"+" in raw:
+        raw = raw.replace(b"+", b" ")
+    if b"%" in raw:
+        raw = unquote_to_bytes(raw)
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return None

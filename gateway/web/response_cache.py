@@ -1,0 +1,149 @@
+"""Whole answers kept as bytes while every section in them is fresh.
+
+A hit is served without running the plan: it costs a look-up and a few header fields.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gateway.cache.store import Purges
+    from gateway.web.response_headers import Freshness
+
+__all__ = ["KeptAnswer", "KeptAnswers"]
+
+_LAST = 1.0  # seconds
+_LAST_SHARE = 0.1
+_OVERHEAD = 1024  # key, header values and bookkeeping of one answer, in bytes
+
+
+class KeptAnswer:
+    """One answer: its bytes, its validator, its freshness, its timings.
+
+    Attributes:
+        until: POSIX seconds up to which it is served without a look at its sections. That is a
+            little before they expire, so that their cache gets its chance to refresh them early
+            (XFetch) and nobody has to wait for it.
+        varies: it is sent with `Vary: *`.
+    """
+
+    __slots__ = (
+        "_at", "_fields", "_private", "body", "etag", "freshness", "timing", "until", "varies",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        body: bytes,
+        etag: bytes,
+        freshness: Freshness,
+        timing: bytes,
+        *,
+        private: bool = False,
+    ) -> None:
+        self.body = body
+        self.etag = etag
+        self.freshness = freshness
+        self.timing = timing
+        self.varies = freshness.varies
+        self._private = private
+        ends, began = freshness.fresh_until, freshness.as_of
+        self.until = 0.0
+        if ends is not None and began is not None:
+            self.until = ends - min(_LAST, (ends - began) * _LAST_SHARE)
+        self._at = -1
+        self._fields: list[tuple[bytes, bytes]] = []
+
+    def again(self, timing: bytes) -> KeptAnswer:
+        """Return the answer as it is from now on: a hit."""
+        return KeptAnswer(
+            self.body, self.etag, self.freshness.as_hit(), timing, private=self._private
+        )
+
+    def fields(self, now: float) -> list[tuple[bytes, bytes]]:
+        """Return the header fields; made once a second at most."""
+        second = int(now)
+        if second != self._at:
+            self._at = second
+            self._fields = [
+                (b"etag", self.etag),
+                *self.freshness.fields(now, private=self._private),
+                (b"server-timing", self.timing),
+            ]
+        return self._fields
+
+
+class KeptAnswers:
+    """Answers by request, bounded in bytes, the least recently used one dropped first.
+
+    Args:
+        max_bytes: 0 keeps nothing.
+        purges: what has been declared outdated; any purge empties it, as rare as they are.
+
+    Attributes:
+        size: bytes that the answers are counted for.
+    """
+
+    __slots__ = ("_answers", "_max_bytes", "_purged", "_purges", "size")
+
+    def __init__(self, max_bytes: int, purges: Purges) -> None:
+        self._max_bytes = max_bytes
+        self._purges = purges
+        self._purged = purges.latest
+        self._answers: dict[tuple[bytes, bytes], KeptAnswer] = {}
+        self.size = 0
+
+    @property
+    def mark(self) -> int:
+        """The latest purge: what is begun now is not outdated by it."""
+        return self._purges.latest
+
+    def get(self, key: tuple[bytes, bytes], now: float) -> KeptAnswer | None:
+        """Return the answer for `key` if all of it is still fresh."""
+        if self._purged != self._purges.latest:
+            self._purged = self._purges.latest
+            self.clear()
+        answer = self._answers.pop(key, None)
+        if answer is None:
+            return None
+        if answer.until <= now:
+            self.size -= self._cost(key, answer)
+            return None
+        self._answers[key] = answer  # back in, as the most recently used
+        return answer
+
+    def put(self, key: tuple[bytes, bytes], answer: KeptAnswer, timing: bytes, mark: int) -> None:
+        """Keep an answer that is complete, fresh and for anyone; others are passed over.
+
+        Args:
+            key: what it answers.
+            answer: as it was made just now.
+            timing: what `Server-Timing` says when it is served again.
+            mark: `mark` as it was when the answer was begun; if there was a purge since, the answer
+                may hold what was purged.
+        """
+        fresh = answer.freshness
+        if not fresh.complete or fresh.fresh_until is None or not fresh.reusable:
+            return
+        if mark != self._purges.latest:
+            return
+        cost = self._cost(key, answer)
+        if cost > self._max_bytes:
+            return
+        before = self._answers.pop(key, None)
+        if before is not None:
+            self.size -= self._cost(key, before)
+        self._answers[key] = answer.again(timing)
+        self.size += cost
+        while self.size > self._max_bytes:
+            oldest = next(iter(self._answers))
+            self.size -= self._cost(oldest, self._answers.pop(oldest))
+
+    def clear(self) -> None:
+        """Forget every answer: something in one of them was purged."""
+        self._answers.clear()
+        self.size = 0
+
+    @staticmethod
+    def _cost(key: tuple[bytes, bytes], answer: KeptAnswer) -> int:
+        return len(answer.body) + len(key[0]) + len(key[1]) + _OVERHEAD

@@ -1,0 +1,403 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.errors import DeadlineExceeded, ErrorCode, LimiterFull, UpstreamStatus, UpstreamTimeout
+from gateway.events import Events, LimitChange, Rejection
+from gateway.layers.concurrency import Limiter, LimiterPolicy, limiter
+from tests.layers.fakes import NAME, FakeUpstream, request
+from tests.virtual_time import loop_time, run
+
+if TYPE_CHECKING:
+    from gateway.call import Call, Response
+    from gateway.events import Event
+
+
+def limited(upstream: Call, events: Events | None = None, **policy: Any) -> Call:
+    return limiter(
+        LimiterPolicy(**policy), upstream=NAME, events=events or Events(), clock=loop_time
+    )(upstream)
+
+
+def start(call: Call, seconds: float = 100) -> asyncio.Future[Response]:
+    return asyncio.ensure_future(call(request(seconds)))
+
+
+async def blocked(limiter: Limiter) -> asyncio.Task[bool]:
+    task = asyncio.create_task(limiter.wait(100))
+    await asyncio.sleep(0)
+    return task
+
+
+def test_no_more_at_once_than_allowed() -> None:
+    async def main() -> None:
+        upstream = FakeUpstream((0.1, None))
+        call = limited(upstream, concurrency=5, queue_timeout=60)
+        await asyncio.gather(*[start(call) for _ in range(50)])
+        assert upstream.peak == 5
+        assert upstream.calls == 50
+
+    run(main())
+
+
+def test_first_come_first_served() -> None:
+    async def main() -> None:
+        upstream = FakeUpstream((0.1, None))
+        call = limited(upstream, concurrency=1, queue_timeout=60)
+        await asyncio.gather(*[call(request(100, target=f"/{number}")) for number in range(10)])
+        assert [r.target for r in upstream.requests] == [f"/{number}" for number in range(10)]
+
+    run(main())
+
+
+def test_a_newcomer_never_overtakes_who_waits() -> None:
+    async def main() -> None:
+        upstream = FakeUpstream((1.0, None))
+        call = limited(upstream, concurrency=1, queue_timeout=60)
+        first, waiting = start(call), start(call)
+        await first
+        newcomer = start(call)
+        await waiting
+        assert upstream.in_flight == 1 or not newcomer.done()
+        await newcomer
+        assert upstream.started[2] - upstream.started[1] == pytest.approx(1)
+
+    run(main())
+
+
+def test_the_queue_is_bounded() -> None:
+    async def main() -> None:
+        heard: list[Event] = []
+        call = limited(FakeUpstream((60, None)), Events([heard.append]), concurrency=1, queue=2)
+        tasks = [start(call) for _ in range(3)]
+        await asyncio.sleep(0)
+        with pytest.raises(LimiterFull, match="in flight") as caught:
+            await call(request())
+        assert caught.value.retry_after == 1
+        assert caught.value.upstream == NAME
+        assert heard == [Rejection(NAME, "section", ErrorCode.LIMITER_FULL, "limiter_full")]
+        for task in tasks:
+            task.cancel()
+
+    run(main())
+
+
+def test_without_a_queue_nobody_waits() -> None:
+    async def main() -> None:
+        upstream = FakeUpstream((1, None))
+        call = limited(upstream, concurrency=1, queue=0)
+        first = start(call)
+        await asyncio.sleep(0)
+        with pytest.raises(LimiterFull):
+            await call(request())
+        await first
+        await call(request())
+
+    run(main())
+
+
+def test_the_wait_is_bounded() -> None:
+    async def main() -> None:
+        heard: list[Event] = []
+        call = limited(
+            FakeUpstream((5, None)), Events([heard.append]), concurrency=1, queue_timeout=0.5
+        )
+        first = start(call)
+        await asyncio.sleep(0)
+        began = loop_time()
+        with pytest.raises(LimiterFull):
+            await call(request())
+        assert loop_time() - began == pytest.approx(0.5)
+        assert heard == [Rejection(NAME, "section", ErrorCode.LIMITER_FULL, "queue_timeout")]
+        await first
+        await call(request())
+
+    run(main())
+
+
+@pytest.mark.parametrize(("free_after", "served"), [(0.8, True), (5, False)])
+def test_the_wait_goes_on_when_the_deadline_is_put_off(free_after: float, served: bool) -> None:
+    async def main() -> None:
+        call = limited(FakeUpstream((free_after, None)), concurrency=1, queue_timeout=1)
+        first = start(call)
+        await asyncio.sleep(0)
+        asked = request(0.3)
+        waiting = asyncio.ensure_future(call(asked))
+        await asyncio.sleep(0.2)
+        asked.deadline.at += 50  # another caller has joined the flight
+        began = loop_time() - 0.2
+        if served:
+            await waiting
+        else:
+            with pytest.raises(LimiterFull):
+                await waiting
+            assert loop_time() - began == pytest.approx(1)
+        await first
+
+    run(main())
+
+
+@pytest.mark.parametrize("left", [0.3, 0.0, -1.0])
+def test_the_wait_ends_with_the_deadline(left: float) -> None:
+    async def main() -> None:
+        heard: list[Event] = []
+        call = limited(
+            FakeUpstream((5, None)), Events([heard.append]), concurrency=1, queue_timeout=1
+        )
+        first = start(call)
+        await asyncio.sleep(0)
+        began = loop_time()
+        with pytest.raises(DeadlineExceeded):
+            await call(request(left))
+        assert loop_time() - began == pytest.approx(max(left, 0), abs=1e-6)
+        assert heard == [Rejection(NAME, "section", ErrorCode.DEADLINE_EXCEEDED, "deadline")]
+        first.cancel()
+
+    run(main())
+
+
+@pytest.mark.parametrize("error", [UpstreamTimeout("late"), ZeroDivisionError()])
+def test_failures_give_the_permit_back(error: Exception) -> None:
+    async def main() -> None:
+        call = limited(FakeUpstream((0, error)), concurrency=1, queue=0)
+        for _ in range(3):
+            with pytest.raises(type(error)):
+                await call(request())
+
+    run(main())
+
+
+def test_a_hanging_upstream_takes_its_own_permits_only() -> None:
+    async def main() -> None:
+        hanging = limited(FakeUpstream((60, None)), concurrency=2)
+        healthy = limited(FakeUpstream((0.01, None)), concurrency=2)
+        stuck = [start(hanging) for _ in range(2)]
+        await asyncio.sleep(0)
+        began = loop_time()
+        await healthy(request())
+        assert loop_time() - began == pytest.approx(0.01)
+        for task in stuck:
+            task.cancel()
+
+    run(main())
+
+
+def test_one_cancelled_while_waiting_leaves_the_queue() -> None:
+    async def main() -> None:
+        permits = Limiter(1)
+        permits.in_flight = 1
+        waiting = await blocked(permits)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        assert permits.waiting == 0
+        permits.release()
+        assert permits.in_flight == 0
+
+    run(main())
+
+
+def test_one_cancelled_in_the_moment_of_the_grant_passes_it_on() -> None:
+    async def main() -> None:
+        permits = Limiter(1)
+        permits.in_flight = 1
+        granted, next_one = await blocked(permits), await blocked(permits)
+        permits.release()
+        granted.cancel()
+        assert await next_one
+        assert granted.cancelled()
+        assert permits.in_flight == 1
+
+    run(main())
+
+
+def test_a_permit_is_not_given_to_one_already_cancelled() -> None:
+    async def main() -> None:
+        permits = Limiter(1)
+        permits.in_flight = 1
+        gone, next_one = await blocked(permits), await blocked(permits)
+        gone.cancel()
+        permits.release()
+        assert await next_one
+        assert permits.in_flight == 1
+
+    run(main())
+
+
+def test_one_cancelled_in_the_moment_its_patience_ends_holds_nothing() -> None:
+    async def main() -> None:
+        permits = Limiter(1)
+        permits.in_flight = 1
+        waiting = await blocked(permits)
+        permits._expire(permits._waiters[0])
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        assert waiting.cancelled()
+        assert (permits.in_flight, permits.waiting) == (1, 0)
+
+    run(main())
+
+
+def test_patience_that_ends_in_the_moment_of_the_grant_changes_nothing() -> None:
+    async def main() -> None:
+        permits = Limiter(1)
+        permits.in_flight = 1
+        waiting = await blocked(permits)
+        waiter = permits._waiters[0]
+        permits.release()
+        permits._expire(waiter)
+        assert await waiting
+
+    run(main())
+
+
+@settings(max_examples=150, deadline=None)
+@given(seed=st.integers(0, 10**9), limit=st.integers(1, 4), callers=st.integers(1, 40))
+def test_permits_are_conserved_under_random_cancellation(
+    seed: int, limit: int, callers: int
+) -> None:
+    async def main() -> None:
+        rng = random.Random(seed)
+        upstream = FakeUpstream(*[(rng.choice([0, 0.01, 0.05]), None) for _ in range(200)])
+        call = limited(upstream, concurrency=limit, queue=10, queue_timeout=0.05)
+        tasks = []
+        for _ in range(callers):
+            tasks.append(start(call, rng.choice([0.02, 1])))
+            if rng.random() < 0.4:
+                rng.choice(tasks).cancel()
+            if rng.random() < 0.5:
+                await asyncio.sleep(rng.choice([0, 0.01, 0.03]))
+            if rng.random() < 0.4:
+                rng.choice(tasks).cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert upstream.peak <= limit
+        # All permits are back: so many can run at once again, and no more.
+        upstream.turns = ((0.04, None),)
+        upstream.peak = 0
+        await asyncio.gather(*[call(request()) for _ in range(limit + 1)])
+        assert upstream.peak == limit
+
+    run(main())
+
+
+@settings(max_examples=150, deadline=None)
+@given(seed=st.integers(0, 10**9), callers=st.integers(1, 40))
+def test_permits_are_conserved_while_their_number_changes(seed: int, callers: int) -> None:
+    async def main() -> None:
+        rng = random.Random(seed)
+        permits = Limiter(3)
+        holders = 0
+
+        async def hold() -> None:
+            nonlocal holders
+            if permits.in_flight < permits.limit:
+                permits.in_flight += 1
+            elif not await permits.wait(rng.choice([0, 0.01, 0.1])):
+                return
+            holders += 1
+            assert holders <= 5
+            try:
+                await asyncio.sleep(rng.choice([0, 0.01, 0.05]))
+            finally:
+                holders -= 1
+                permits.release()
+
+        tasks = []
+        for _ in range(callers):
+            tasks.append(asyncio.create_task(hold()))
+            for step in rng.sample(["resize", "cancel", "sleep", "sleep"], 2):
+                if step == "resize":
+                    permits.resize(rng.randint(1, 5))
+                elif step == "cancel":
+                    rng.choice(tasks).cancel()
+                else:
+                    await asyncio.sleep(rng.choice([0, 0.005, 0.02]))
+            assert not permits.waiting or permits.in_flight >= permits.limit
+        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+            assert outcome is None or isinstance(outcome, asyncio.CancelledError)
+        assert (holders, permits.in_flight, permits.waiting) == (0, 0, 0)
+
+    run(main())
+
+
+class Serving:
+    """An upstream that serves so many at once and lets the others wait."""
+
+    def __init__(self, capacity: int, seconds: float) -> None:
+        self.places = asyncio.Semaphore(capacity)
+        self.seconds = seconds
+        self.served = 0
+        self.queued = 0
+        self.longest_queue = 0
+
+    async def __call__(self, request: Any) -> Any:
+        self.queued += 1
+        self.longest_queue = max(self.longest_queue, self.queued)
+        try:
+            async with self.places:
+                await asyncio.sleep(self.seconds)
+                self.served += 1
+        finally:
+            self.queued -= 1
+
+
+@pytest.mark.parametrize("capacity", [5, 40])
+def test_adaptive_finds_what_the_upstream_serves(capacity: int) -> None:
+    async def main() -> None:
+        heard: list[Event] = []
+        upstream = Serving(capacity, 0.05)
+        call = limited(upstream, Events([heard.append]), concurrency="adaptive", queue=10_000,
+                       queue_timeout=60)  # fmt: skip
+        until = loop_time() + 60
+
+        async def keep_asking() -> None:
+            while loop_time() < until:
+                await call(request(100))
+
+        async def settle() -> None:
+            await asyncio.sleep(45)
+            upstream.served = upstream.longest_queue = 0
+
+        await asyncio.gather(settle(), *[keep_asking() for _ in range(300)])
+        assert upstream.served >= 0.95 * capacity / 0.05 * 15
+        assert upstream.longest_queue <= 2.5 * capacity
+        changes = [event for event in heard if isinstance(event, LimitChange)]
+        assert changes
+        assert changes[0].before == 20
+
+    run(main())
+
+
+@pytest.mark.parametrize("error", [UpstreamTimeout("late"), UpstreamStatus("no", status=429)])
+def test_adaptive_shrinks_when_calls_are_dropped(error: Exception) -> None:
+    async def main() -> None:
+        heard: list[Event] = []
+        upstream = FakeUpstream((0.05, error))
+        call = limited(upstream, Events([heard.append]), concurrency="adaptive")
+        for _ in range(60):
+            with contextlib.suppress(LimiterFull):
+                await asyncio.gather(*[call(request()) for _ in range(15)], return_exceptions=True)
+        last = heard[-1]
+        assert isinstance(last, LimitChange)
+        assert last.after < 5
+
+    run(main())
+
+
+def test_adaptive_learns_nothing_from_other_failures() -> None:
+    async def main() -> None:
+        heard: list[Event] = []
+        upstream = FakeUpstream((0.05, UpstreamStatus("no", status=404)))
+        call = limited(upstream, Events([heard.append]), concurrency="adaptive")
+        for _ in range(100):
+            with pytest.raises(UpstreamStatus):
+                await call(request())
+        assert heard == []
+
+    run(main())

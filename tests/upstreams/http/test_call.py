@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+import respx
+
+from gateway.call import Deadline, Request
+from gateway.errors import (
+    CallError,
+    DependencyFailed,
+    UpstreamPayload,
+    UpstreamStatus,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+from gateway.transport import AnswerTooLarge, InflatedTooLarge, Origin, RawAnswer, StockTransport
+from gateway.upstreams.http.call import http_call
+from gateway.upstreams.http.decode import Ingress
+
+ORIGIN = Origin.of("http://up.test", [(b"x-constant", b"1")])
+
+
+class Wire:
+    """An Exchange that answers or raises what it was told."""
+
+    def __init__(self, result: Any) -> None:
+        self.result = result
+        self.sent: list[tuple[Any, ...]] = []
+
+    async def exchange(self, *sent: Any, timeout: float | None = None) -> RawAnswer:
+        self.sent.append(sent)
+        if isinstance(self.result, Exception):
+            raise self.result
+        answer: RawAnswer = self.result
+        return answer
+
+    async def aclose(self) -> None:
+        pass
+
+
+def request() -> Request:
+    return Request("/a?b=c", Deadline(1e9), "s", headers=[(b"authorization", b"x")])
+
+
+async def test_sends_method_target_headers_and_body_below_the_prefix() -> None:
+    wire = Wire(RawAnswer(200, [], b"1"))
+    call = http_call(
+        wire, ORIGIN, Ingress("up", max_depth=8), upstream="up", prefix="/v1", mocked=Wire(None)
+    )
+    assert (await call(request())).value == 1
+    assert wire.sent == [(ORIGIN, "GET", b"/v1/a?b=c", [(b"authorization", b"x")], b"")]
+
+
+async def test_what_the_client_says_itself_is_not_said_twice() -> None:
+    wire = Wire(RawAnswer(200, [], b"1"))
+    call = http_call(
+        wire, ORIGIN, Ingress("up", max_depth=8), upstream="up", mocked=Wire(None),
+        defaults=[(b"accept", b"application/json"), (b"authorization", b"none")],
+    )  # fmt: skip
+    await call(request())
+    assert wire.sent[0][3] == [(b"accept", b"application/json"), (b"authorization", b"x")]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        (httpx.ConnectTimeout(""), UpstreamTimeout),
+        (httpx.PoolTimeout(""), UpstreamTimeout),
+        (httpx.ReadTimeout(""), UpstreamTimeout),
+        (httpx.WriteTimeout(""), UpstreamTimeout),
+        (httpx.ConnectError(""), UpstreamUnreachable),
+        (httpx.ReadError(""), UpstreamUnreachable),
+        (httpx.RemoteProtocolError(""), UpstreamUnreachable),
+        (httpx.LocalProtocolError(""), DependencyFailed),
+        (httpx.DecodingError(""), UpstreamPayload),
+        (AnswerTooLarge(""), UpstreamPayload),
+        (InflatedTooLarge(""), UpstreamPayload),
+    ],
+)
+async def test_every_httpx_error_becomes_one_of_ours(
+    theirs: Exception, ours: type[CallError]
+) -> None:
+    call = http_call(
+        Wire(theirs), ORIGIN, Ingress("up", max_depth=8), upstream="up", mocked=Wire(None)
+    )
+    with pytest.raises(ours) as caught:
+        await call(request())
+    assert type(caught.value) is ours
+    assert caught.value.upstream == "up"
+
+
+async def test_what_the_transport_said_is_kept_for_the_log_and_out_of_the_detail() -> None:
+    wire = Wire(httpx.ConnectError("[Errno 111] Connect call failed\n('10.0.0.7', 80)"))
+    call = http_call(wire, ORIGIN, Ingress("up", max_depth=8), upstream="up", mocked=Wire(None))
+    with pytest.raises(UpstreamUnreachable) as caught:
+        await call(request())
+    assert caught.value.detail == "no connection"
+    assert caught.value.cause == r"[Errno 111] Connect call failed\n('10.0.0.7', 80)"
+
+
+JSON = [(b"content-type", b"application/json")]
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "said"),
+    [
+        (RawAnswer(503, [], b"no room\nat the inn"), UpstreamStatus, r"no room\nat the inn"),
+        (RawAnswer(404, JSON, b'{"error": "gone"}'), UpstreamStatus, '{"error": "gone"}'),
+        (RawAnswer(500, [], b""), UpstreamStatus, ""),
+        (
+            RawAnswer(200, [(b"content-type", b"text/html")], b"<html>"),
+            UpstreamPayload,
+            "<html>",
+        ),
+        (RawAnswer(200, JSON, b"{'a': 1}"), UpstreamPayload, "{'a': 1}"),
+        (RawAnswer(502, [], b"x" * 600), UpstreamStatus, "x" * 511 + "…"),
+    ],
+)
+@pytest.mark.parametrize("expose", [False, True])
+async def test_an_excerpt_of_a_bad_answer_is_on_the_error(
+    answer: RawAnswer, error: type[CallError], said: str, expose: bool
+) -> None:
+    call = http_call(
+        Wire(answer), ORIGIN, Ingress("up", max_depth=8), upstream="up", mocked=Wire(None),
+        expose_errors=expose,
+    )  # fmt: skip
+    with pytest.raises(error) as caught:
+        await call(request())
+    assert caught.value.excerpt == said
+    if said:
+        assert caught.value.detail.endswith(f": {said}") is expose
+
+
+async def test_a_bug_is_no_call_error() -> None:
+    wire = Wire(RuntimeError("bug"))
+    call = http_call(wire, ORIGIN, Ingress("up", max_depth=8), upstream="up", mocked=Wire(None))
+    with pytest.raises(RuntimeError):
+        await call(request())
+
+
+async def test_respx_intercepts_whatever_transport_is_configured() -> None:
+    wire = Wire(RuntimeError("the wire was asked"))
+    stock = StockTransport()
+    call = http_call(wire, ORIGIN, Ingress("up", max_depth=8), upstream="up", mocked=stock)
+    with respx.mock:
+        route = respx.get("http://up.test/a", params={"b": "c"}).respond(json={"x": 1})
+        assert (await call(request())).value == {"x": 1}
+    assert route.calls.last.request.headers["x-constant"] == "1"
+    with pytest.raises(RuntimeError, match="the wire was asked"):
+        await call(request())
+    await stock.aclose()
