@@ -6,7 +6,7 @@ import logging
 from asyncio import Future, Task, get_running_loop, wait
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from gateway.aio.bounded import end
+from gateway.aio.tasks import cancel_until_gone
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -87,7 +87,7 @@ class Batches(Generic[Item, Result]):
         """Cancel what is running; what waits comes to nothing."""
         waiting, self._waiting = self._waiting, []
         self._settle(waiting, ())
-        await end(self._running)
+        await cancel_until_gone(self._running)
 
     def _start(self) -> None:
         self._scheduled = False

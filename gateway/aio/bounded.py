@@ -1,41 +1,31 @@
-"""Ending what a client library does, although it may not listen.
+"""A timeout that does not blame a server for a busy event loop.
 
-`patiently` is a timeout that does not blame a server for a busy event loop. A plain timeout of
-40 ms fires when the loop itself was kept busy for 40 ms, although the answer has long been waiting
-in the socket. Here the time is counted in slices that the loop has to live through one after the
-other: a stall uses up one slice, a silent server uses up all of them.
+A plain timeout of 40 ms fires when the loop itself was busy for 40 ms, although the answer has long
+been waiting in the socket. Here the time is counted in slices that the loop must live through one
+after the other: a stall uses up one slice, a silent server uses up all of them.
 
-Both functions cancel until it helps: a cancellation that falls into an `asyncio.wait_for` just as
-that is done is lost (before Python 3.12), and redis-py sends within one.
+The work is cancelled again at every further slice, because a cancellation that arrives in
+`asyncio.wait_for` at the moment it completes is lost before Python 3.12, and redis-py sends within
+one.
 """
 
 from __future__ import annotations
 
-from asyncio import CancelledError, current_task, get_running_loop, wait
+from asyncio import CancelledError, current_task, get_running_loop
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from asyncio import Task, TimerHandle
-    from collections.abc import Awaitable, Iterable
+    from collections.abc import Awaitable
 
-__all__ = ["end", "patiently"]
+__all__ = ["bounded"]
 
 T = TypeVar("T")
 
 _SLICES = 5
-_AGAIN = 0.1
 
 
-async def end(tasks: Iterable[Task[Any]]) -> None:
-    """Cancel `tasks` and return when all are gone."""
-    left = {task for task in tasks if not task.done()}
-    while left:
-        for task in left:
-            task.cancel()
-        _, left = await wait(left, timeout=_AGAIN)
-
-
-async def patiently(work: Awaitable[T], seconds: float) -> T:
+async def bounded(work: Awaitable[T], seconds: float) -> T:
     """Return what `work` comes to.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Tasks that never outlive whoever started them (structured concurrency)."""
+"""Tasks that never outlive their caller (structured concurrency)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
 
-__all__ = ["end", "run_all"]
+__all__ = ["cancel_and_wait", "cancel_until_gone", "run_all"]
+
+_CANCEL_AGAIN = 0.1
 
 T = TypeVar("T")
 
@@ -30,14 +32,14 @@ async def run_all(
                 task.result()
         return [task.result() for task in tasks]
     finally:
-        await end(tasks)
+        await cancel_and_wait(tasks)
 
 
-async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel what still runs of `tasks`, and wait until it has ended.
+async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel the tasks that still run, and wait until they have ended.
 
-    A further cancellation of the caller does not cut the wait short, as it does not for an
-    `asyncio.TaskGroup`; it is raised when all have ended.
+    A cancellation of the caller does not cut the wait short, as it does not for an
+    `asyncio.TaskGroup`; it is raised when all tasks have ended.
     """
     running = [task for task in tasks if not task.done()]
     for task in running:
@@ -51,3 +53,16 @@ async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
         running = [task for task in running if not task.done()]
     if cancelled is not None:
         raise cancelled
+
+
+async def cancel_until_gone(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel `tasks` again and again until they have ended.
+
+    For tasks that run a client library: a cancellation that arrives in `asyncio.wait_for` at the
+    moment it completes is lost before Python 3.12, and redis-py sends within one.
+    """
+    left = {task for task in tasks if not task.done()}
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=_CANCEL_AGAIN)

@@ -21,7 +21,7 @@ from gateway.layers.cache import CachePolicy
 from gateway.layers.cooldown import CoolDownPolicy
 from gateway.layers.hedge import HedgePolicy
 from gateway.layers.retry import RetryPolicy
-from gateway.upstreams.http.content_type import parse_entry
+from gateway.values.content_type import parse_entry
 from gateway.values.units import Duration, Positive, Size
 
 __all__ = [

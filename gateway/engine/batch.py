@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from gateway.aio import tasks as nursery
+from gateway.aio.tasks import run_all
 from gateway.call import Response
 from gateway.engine.outcome import Fault, Outcome
 from gateway.errors import CallError, DependencyFailed, ExpressionFailed, UpstreamPayload
@@ -48,7 +48,7 @@ async def run(
     found: dict[str | None, Outcome] = {
         None: Outcome.failed(DependencyFailed("the element is no single value to ask by"))
     }
-    for part in await nursery.run_all(walk.loop, [chunk(asked) for asked in chunks]):
+    for part in await run_all(walk.loop, [chunk(asked) for asked in chunks]):
         found |= part
     outcomes = []
     for name, key in zip(names, keys, strict=True):

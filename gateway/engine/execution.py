@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from orjson import Fragment
 
-from gateway.aio import tasks as nursery
+from gateway.aio.tasks import cancel_and_wait
 from gateway.aio.timers import Alarm, Wheel
 from gateway.call import Request
 from gateway.engine import for_each, race
-from gateway.engine.outcome import Outcome, State
+from gateway.engine.outcome import Outcome, State, dependency_failed
 from gateway.errors import CallError, DeadlineExceeded, ExpressionFailed, UpstreamPayload
 from gateway.events import Events, SectionFailed, cause_of
-from gateway.expressions.jmes import dependency_failed, is_true, search, shape
+from gateway.expressions.jmes import is_true, search, shape
 from gateway.expressions.json_schema import complaint
 from gateway.expressions.reference import ABSENT
 from gateway.values.excerpt import excerpt
@@ -95,7 +95,7 @@ class FanOut:
             await walk.done
         finally:
             walk.slot.discard(walk)
-            await nursery.end(walk.tasks)
+            await cancel_and_wait(walk.tasks)
         return walk.outcomes
 
 

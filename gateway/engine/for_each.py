@@ -11,11 +11,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gateway.aio import tasks as nursery
+from gateway.aio.tasks import run_all
 from gateway.engine import batch
-from gateway.engine.outcome import Fault, Outcome, State
+from gateway.engine.outcome import Fault, Outcome, State, dependency_failed
 from gateway.errors import CallError, DependencyFailed, ExpressionFailed, ListTruncated
-from gateway.expressions.jmes import dependency_failed, search
+from gateway.expressions.jmes import search
 from gateway.expressions.reference import ABSENT
 from gateway.values.restrictions import UNRESTRICTED
 
@@ -80,7 +80,7 @@ async def run(walk: Walk, section: Section, spec: ForEach) -> Outcome:
                 landing[number].set_result(outcome)
             return outcome
 
-        outcomes = await nursery.run_all(walk.loop, [element(n) for n in range(len(items))])
+        outcomes = await run_all(walk.loop, [element(n) for n in range(len(items))])
     for future, outcome in zip(landing, outcomes, strict=False):
         if not future.done():
             future.set_result(outcome)
@@ -118,7 +118,7 @@ async def _follow(walk: Walk, section: Section, spec: ForEach, leader: int) -> O
             own[number].set_result(outcome)
         return outcome
 
-    outcomes = await nursery.run_all(walk.loop, [element(number) for number in range(count)])
+    outcomes = await run_all(walk.loop, [element(number) for number in range(count)])
     return _together(keys, outcomes, keyed=elements.keyed, beyond=beyond)
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gateway.errors import DependencyFailed
 from gateway.values.restrictions import UNRESTRICTED
 
 if TYPE_CHECKING:
     from gateway.errors import CallError
     from gateway.values.restrictions import Restriction
 
-__all__ = ["Fault", "Outcome", "State"]
+__all__ = ["Fault", "Outcome", "State", "dependency_failed"]
 
 
 class State(StrEnum):
@@ -96,3 +97,9 @@ class Outcome:
 
     def __repr__(self) -> str:
         return f"Outcome({self.state}, {self.data!r})"
+
+
+def dependency_failed(name: str, outcome: Outcome) -> DependencyFailed:
+    """Return the error of a section that refers to the section `name`, which failed."""
+    retryable = any(fault.error.retryable for fault in outcome.faults)
+    return DependencyFailed(f"{name}, which it refers to, failed", retryable=retryable)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.aio import tasks as nursery
+from gateway.aio.tasks import cancel_and_wait
 from gateway.engine.outcome import Fault, Outcome, State
 from gateway.errors import CallError, UpstreamPayload
 from gateway.values.restrictions import UNRESTRICTED
@@ -55,7 +55,7 @@ async def run(walk: Walk, section: Section) -> Outcome:
         faults = tuple(fault for runner in runners for fault in runner.result().faults)
         return Outcome(State.FAILED, faults=faults)
     finally:
-        await nursery.end(runners)
+        await cancel_and_wait(runners)
 
 
 def _newer(outcome: Outcome, reserve: Outcome | None) -> bool:

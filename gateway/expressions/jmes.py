@@ -11,19 +11,16 @@ import jmespath
 from jmespath.exceptions import JMESPathError, JMESPathTypeError
 from jmespath.functions import Functions, signature
 
-from gateway.errors import DependencyFailed, ExpressionFailed
+from gateway.errors import ExpressionFailed
 from gateway.expressions.mistakes import bare_word, syntax_hint
 from gateway.values.suggestion import suggest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from gateway.engine.outcome import Outcome
-
 __all__ = [
     "ExpressionError",
     "compile_expression",
-    "dependency_failed",
     "is_true",
     "names_read",
     "search",
@@ -123,12 +120,6 @@ def _check_call(name: str, given: int) -> None:
         plural = "s" if least != 1 or more else ""
         takes = f"{least}{' or more' if more else ''} argument{plural}"
         raise ExpressionError(f"{name}() takes {takes}, not {given}")
-
-
-def dependency_failed(name: str, outcome: Outcome) -> DependencyFailed:
-    """Return the error of a section that refers to one which failed."""
-    retryable = any(fault.error.retryable for fault in outcome.faults)
-    return DependencyFailed(f"{name}, which it refers to, failed", retryable=retryable)
 
 
 def shape(select: Callable[[Any], Any], value: Any, upstream: str) -> Any:

@@ -5,16 +5,17 @@ import contextlib
 
 import pytest
 
-from gateway.aio.bounded import end, patiently
+from gateway.aio.bounded import bounded
+from gateway.aio.tasks import cancel_until_gone
 from tests.layers.test_cache import on_virtual_time
 from tests.virtual_time import loop_time
 
 
 @on_virtual_time
 async def test_what_ends_in_time_is_passed_on() -> None:
-    assert await patiently(asyncio.sleep(0.04, "done"), 0.05) == "done"
+    assert await bounded(asyncio.sleep(0.04, "done"), 0.05) == "done"
     with pytest.raises(ZeroDivisionError):
-        await patiently(raising(), 0.05)
+        await bounded(raising(), 0.05)
 
 
 async def raising() -> None:
@@ -25,7 +26,7 @@ async def raising() -> None:
 @on_virtual_time
 async def test_what_does_not_is_cancelled() -> None:
     with pytest.raises(TimeoutError):
-        await patiently(asyncio.sleep(1), 0.05)
+        await bounded(asyncio.sleep(1), 0.05)
     assert loop_time() == pytest.approx(1000.05)
     task = asyncio.current_task()
     assert task is not None
@@ -34,7 +35,7 @@ async def test_what_does_not_is_cancelled() -> None:
 
 @on_virtual_time
 async def test_somebody_elses_cancellation_stays_one() -> None:
-    task = asyncio.ensure_future(patiently(asyncio.sleep(1), 0.5))
+    task = asyncio.ensure_future(bounded(asyncio.sleep(1), 0.5))
     await asyncio.sleep(0.1)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -55,9 +56,9 @@ async def test_a_lost_cancellation_is_repeated() -> None:
         await asyncio.sleep(10)
 
     with pytest.raises(TimeoutError):
-        await patiently(two(), 0.05)
+        await bounded(two(), 0.05)
     assert loop_time() == pytest.approx(1000.07)
-    assert await patiently(stubborn(1), 0.05) == "late"
+    assert await bounded(stubborn(1), 0.05) == "late"
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0
@@ -69,9 +70,9 @@ async def test_tasks_are_ended_whatever_they_think_of_it() -> None:
     done = asyncio.ensure_future(asyncio.sleep(0))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    await end([*tasks, done])
+    await cancel_until_gone([*tasks, done])
     assert all(task.done() for task in tasks)
-    await end([])
+    await cancel_until_gone([])
 
 
 @on_virtual_time
@@ -85,5 +86,5 @@ async def test_a_busy_event_loop_is_not_held_against_the_server() -> None:
         loop.call_soon(loop.call_soon, answer.set_result, "answer")
 
     loop.call_later(0.001, stall)
-    assert await patiently(answer, 0.05) == "answer"
+    assert await bounded(answer, 0.05) == "answer"
     assert loop_time() == pytest.approx(1000.101)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.aio.tasks import end, run_all
+from gateway.aio.tasks import cancel_and_wait, run_all
 from tests.virtual_time import loop_time, run
 
 
@@ -69,7 +69,7 @@ def test_ending_waits_for_all_and_tells_a_cancellation_afterwards() -> None:
     async def main() -> tuple[float, bool]:
         task = asyncio.create_task(slow_to_close())
         await asyncio.sleep(0)
-        ending = asyncio.create_task(end([task]))
+        ending = asyncio.create_task(cancel_and_wait([task]))
         began = loop_time()
         await asyncio.sleep(1)
         ending.cancel()
@@ -84,8 +84,8 @@ def test_ending_what_has_ended_is_nothing() -> None:
     async def main() -> float:
         task = asyncio.create_task(value(1, 1))
         await task
-        await end([task])
-        await end([])
+        await cancel_and_wait([task])
+        await cancel_and_wait([])
         return loop_time()
 
     assert run(main()) == 1001

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 from gateway.cache.cache_control import restrictions
 from gateway.call import Response
 from gateway.errors import UpstreamPayload, UpstreamStatus
-from gateway.upstreams.http.content_type import ContentTypeError, ContentTypes
 from gateway.upstreams.http.redirects import redirected_to
 from gateway.upstreams.http.retry_after import parse_retry_after
 from gateway.upstreams.http.strict_json import NotStrictError, StrictJson
+from gateway.values.content_type import ContentTypeError, ContentTypes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

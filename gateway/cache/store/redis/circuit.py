@@ -10,7 +10,8 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from gateway.aio.bounded import end, patiently
+from gateway.aio.bounded import bounded
+from gateway.aio.tasks import cancel_until_gone
 from gateway.cache.store.base import StoreChange
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class Circuit:
         """Stop probing."""
         self.up = False
         if self._prober is not None:
-            await end([self._prober])
+            await cancel_until_gone([self._prober])
 
     def _keep_probing(self) -> None:
         self._prober = asyncio.get_running_loop().create_task(self._recover())
@@ -100,7 +101,7 @@ class Circuit:
 
     async def _alive(self) -> bool:
         try:
-            await patiently(self._probe(), _PATIENCE)
+            await bounded(self._probe(), _PATIENCE)
         except Exception as error:
             _log.debug("no sign of life from the shared store: %s", type(error).__name__)
             return False

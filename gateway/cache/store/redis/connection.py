@@ -22,7 +22,7 @@ from redis.exceptions import (
     TimeoutError as RedisTimeoutError,
 )
 
-from gateway.aio.bounded import patiently
+from gateway.aio.bounded import bounded
 from gateway.cache.store.base import StoreRefused
 from gateway.cache.store.redis.circuit import Circuit
 from gateway.cache.store.redis.commands import ByteStore
@@ -129,7 +129,7 @@ class Link:
         if asked is None or not self._circuit.up:
             return None
         try:
-            return await patiently(work(asked), patience)
+            return await bounded(work(asked), patience)
         except (OSError, RedisError, RedisClusterException) as error:
             if asked is self._bytes:  # what an old client still fails with says nothing new
                 self.judge(error)

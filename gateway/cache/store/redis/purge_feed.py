@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
 
-from gateway.aio.bounded import end, patiently
+from gateway.aio.bounded import bounded
+from gateway.aio.tasks import cancel_until_gone
 from gateway.cache.store.purges import read_mark
 
 if TYPE_CHECKING:
@@ -62,18 +63,18 @@ class Watch:
     async def aclose(self) -> None:
         """Listen no longer, and wait until that is so."""
         if self._task is not None:
-            await end([self._task])
+            await cancel_until_gone([self._task])
 
     async def _listen(self, store: ByteStore) -> None:
         while self._store is store:
             pubsub = store.client.pubsub()
             try:
-                await patiently(pubsub.subscribe(store.channel), _PATIENCE)
+                await bounded(pubsub.subscribe(store.channel), _PATIENCE)
                 while self._store is store:
                     listening = pubsub.get_message(
                         ignore_subscribe_messages=True, timeout=_LOOK_AGAIN
                     )
-                    message = await patiently(listening, _LOOK_AGAIN + _PATIENCE)
+                    message = await bounded(listening, _LOOK_AGAIN + _PATIENCE)
                     if message is None:
                         # Nothing for a while, or the subscription was confirmed: what was told
                         # before that is found by looking.

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.config.models import UpstreamConfig
-from gateway.upstreams.http.content_type import (
+from gateway.values.content_type import (
     CHARSETS,
     ContentTypeError,
     ContentTypes,
