@@ -8,13 +8,9 @@ Hierarchical Timing Wheels", 1987). To set one is to put it into a set, to stop 
 from __future__ import annotations
 
 from asyncio import current_task, get_running_loop
-from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from gateway.call import Clock, Deadline
-
-__all__ = ["Alarm", "DeadlineTimer", "Timer", "Wheel"]
+__all__ = ["Alarm", "Timer", "Wheel"]
 
 
 class Alarm:
@@ -122,43 +118,3 @@ class Timer(Alarm):
             return False
         self.rang = False
         return bool(self._task.uncancel() <= self._before)
-
-
-class DeadlineTimer(Timer):
-    """Rings when a deadline has passed, which may have been put off in the meantime.
-
-    Args:
-        wheel: what it is set in.
-        seconds: until it is looked at for the first time.
-        deadline: what it rings for.
-        clock: that of the deadline.
-        margin: seconds that it rings before the deadline.
-        ends: the clock's time at which it rings at the latest, however far the deadline is put off.
-    """
-
-    __slots__ = ("_clock", "_deadline", "_margin", "_wheel", "ends")
-
-    def __init__(
-        self,
-        wheel: Wheel,
-        seconds: float,
-        deadline: Deadline,
-        clock: Clock,
-        *,
-        margin: float = 0.0,
-        ends: float = inf,
-    ) -> None:
-        super().__init__(wheel, seconds)
-        self._wheel = wheel
-        self._deadline = deadline
-        self._clock = clock
-        self._margin = margin
-        self.ends = ends
-
-    def ring(self) -> None:
-        """Cancel the task, unless there is time left."""
-        left = min(self.ends, self._deadline.at - self._margin) - self._clock()
-        if left > 0:
-            self._wheel.set(self, left)
-        else:
-            super().ring()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from orjson import Fragment
 
+from gateway.aio.deadlines import execution_grace
 from gateway.aio.tasks import cancel_and_wait
 from gateway.aio.timers import Alarm, Wheel
 from gateway.call import Request
@@ -35,10 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FanOut", "Walk"]
 
-# The layers of a call keep the deadline themselves, and may still answer with a kept value when it
-# strikes. The walk's own timer is the backstop behind them.
-_GRACE = 0.05
-_MAX_GRACE = 0.1
 _NOTHING: Mapping[str, Sequence[tuple[bytes, bytes]]] = {}
 
 
@@ -89,8 +86,7 @@ class FanOut:
         for index in self.plan.roots:
             walk.start(index)
         remaining = deadline.remaining(self._clock())
-        grace = min(_MAX_GRACE, self.plan.deadline * _GRACE)
-        self._wheel.set(walk, remaining + grace)
+        self._wheel.set(walk, remaining + execution_grace(self.plan.deadline))
         try:
             await walk.done
         finally:

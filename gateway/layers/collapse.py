@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from gateway.aio.deadlines import CALLER_GRACE
 from gateway.aio.timers import Alarm, Wheel
 from gateway.call import Deadline
 from gateway.errors import CallError, DeadlineExceeded, ErrorCode
@@ -43,13 +44,6 @@ class CollapsePolicy(Policy):
 
     flight: Positive = Field(default="30s", validate_default=True)
     """The longest that a flight may last, whoever joins it."""
-
-
-_PATIENCE = 0.008
-"""Seconds beyond its deadline that a caller gives a flight which ends at the same deadline.
-
-What went wrong in flight says more than that the time is spent, and it is told once.
-"""
 
 
 _EXCLUSIVE = Restriction.NO_STORE | Restriction.PRIVATE | Restriction.NO_CACHE | Restriction.VARIES
@@ -258,7 +252,7 @@ def collapse(
             flight = flights.board(sameness, call, request, now + policy.flight, loop)
             caller = _Caller(loop.create_future(), expired)
             flight.callers.append(caller)
-            wheel.set(caller, remaining + _PATIENCE)
+            wheel.set(caller, remaining + CALLER_GRACE)
             try:
                 answer = await caller.answer
             finally:

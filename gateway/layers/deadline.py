@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from gateway.aio.timers import DeadlineTimer, Wheel
+from gateway.aio.deadlines import DeadlineTimer
+from gateway.aio.timers import Wheel
 from gateway.errors import DeadlineExceeded, ErrorCode
 from gateway.events import Rejection
 from gateway.values.base import Policy

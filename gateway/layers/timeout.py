@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from gateway.aio.timers import DeadlineTimer, Timer, Wheel
+from gateway.aio.deadlines import ATTEMPT_MARGIN, TICK, DeadlineTimer
+from gateway.aio.timers import Timer, Wheel
 from gateway.errors import UpstreamTimeout
 from gateway.values.base import Policy
 from gateway.values.units import Positive, format_duration
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from gateway.call import Call, Clock, Layer, Request, Response
 
 __all__ = ["TimeoutPolicy", "timeout"]
-
-_TICK = 0.004
-_MARGIN = 0.010  # more than a tick of this timer, so that it rings before the deadline's
 
 
 class TimeoutPolicy(Policy):
@@ -44,10 +42,10 @@ def timeout(policy: TimeoutPolicy, *, upstream: str, clock: Clock = time.monoton
         clock: that of the deadlines.
     """
     after = policy.after
-    margin = min(_MARGIN, after / 10)
+    margin = min(ATTEMPT_MARGIN, after / 10)
     ample = after + margin
     half = after / 2
-    wheel = Wheel(min(_TICK, after / 20))
+    wheel = Wheel(min(TICK, after / 20))
     detail = f"no answer within {format_duration(after)}"
 
     def layer(call: Call) -> Call:

@@ -1,0 +1,89 @@
+"""The four timers that guard one deadline, and the order in which they ring.
+
+=========  ===========================  ====================  ====================================
+guard      rings                        set by                what it reports
+=========  ===========================  ====================  ====================================
+attempt    `ATTEMPT_MARGIN` before      layers/timeout.py     the upstream is too slow: a breaker
+           the deadline at the latest                         sees an upstream that hangs
+call       at the deadline              layers/deadline.py    the time for the request is spent
+caller     `CALLER_GRACE` after it      layers/collapse.py    the same, where the shared flight
+                                                              itself has not said what went wrong
+execution  `execution_grace` after it   engine/execution.py   the backstop: whatever has not landed
+=========  ===========================  ====================  ====================================
+
+Each guard leaves the one before it the time to report, because the inner one knows more. A timer of
+a `Wheel` may ring one tick late, so the distances are longer than a tick.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING
+
+from gateway.aio.timers import Timer
+
+if TYPE_CHECKING:
+    from gateway.aio.timers import Wheel
+    from gateway.call import Clock, Deadline
+
+__all__ = ["ATTEMPT_MARGIN", "CALLER_GRACE", "TICK", "DeadlineTimer", "execution_grace"]
+
+TICK = 0.004
+"""Seconds that a timer may be late."""
+
+ATTEMPT_MARGIN = 0.010
+"""Seconds before the deadline at which an attempt is ended; more than two ticks."""
+
+CALLER_GRACE = 0.008
+"""Seconds after the deadline at which a caller stops to wait for a shared flight; two ticks."""
+
+_GRACE_SHARE = 0.05
+_LONGEST_GRACE = 0.1
+
+
+def execution_grace(seconds: float) -> float:
+    """Return the seconds after a deadline of `seconds` at which an execution is ended.
+
+    The layers keep the deadline themselves and may still answer with a cached value when it passes.
+    """
+    return min(_LONGEST_GRACE, seconds * _GRACE_SHARE)
+
+
+class DeadlineTimer(Timer):
+    """Rings when a deadline has passed, which may have been put off in the meantime.
+
+    Args:
+        wheel: what it is set in.
+        seconds: until it is looked at for the first time.
+        deadline: what it rings for.
+        clock: that of the deadline.
+        margin: seconds that it rings before the deadline.
+        ends: the clock's time at which it rings at the latest, however far the deadline is put off.
+    """
+
+    __slots__ = ("_clock", "_deadline", "_margin", "_wheel", "ends")
+
+    def __init__(
+        self,
+        wheel: Wheel,
+        seconds: float,
+        deadline: Deadline,
+        clock: Clock,
+        *,
+        margin: float = 0.0,
+        ends: float = inf,
+    ) -> None:
+        super().__init__(wheel, seconds)
+        self._wheel = wheel
+        self._deadline = deadline
+        self._clock = clock
+        self._margin = margin
+        self.ends = ends
+
+    def ring(self) -> None:
+        """Cancel the task, unless there is time left."""
+        left = min(self.ends, self._deadline.at - self._margin) - self._clock()
+        if left > 0:
+            self._wheel.set(self, left)
+        else:
+            super().ring()
