@@ -26,12 +26,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = [
+    "REPEATED_STATUSES",
     "BreakerOpen",
     "CallError",
     "ConfigError",
@@ -45,10 +46,12 @@ __all__ = [
     "LimiterFull",
     "ListTruncated",
     "Rejected",
+    "StatusMeaning",
     "UpstreamPayload",
     "UpstreamStatus",
     "UpstreamTimeout",
     "UpstreamUnreachable",
+    "meaning_of",
 ]
 
 
@@ -188,7 +191,15 @@ class ListTruncated(Rejected):
 
 
 class Failed(CallError):
-    """They failed: the upstream was called and gave no good answer."""
+    """They failed: the upstream was called and gave no good answer.
+
+    Attributes:
+        fault: it speaks against the upstream rather than against the request.
+        overloaded: the upstream asks for fewer calls.
+    """
+
+    fault: bool = True
+    overloaded: bool = False
 
 
 class UpstreamTimeout(Failed):
@@ -205,10 +216,61 @@ class UpstreamUnreachable(Failed):
     retryable = True
 
 
+class StatusMeaning(NamedTuple):
+    """What an upstream says with a status.
+
+    Attributes:
+        retryable: the same request may well succeed a moment later.
+        repeat: worth another attempt at once, by default: it was not processed, or a gateway in
+            front of the upstream says so. A 500 is not, as a repetition may repeat the damage.
+        overloaded: the upstream as a whole wants fewer calls: its Retry-After holds for every call,
+            and an adaptive concurrency limit takes it for a drop.
+        fault: it speaks against the upstream rather than against the request: a breaker counts it.
+    """
+
+    retryable: bool = False
+    repeat: bool = False
+    overloaded: bool = False
+    fault: bool = False
+
+
+_MEANINGS = {
+    # RFC 9110 section 15, RFC 6585 section 4, RFC 8470 section 5.2
+    408: StatusMeaning(retryable=True, fault=True),
+    425: StatusMeaning(retryable=True, fault=True),
+    429: StatusMeaning(retryable=True, repeat=True, overloaded=True, fault=True),
+    500: StatusMeaning(retryable=True, fault=True),
+    502: StatusMeaning(retryable=True, repeat=True, fault=True),
+    503: StatusMeaning(retryable=True, repeat=True, overloaded=True, fault=True),
+    504: StatusMeaning(retryable=True, repeat=True, fault=True),
+}
+_SERVER_ERROR = StatusMeaning(fault=True)
+_GOOD_ANSWER_TO_A_BAD_QUESTION = StatusMeaning()
+
+
+def meaning_of(status: int | None) -> StatusMeaning:
+    """Return what an upstream says with `status`: the one table for everything that acts on it."""
+    if status is None:
+        return _SERVER_ERROR
+    other = _SERVER_ERROR if status >= 500 else _GOOD_ANSWER_TO_A_BAD_QUESTION  # noqa: PLR2004 - RFC 9110 section 15.6
+    return _MEANINGS.get(status, other)
+
+
+REPEATED_STATUSES = frozenset(status for status, meaning in _MEANINGS.items() if meaning.repeat)
+"""The statuses that are worth another attempt, by default."""
+
+
 class UpstreamStatus(Failed):
-    """The upstream answered with a status that is no success; `status` tells which."""
+    """The upstream answered with a status that is not a success; `status` is that status."""
 
     code = ErrorCode.UPSTREAM_STATUS
+
+    def __init__(self, detail: str, *, status: int | None = None, **known: Any) -> None:
+        meaning = meaning_of(status)
+        known.setdefault("retryable", meaning.retryable)
+        super().__init__(detail, status=status, **known)
+        self.overloaded = meaning.overloaded
+        self.fault = meaning.fault
 
 
 class UpstreamPayload(Failed):

@@ -59,3 +59,27 @@ def test_findings_without_a_place_are_told_without_one() -> None:
     assert str(error) == "<config>: first\n<config>:2:7: second"
     assert isinstance(error, errors.GatewayError)
     assert not isinstance(error, CallError)
+
+
+@pytest.mark.parametrize(
+    ("status", "retryable", "repeat", "overloaded", "fault"),
+    [
+        (301, False, False, False, False),
+        (404, False, False, False, False),
+        (408, True, False, False, True),
+        (425, True, False, False, True),
+        (429, True, True, True, True),
+        (500, True, False, False, True),
+        (501, False, False, False, True),
+        (502, True, True, False, True),
+        (503, True, True, True, True),
+        (504, True, True, False, True),
+        (599, False, False, False, True),
+    ],
+)
+def test_one_table_says_what_a_status_means(
+    status: int, *, retryable: bool, repeat: bool, overloaded: bool, fault: bool
+) -> None:
+    error = errors.UpstreamStatus("no", status=status)
+    assert (error.retryable, error.overloaded, error.fault) == (retryable, overloaded, fault)
+    assert (status in errors.REPEATED_STATUSES) == repeat

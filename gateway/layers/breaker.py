@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from gateway.errors import BreakerOpen, ErrorCode, Failed, UpstreamStatus
+from gateway.errors import BreakerOpen, ErrorCode, Failed
 from gateway.events import BreakerChange, Rejection, cause_of
 from gateway.values.base import Policy
 from gateway.values.units import Positive
@@ -28,7 +28,6 @@ CLOSED, OPEN, HALF_OPEN = "closed", "open", "half_open"
 _BUCKETS = 10
 _LONGEST = 8  # times `open_for`, while probes keep failing
 _JITTER = 0.2
-_SERVER_ERROR = 500
 
 
 class BreakerPolicy(Policy):
@@ -161,7 +160,8 @@ def breaker(
 ) -> Layer:
     """Return a layer that raises `BreakerOpen` while too many calls have failed of late.
 
-    Only `Failed` counts. A call that was cancelled or refused further in is no verdict.
+    Only a `Failed` that is the upstream's fault counts: a 404 is a good answer to a bad question. A
+    call that was cancelled or refused further in is no verdict.
 
     Args:
         policy: when to open and for how long.
@@ -182,7 +182,7 @@ def breaker(
                 response = await call(request)
             except Failed as error:
                 before = machine.state
-                (machine.fail if _is_fault(error) else machine.succeed)(epoch, clock())
+                (machine.fail if error.fault else machine.succeed)(epoch, clock())
                 admit.tell(before, request.section, error)
                 raise
             except BaseException:
@@ -239,14 +239,3 @@ class _Admission:
                 self._upstream, section, before, after, seconds, **cause_of(error)
             )
         self._events.emit(change)
-
-
-def _is_fault(error: Failed) -> bool:
-    """Return whether `error` speaks against the upstream rather than against the request.
-
-    A 404 is a good answer to a bad question. 5xx is the upstream's own verdict on itself (RFC 9110
-    section 15.6); of the other statuses only those worth a retry (408, 429) count.
-    """
-    if not isinstance(error, UpstreamStatus):
-        return True
-    return error.retryable or error.status is None or error.status >= _SERVER_ERROR

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from gateway.errors import CallError, DeadlineExceeded, ErrorCode, LimiterFull, UpstreamTimeout
+from gateway.errors import DeadlineExceeded, ErrorCode, Failed, LimiterFull, UpstreamTimeout
 from gateway.events import LimitChange, Rejection
 from gateway.layers.gradient import Gradient, Window
 from gateway.values.base import Policy
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from gateway.events import Events
 
 __all__ = ["Limiter", "LimiterPolicy", "limiter"]
-
-_TURNED_AWAY = frozenset({429, 503})
 
 
 class LimiterPolicy(Policy):
@@ -176,8 +174,8 @@ def _adaptive(
             try:
                 response = await call(request)
                 window.answered(clock() - began)
-            except CallError as error:
-                if isinstance(error, UpstreamTimeout) or error.status in _TURNED_AWAY:
+            except Failed as error:
+                if isinstance(error, UpstreamTimeout) or error.overloaded:
                     window.dropped += 1
                 raise
             else:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from gateway.errors import BreakerOpen, ErrorCode, UpstreamStatus
+from gateway.errors import BreakerOpen, ErrorCode, Failed
 from gateway.events import CoolDown, Rejection
 from gateway.values.base import Policy
 from gateway.values.units import Positive
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CoolDownPolicy", "cooldown"]
 
-_STATUSES = frozenset({429, 503})
-"""Where Retry-After speaks of the upstream as a whole (RFC 6585 section 4, RFC 9110 15.6.4)."""
-
 
 class CoolDownPolicy(Policy):
     """How far an upstream's Retry-After is obeyed."""
@@ -29,7 +26,7 @@ class CoolDownPolicy(Policy):
 
 
 def cooldown(policy: CoolDownPolicy, *, upstream: str, events: Events, clock: Clock) -> Layer:
-    """Return a layer that calls nothing until the moment that a 429 or 503 has named.
+    """Return a layer that calls nothing until the moment that an overloaded upstream has named.
 
     Refused calls raise `BreakerOpen`: to a caller it is the same thing, the upstream is left alone
     for a known time. The event's `why` is `cooldown`.
@@ -43,9 +40,9 @@ def cooldown(policy: CoolDownPolicy, *, upstream: str, events: Events, clock: Cl
             "the upstream has asked to be left alone", upstream=upstream, retry_after=seconds
         )
 
-    def heed(error: UpstreamStatus, section: str) -> None:
+    def heed(error: Failed, section: str) -> None:
         nonlocal until
-        if error.status not in _STATUSES or not error.retry_after:
+        if not error.overloaded or not error.retry_after:
             return
         seconds = min(error.retry_after, policy.max)
         until = max(until, clock() + seconds)
@@ -59,7 +56,7 @@ def cooldown(policy: CoolDownPolicy, *, upstream: str, events: Events, clock: Cl
                 raise refuse(request.section, seconds)
             try:
                 return await call(request)
-            except UpstreamStatus as error:
+            except Failed as error:
                 heed(error, request.section)
                 raise
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 from tenacity import AsyncRetrying, retry_if_exception, wait_exponential
 
-from gateway.errors import Failed, Rejected, UpstreamStatus
+from gateway.errors import REPEATED_STATUSES, Failed, Rejected, UpstreamStatus
 from gateway.events import Rejection, Retry
 from gateway.layers.budget import BudgetPolicy
 from gateway.values.base import Policy
@@ -44,7 +44,7 @@ class RetryPolicy(Policy):
     cap: Positive = Field(default="1s", validate_default=True)
     """The longest wait before any attempt, what an upstream asks for by Retry-After aside."""
 
-    statuses: frozenset[int] = frozenset({429, 502, 503, 504})
+    statuses: frozenset[int] = REPEATED_STATUSES
     """Statuses that are worth another attempt."""
 
     methods: frozenset[Idempotent] = frozenset({"GET", "HEAD", "OPTIONS"})

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from gateway.cache.cache_control import restrictions
 from gateway.call import Response
-from gateway.errors import UpstreamPayload, UpstreamStatus
+from gateway.errors import UpstreamPayload, UpstreamStatus, meaning_of
 from gateway.upstreams.http.redirects import redirected_to
 from gateway.upstreams.http.retry_after import parse_retry_after
 from gateway.upstreams.http.strict_json import NotStrictError, StrictJson
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Ingress"]
 
-_RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
 _NO_CONTENT = frozenset({204, 205})
 # Above this the checks leave the event loop. orjson itself keeps the interpreter lock while it
 # parses (about 2 ms a MiB), but the schema's walk over the value that follows does not.
@@ -97,9 +96,8 @@ class Ingress:
         )
 
     def _refused(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> UpstreamStatus:
-        retryable = status in _RETRYABLE
         retry_after = None
-        if retryable:
+        if meaning_of(status).retryable:
             for name, value in headers:
                 if name == b"retry-after":
                     retry_after = parse_retry_after(value, self._now())
@@ -113,7 +111,6 @@ class Ingress:
             detail,
             upstream=self._upstream,
             status=status,
-            retryable=retryable,
             retry_after=retry_after,
         )
 
