@@ -13,7 +13,7 @@ from gateway.cache.refreshes import Refreshes
 from gateway.cache.store import open_store
 from gateway.config.models import Config
 from gateway.config.settings import Settings
-from gateway.engine.execution import FanOut
+from gateway.engine.execution import BoundPlan
 from gateway.engine.prefetch import Prefetch
 from gateway.errors import ConfigError, Finding
 from gateway.events import Events
@@ -88,20 +88,22 @@ def create_app(
     kept = KeptAnswers(settings.cache_memory // 4, store.purges)
     in_flight = InFlight(settings.max_in_flight)
     calls = {name: upstream.call for name, upstream in upstreams.items()}
-    fan_outs = [FanOut(plan, calls, clock=shared.clock, events=events) for plan in loaded.plans]
-    prefetch = Prefetch(fan_outs, clock=shared.clock, sleep=shared.sleep)
+    bound_plans = [
+        BoundPlan(plan, calls, clock=shared.clock, events=events) for plan in loaded.plans
+    ]
+    prefetch = Prefetch(bound_plans, clock=shared.clock, sleep=shared.sleep)
     dashboards = [
         DashboardEndpoint(
-            fan_out,
-            client_headers=_client_headers(fan_out.plan, upstreams),
+            bound,
+            client_headers=_client_headers(bound.plan, upstreams),
             in_flight=in_flight,
-            kept=kept if _keeps(fan_out.plan, loaded) else None,
+            kept=kept if _keeps(bound.plan, loaded) else None,
             clock=shared.clock,
             now=shared.now,
             objections=objections,
             busy=busy,
         )
-        for fan_out in fan_outs
+        for bound in bound_plans
     ]
     token = settings.admin_token.get_secret_value() if settings.admin_token else ""
 

@@ -9,7 +9,8 @@ import orjson
 
 from gateway.answers.document import merge
 from gateway.call import Deadline, Request, Response
-from gateway.engine.execution import FanOut
+from gateway.engine.context import Inputs
+from gateway.engine.execution import BoundPlan
 from gateway.plan.load import loads
 from tests.virtual_time import loop_time
 
@@ -110,8 +111,8 @@ async def walked(
     """Run a plan once."""
     before = len(asyncio.all_tasks())
     began = loop_time()
-    fan_out = FanOut(plan, {"a": upstreams, "b": upstreams}, clock=loop_time, events=events)
-    outcomes = await fan_out.run(parameters, Deadline(began + plan.deadline))
+    bound = BoundPlan(plan, {"a": upstreams, "b": upstreams}, clock=loop_time, events=events)
+    outcomes = await bound.execute(Inputs(parameters), Deadline(began + plan.deadline))
     took = loop_time() - began
     return Result(plan, outcomes, took, len(asyncio.all_tasks()) - before)
 

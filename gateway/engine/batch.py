@@ -19,14 +19,19 @@ from gateway.values.excerpt import shortened
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.engine.execution import Walk
-    from gateway.plan.model import ForEach, Section
+    from gateway.engine.call import BoundSource
+    from gateway.engine.context import Context
+    from gateway.plan.model import ForEach
 
-__all__ = ["run"]
+__all__ = ["fetch_in_batches"]
 
 
-async def run(
-    walk: Walk, section: Section, spec: ForEach, items: list[Any], keys: Sequence[str | int]
+async def fetch_in_batches(
+    context: Context,
+    source: BoundSource,
+    spec: ForEach,
+    items: list[Any],
+    keys: Sequence[str | int],
 ) -> list[Outcome]:
     """Ask for up to `spec.batch` elements with one call; return the outcome of each."""
     assert spec.batch is not None  # noqa: S101 - asked by the caller
@@ -36,11 +41,11 @@ async def run(
     permits = asyncio.Semaphore(spec.concurrency)
 
     async def chunk(asked: list[str]) -> dict[str | None, Outcome]:
-        scope = {**walk.scope, spec.element: [by_name[name] for name in asked]}
+        scope = {**context.scope, spec.element: [by_name[name] for name in asked]}
         try:
             async with permits:
-                response = await walk.fetch(section, section.sources[0], scope)
-            return _split(walk, section, spec, asked, response)
+                response = await source.fetch(context, scope)
+            return _split(source, spec, asked, response)
         except CallError as error:
             return {name: Outcome.failed(error) for name in asked}
 
@@ -48,7 +53,7 @@ async def run(
     found: dict[str | None, Outcome] = {
         None: Outcome.failed(DependencyFailed("the element is no single value to ask by"))
     }
-    for part in await run_all(walk.loop, [chunk(asked) for asked in chunks]):
+    for part in await run_all(context.loop, [chunk(asked) for asked in chunks]):
         found |= part
     outcomes = []
     for name, key in zip(names, keys, strict=True):
@@ -60,31 +65,30 @@ async def run(
 
 
 def _split(
-    walk: Walk, section: Section, spec: ForEach, asked: list[str], response: Response
+    source: BoundSource, spec: ForEach, asked: list[str], response: Response
 ) -> dict[str | None, Outcome]:
     """Match the objects of one answer to what was asked for."""
-    upstream = section.sources[0].upstream
+    upstream = source.source.upstream
     if not isinstance(response.value, list):
         raise UpstreamPayload("a batched call is answered with a list", upstream=upstream)
     groups: dict[str | None, list[Any]] = {name: [] for name in asked}
     for thing in response.value:
         try:
             name = _name(search(spec.match, thing, "match"))
-        except ExpressionFailed:  # nobody's
+        except ExpressionFailed:  # it belongs to no element
             continue
         if name in groups:
             groups[name].append(thing)
-    return {name: _part(walk, section, spec, name, groups[name], response) for name in asked}
+    return {name: _part(source, spec, name, groups[name], response) for name in asked}
 
 
 def _part(
-    walk: Walk, section: Section, spec: ForEach, name: str, things: list[Any], response: Response
+    source: BoundSource, spec: ForEach, name: str, things: list[Any], response: Response
 ) -> Outcome:
     """Return the outcome of one element; its `select` sees what is its own and nothing else."""
-    source = section.sources[0]
     if not things and not spec.many:
         missing = f"the answer has nothing for {shortened(name)}"
-        return Outcome.failed(UpstreamPayload(missing, upstream=source.upstream))
+        return Outcome.failed(UpstreamPayload(missing, upstream=source.source.upstream))
     own = Response(
         things if spec.many else things[0],
         as_of=response.as_of,
@@ -95,7 +99,7 @@ def _part(
         restrictions=response.restrictions,
     )
     try:
-        return walk.good(section, source, own)
+        return source.shape(own)
     except CallError as error:
         return Outcome.failed(error)
 

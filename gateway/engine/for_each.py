@@ -9,10 +9,11 @@ position is what keeps a list right when an element is missing.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from gateway.aio.tasks import run_all
-from gateway.engine import batch
+from gateway.engine.batch import fetch_in_batches
+from gateway.engine.context import Elements
 from gateway.engine.outcome import Fault, Outcome, State, dependency_failed
 from gateway.errors import CallError, DependencyFailed, ExpressionFailed, ListTruncated
 from gateway.expressions.jmes import search
@@ -23,106 +24,107 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.call import Response
-    from gateway.engine.execution import Walk
-    from gateway.plan.model import ForEach, Section
+    from gateway.engine.call import BoundSource
+    from gateway.engine.context import Context
+    from gateway.expressions.reference import Scope
+    from gateway.plan.model import ForEach, Plan, Section
     from gateway.values.restrictions import Restriction
 
-__all__ = ["Elements", "run"]
+__all__ = ["ForEachRunner"]
 
 
-class Elements(NamedTuple):
-    """The elements of a running section, for those that follow it.
+class ForEachRunner:
+    """Runs a section for each element of a list, and puts the results together."""
 
-    Attributes:
-        keys: key of each element, or its index.
-        landing: the outcome of each element, some day.
-        keyed: the section's result is an object.
-        beyond: how many elements the limits so far cut off.
-    """
+    __slots__ = ("_followed", "_leader", "_section", "_source", "_spec")
 
-    keys: list[str | int]
-    landing: list[asyncio.Future[Outcome]]
-    keyed: bool
-    beyond: int
+    def __init__(self, plan: Plan, section: Section, spec: ForEach, source: BoundSource) -> None:
+        self._section = section
+        self._spec = spec
+        self._source = source
+        self._followed = bool(plan.followers[section.index])
+        self._leader = None if spec.flows_from is None else plan.sections[spec.flows_from]
 
+    def start(self, context: Context) -> None:
+        """Start the elements."""
+        context.spawn(self._section, self._all if self._leader is None else self._follow)
 
-async def run(walk: Walk, section: Section, spec: ForEach) -> Outcome:
-    """Run `section` for each of its elements and put the results together."""
-    if spec.flows_from is not None:
-        return await _follow(walk, section, spec, spec.flows_from)
-    items, beyond = _items(walk, spec)
-    keyed = spec.key is not None
-    keys = _keys(items, spec)
-    keyless = {
-        number: Outcome.failed(DependencyFailed(f"element {number} has no key of its own"), number)
-        for number, key in enumerate(keys)
-        if keyed and isinstance(key, int)
-    }
-    landing: list[asyncio.Future[Outcome]] = []
-    if walk.plan.followers[section.index]:
-        landing = [walk.loop.create_future() for _ in items]
-        walk.opened(section, Elements(keys, landing, keyed, beyond))
-    if spec.batch is not None:
-        asked = [number for number in range(len(items)) if number not in keyless]
-        answered = await batch.run(
-            walk, section, spec, [items[n] for n in asked], [keys[n] for n in asked]
-        )
-        found = keyless | dict(zip(asked, answered, strict=True))
-        outcomes = [found[number] for number in range(len(items))]
-    else:
-        calls = _Distinct(walk, section, spec)
+    async def _all(self, context: Context) -> Outcome:
+        """Run the section for each element of a value that is there."""
+        spec, loop = self._spec, context.loop
+        items, beyond = _items(context.scope, spec)
+        keyed = spec.key is not None
+        keys = _keys(items, spec)
+        keyless = {
+            at: Outcome.failed(DependencyFailed(f"element {at} has no key of its own"), at)
+            for at, key in enumerate(keys)
+            if keyed and isinstance(key, int)
+        }
+        landing: list[asyncio.Future[Outcome]] = []
+        if self._followed:
+            landing = [loop.create_future() for _ in items]
+            context.opened(self._section, Elements(keys, landing, keyed, beyond))
+        if spec.batch is not None:
+            asked = [at for at in range(len(items)) if at not in keyless]
+            answered = await fetch_in_batches(
+                context, self._source, spec, [items[at] for at in asked], [keys[at] for at in asked]
+            )
+            found = keyless | dict(zip(asked, answered, strict=True))
+            outcomes = [found[at] for at in range(len(items))]
+        else:
+            calls = _Distinct(context, self._source, spec)
 
-        async def element(number: int) -> Outcome:
-            outcome = keyless.get(number)
-            if outcome is None:
-                outcome = await calls.outcome(items[number], keys[number])
-            if landing:
-                landing[number].set_result(outcome)
+            async def element(at: int) -> Outcome:
+                outcome = keyless.get(at)
+                if outcome is None:
+                    outcome = await calls.outcome(items[at], keys[at])
+                if landing:
+                    landing[at].set_result(outcome)
+                return outcome
+
+            outcomes = await run_all(loop, [element(at) for at in range(len(items))])
+        for future, outcome in zip(landing, outcomes, strict=False):
+            if not future.done():
+                future.set_result(outcome)
+        return _together(keys, outcomes, keyed=keyed, beyond=beyond)
+
+    async def _follow(self, context: Context) -> Outcome:
+        """Take the elements of another section as they land."""
+        spec, loop, leader = self._spec, context.loop, self._leader
+        assert leader is not None  # noqa: S101 - `start` has looked
+        elements = context.elements.get(leader.index)
+        landed = context.outcomes[leader.index]
+        if landed is not None and landed.state is State.FALLBACK:
+            elements = _standing_in(loop, leader.name, landed.value)
+        if elements is None:
+            if landed is None or landed.state is State.SKIPPED:
+                return Outcome(State.SKIPPED)
+            raise dependency_failed(leader.name, landed)
+        calls = _Distinct(context, self._source, spec)
+        count = min(len(elements.landing), spec.limit)
+        keys = elements.keys[:count]
+        beyond = elements.beyond + len(elements.landing) - count
+        own: list[asyncio.Future[Outcome]] = []
+        if self._followed:
+            own = [loop.create_future() for _ in range(count)]
+            context.opened(self._section, Elements(keys, own, elements.keyed, beyond))
+
+        async def element(at: int) -> Outcome:
+            key = keys[at]
+            source = await asyncio.shield(elements.landing[at])
+            if source.usable:
+                outcome = await calls.outcome(source.value, key)
+            else:
+                outcome = Outcome.failed(dependency_failed(leader.name, source), key)
+            if own:
+                own[at].set_result(outcome)
             return outcome
 
-        outcomes = await run_all(walk.loop, [element(n) for n in range(len(items))])
-    for future, outcome in zip(landing, outcomes, strict=False):
-        if not future.done():
-            future.set_result(outcome)
-    return _together(keys, outcomes, keyed=keyed, beyond=beyond)
+        outcomes = await run_all(loop, [element(at) for at in range(count)])
+        return _together(keys, outcomes, keyed=elements.keyed, beyond=beyond)
 
 
-async def _follow(walk: Walk, section: Section, spec: ForEach, leader: int) -> Outcome:
-    """Take the elements of another section as they land."""
-    name = walk.plan.sections[leader].name
-    elements = walk.elements.get(leader)
-    landed = walk.outcomes[leader]
-    if landed is not None and landed.state is State.FALLBACK:
-        elements = _standing_in(walk, name, landed.value)
-    if elements is None:
-        if landed is None or landed.state is State.SKIPPED:
-            return Outcome(State.SKIPPED)
-        raise dependency_failed(name, landed)
-    calls = _Distinct(walk, section, spec)
-    count = min(len(elements.landing), spec.limit)
-    keys = elements.keys[:count]
-    beyond = elements.beyond + len(elements.landing) - count
-    own: list[asyncio.Future[Outcome]] = []
-    if walk.plan.followers[section.index]:
-        own = [walk.loop.create_future() for _ in range(count)]
-        walk.opened(section, Elements(keys, own, elements.keyed, beyond))
-
-    async def element(number: int) -> Outcome:
-        key = keys[number]
-        source = await asyncio.shield(elements.landing[number])
-        if source.usable:
-            outcome = await calls.outcome(source.value, key)
-        else:
-            outcome = Outcome.failed(dependency_failed(name, source), key)
-        if own:
-            own[number].set_result(outcome)
-        return outcome
-
-    outcomes = await run_all(walk.loop, [element(number) for number in range(count)])
-    return _together(keys, outcomes, keyed=elements.keyed, beyond=beyond)
-
-
-def _standing_in(walk: Walk, name: str, value: Any) -> Elements:
+def _standing_in(loop: asyncio.AbstractEventLoop, name: str, value: Any) -> Elements:
     """Return the elements of a section whose fallback stands in for its list."""
     if isinstance(value, dict):
         keys: list[str | int] = list(value)
@@ -134,15 +136,15 @@ def _standing_in(walk: Walk, name: str, value: Any) -> Elements:
         raise DependencyFailed(f"{{{name}}} is no list")
     landing: list[asyncio.Future[Outcome]] = []
     for element in values:
-        future = walk.loop.create_future()
+        future = loop.create_future()
         future.set_result(Outcome(State.OK, element))
         landing.append(future)
     return Elements(keys, landing, isinstance(value, dict), 0)
 
 
-def _items(walk: Walk, spec: ForEach) -> tuple[list[Any], int]:
+def _items(scope: Scope, spec: ForEach) -> tuple[list[Any], int]:
     """Return the elements within the limit, and how many are beyond it."""
-    items = spec.items.find(walk.scope)
+    items = spec.items.find(scope)
     if items is ABSENT:
         return [], 0
     if not isinstance(items, list):
@@ -180,28 +182,27 @@ def _key(search_key: Callable[[Any], Any], item: Any) -> str | None:
 class _Distinct:
     """The calls of one section, each distinct one made once and so many at a time."""
 
-    __slots__ = ("_permits", "_section", "_spec", "_under_way", "_walk")
+    __slots__ = ("_context", "_permits", "_source", "_spec", "_under_way")
 
-    def __init__(self, walk: Walk, section: Section, spec: ForEach) -> None:
-        self._walk = walk
-        self._section = section
+    def __init__(self, context: Context, source: BoundSource, spec: ForEach) -> None:
+        self._context = context
+        self._source = source
         self._spec = spec
         self._permits = asyncio.Semaphore(spec.concurrency)
         self._under_way: dict[str, asyncio.Future[Response | CallError]] = {}
 
     async def outcome(self, item: Any, key: str | int) -> Outcome:
-        walk, section = self._walk, self._section
-        source = section.sources[0]
-        scope = {**walk.scope, self._spec.element: item}
+        context, source = self._context, self._source
+        scope = {**context.scope, self._spec.element: item}
         try:
             # Two elements that make the same target make one call; the second waits for the first.
-            target = source.template.render(scope)
+            target = source.source.template.render(scope)
             under_way = self._under_way.get(target)
             if under_way is None:
-                under_way = self._under_way[target] = walk.loop.create_future()
+                under_way = self._under_way[target] = context.loop.create_future()
                 try:
                     async with self._permits:
-                        under_way.set_result(await walk.fetch(section, source, scope))
+                        under_way.set_result(await source.fetch(context, scope))
                 except CallError as error:
                     under_way.set_result(error)
                 finally:
@@ -209,7 +210,7 @@ class _Distinct:
             answer = await asyncio.shield(under_way)
             if isinstance(answer, CallError):
                 return Outcome.failed(answer, key)
-            return walk.good(section, source, answer)
+            return source.shape(answer)
         except CallError as error:
             return Outcome.failed(error, key)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from gateway.aio.timers import Wheel
 from gateway.answers.document import Plain, merge
 from gateway.call import Deadline
+from gateway.engine.context import Inputs
 from gateway.web.disconnect import DisconnectWatch
 from gateway.web.parameters import InvalidRequestError, RequestParameters
 from gateway.web.problems import NOSNIFF, invalid, not_for, problem, status_of
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from gateway.answers.document import Merged
     from gateway.call import Clock
-    from gateway.engine.execution import FanOut
+    from gateway.engine.execution import BoundPlan
     from gateway.plan.model import Plan
     from gateway.transport import Objections
     from gateway.web.client_headers import ClientHeaders, Field
@@ -44,7 +45,7 @@ class DashboardEndpoint:
     """Serves one plan.
 
     Args:
-        fan_out: the plan, bound to its calls.
+        bound: the plan, bound to its calls.
         client_headers: which header fields of the client are read and passed on.
         in_flight: the bound on dashboards under way.
         kept: answers kept as bytes; `None` where no section is ever kept.
@@ -56,7 +57,7 @@ class DashboardEndpoint:
 
     def __init__(
         self,
-        fan_out: FanOut,
+        bound: BoundPlan,
         *,
         client_headers: ClientHeaders,
         in_flight: InFlight,
@@ -66,9 +67,9 @@ class DashboardEndpoint:
         objections: Objections,
         busy: Callable[[], bool],
     ) -> None:
-        self.plan: Plan = fan_out.plan
-        self._fan_out = fan_out
-        self._parameters = RequestParameters(fan_out.plan.parameters)
+        self.plan: Plan = bound.plan
+        self._bound = bound
+        self._parameters = RequestParameters(bound.plan.parameters)
         self._client_headers = client_headers
         self._in_flight = in_flight
         self._kept = kept
@@ -77,8 +78,8 @@ class DashboardEndpoint:
         self._objections = objections
         self._busy = busy
         self._wheel = Wheel()
-        self._plain = Plain(fan_out.plan)
-        self._timing = ServerTiming(fan_out.plan)
+        self._plain = Plain(bound.plan)
+        self._timing = ServerTiming(bound.plan)
 
     async def __call__(
         self, scope: Scope, receive: Receive, send: Send, path: Sequence[tuple[str, str]]
@@ -135,7 +136,7 @@ class DashboardEndpoint:
         deadline = Deadline(self._clock() + self.plan.deadline)
         mark = self._kept.mark if self._kept is not None else 0
         try:
-            outcomes = await self._fan_out.run(parameters, deadline, headers, propagated=propagated)
+            outcomes = await self._bound.execute(Inputs(parameters, headers, propagated), deadline)
             merged = merge(self.plan, outcomes, self._plain)
         except Exception as error:
             _log.exception("dashboard %s failed", self.plan.name)

@@ -45,7 +45,7 @@ def test_states_reasons_and_times_are_told() -> None:
     }
     assert document["errors"] == [
         {"section": "a", "code": "upstream_status", "upstream": "a", "status": 500,
-         "retryable": False, "detail": "x"},
+         "retryable": True, "detail": "x"},
         {"section": "h", "code": "dependency_failed", "upstream": None, "status": None,
          "retryable": False, "detail": "y", "element": "k"},
     ]  # fmt: skip

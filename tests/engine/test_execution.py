@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.call import Deadline, Request, Response
-from gateway.engine.execution import FanOut, Walk
+from gateway.engine.context import Inputs
+from gateway.engine.execution import BoundPlan, Execution
 from gateway.engine.outcome import Outcome, State
 from gateway.errors import UpstreamStatus, UpstreamTimeout
 from gateway.events import Events, SectionFailed
@@ -322,9 +323,9 @@ def test_requests_carry_deadline_section_headers_tags_and_policy() -> None:
         return Response(1)
 
     deadline = Deadline(1e9)
-    fan_out = FanOut(one, {"a": call}, clock=lambda: 1e9 - 10)
+    bound = BoundPlan(one, {"a": call}, clock=lambda: 1e9 - 10)
     propagated = {"a": [(b"traceparent", b"t")], "b": [(b"z", b"z")]}
-    asyncio.run(fan_out.run({}, deadline, {"a": [(b"x", b"y")]}, propagated=propagated))
+    asyncio.run(bound.execute(Inputs({}, {"a": [(b"x", b"y")]}, propagated), deadline))
     request = seen[0]
     assert request.propagated == [(b"traceparent", b"t")]
     assert (request.section, request.deadline, request.headers) == ("s", deadline, [(b"x", b"y")])
@@ -436,13 +437,14 @@ def test_a_deadline_that_strikes_after_the_end_changes_nothing() -> None:
     one = plan('a: {get: "a:/a"}\nb: {get: "a:/b"}')
 
     async def main() -> list[Outcome | None]:
-        walk = Walk(one, {}, {}, Deadline(0), {}, loop_time, asyncio.get_running_loop(), Events())
-        walk.outcomes[0] = Outcome(State.OK, 1, 1)
-        walk.ring()
-        landed = list(walk.outcomes)
-        walk.outcomes[1] = None
-        walk.ring()
-        assert walk.outcomes == [landed[0], None]
+        bound = BoundPlan(one, {"a": Upstreams(after(0))}, clock=loop_time)
+        execution = Execution(bound, Inputs({}), Deadline(0), asyncio.get_running_loop())
+        execution.outcomes[0] = Outcome(State.OK, 1, 1)
+        execution.ring()
+        landed = list(execution.outcomes)
+        execution.outcomes[1] = None
+        execution.ring()
+        assert execution.outcomes == [landed[0], None]
         return landed
 
     first, second = run(main())
@@ -466,8 +468,8 @@ def test_a_deadline_that_is_over_already_ends_at_once() -> None:
 
     async def main() -> tuple[float, Outcome | None]:
         began = loop_time()
-        fan_out = FanOut(one, {"a": Upstreams(after(60))}, clock=loop_time)
-        outcomes = await fan_out.run({}, Deadline(began - 5))
+        bound = BoundPlan(one, {"a": Upstreams(after(60))}, clock=loop_time)
+        outcomes = await bound.execute(Inputs({}), Deadline(began - 5))
         return loop_time() - began, outcomes[0]
 
     took, outcome = run(main())
@@ -504,3 +506,63 @@ def test_a_walk_that_fans_out_widely_neither_recurses_nor_leaks() -> None:
     result = run(walked(wide, Upstreams(after(0.01, 1)), ids=list(range(5000))))
     assert result.took == pytest.approx(0.5)
     assert result.left == 0
+
+
+def test_outcomes_are_published_in_the_order_in_which_they_land() -> None:
+    three = plan('slow: {get: "a:/3"}\nlast: {get: "a:/1?x={slow}"}\nfast: {get: "a:/1"}\n'
+                 'never: {get: "a:/9", when: "`false`"}')  # fmt: skip
+    published: list[tuple[str, float, Outcome]] = []
+
+    async def answer(request: Request) -> Any:
+        await asyncio.sleep(int(request.target[1]) / 10)
+        return 1
+
+    async def main() -> list[Outcome | None]:
+        began = loop_time()
+        bound = BoundPlan(three, {"a": Upstreams(answer)}, clock=loop_time)
+        return await bound.execute(
+            Inputs({}),
+            Deadline(began + 10),
+            publish=lambda section, outcome: published.append(
+                (section.name, round(loop_time() - began, 6), outcome)
+            ),
+        )
+
+    outcomes = run(main())
+    assert [(name, at) for name, at, _ in published] == [
+        ("never", 0), ("fast", 0.1), ("slow", 0.3), ("last", 0.4),
+    ]  # fmt: skip
+    landed = {name: outcome for name, _, outcome in published}
+    assert [landed[section.name] for section in three.sections] == outcomes
+
+
+def test_what_the_deadline_ends_is_published_too() -> None:
+    one = plan('a: {get: "a:/a", fallback: 1}\nb: {get: "a:/b"}', deadline="1s")
+    published: list[tuple[str, str]] = []
+
+    async def main() -> None:
+        bound = BoundPlan(one, {"a": Upstreams(after(60))}, clock=loop_time)
+        await bound.execute(
+            Inputs({}),
+            Deadline(loop_time() + 1),
+            publish=lambda section, outcome: published.append((section.name, outcome.state)),
+        )
+
+    run(main())
+    assert published == [("a", "fallback"), ("b", "failed")]
+
+
+def test_a_chain_of_sections_without_a_call_lands_without_a_task() -> None:
+    """As many as a dashboard may have: landing one starts the next in the same turn."""
+    names = [f"s{n}" for n in range(100)]
+    chain = plan(
+        'first: {get: "a:/x", when: "`false`"}\n'
+        + "\n".join(
+            f'{name}: {{get: "a:/{{{before}}}"}}'
+            for before, name in zip(["first", *names], names[:99], strict=False)
+        )
+    )
+    upstreams = Upstreams(after(0))
+    result = run(walked(chain, upstreams))
+    assert {outcome.state for outcome in result.outcomes.values()} == {"skipped"}
+    assert upstreams.calls == []

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from gateway.call import Request
-from gateway.engine.execution import FanOut
+from gateway.engine.context import Inputs
+from gateway.engine.execution import BoundPlan
 from gateway.engine.prefetch import Prefetch
 from gateway.errors import ConfigError
 from gateway.expressions.reference import ABSENT
@@ -35,8 +36,8 @@ def test_named_dashboards_are_asked_for_again_and_again_with_their_defaults() ->
 
         upstreams = Upstreams(answer)
         plans = loads(TEXT).plans
-        fan_outs = [FanOut(plan, {"a": upstreams}, clock=loop_time) for plan in plans]
-        prefetch = Prefetch(fan_outs, clock=loop_time, sleep=asyncio.sleep)
+        bound_plans = [BoundPlan(plan, {"a": upstreams}, clock=loop_time) for plan in plans]
+        prefetch = Prefetch(bound_plans, clock=loop_time, sleep=asyncio.sleep)
         prefetch.start()
         await asyncio.sleep(25)
         await prefetch.aclose()
@@ -52,8 +53,8 @@ def test_a_bug_is_logged_and_tried_again(caplog: pytest.LogCaptureFixture) -> No
         plan = loads(TEXT).plans[0]
         runs = 0
 
-        async def run(self, parameters: dict[str, Any], deadline: object, ahead: float) -> None:
-            assert parameters == {"n": 5, "o": ABSENT}
+        async def execute(self, inputs: Inputs, deadline: object) -> None:
+            assert inputs.parameters == {"n": 5, "o": ABSENT}
             self.runs += 1
             raise ZeroDivisionError
 

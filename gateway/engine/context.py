@@ -1,0 +1,97 @@
+"""What the runner of a section sees of the execution that started it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from gateway.call import Deadline
+    from gateway.engine.outcome import Outcome
+    from gateway.expressions.reference import Scope
+    from gateway.plan.model import Section
+
+__all__ = ["Context", "Elements", "Inputs", "Runner"]
+
+
+class Inputs(NamedTuple):
+    """What one request brings to a plan.
+
+    Attributes:
+        parameters: values by name; `ABSENT` for an optional one that was left out.
+        headers: for each upstream the client's header fields to forward.
+        propagated: for each upstream the header fields to propagate, see `Request.propagated`.
+        min_fresh: seconds for which cached answers should stay fresh, see `Request.min_fresh`.
+    """
+
+    parameters: Mapping[str, Any]
+    headers: Mapping[str, Sequence[tuple[bytes, bytes]]] = {}
+    propagated: Mapping[str, Sequence[tuple[bytes, bytes]]] = {}
+    min_fresh: float = 0.0
+
+
+class Elements(NamedTuple):
+    """The elements of a running `for_each` section, for the sections that follow it.
+
+    Attributes:
+        keys: key of each element, or its index.
+        landing: a future for the outcome of each element.
+        keyed: the section's result is an object.
+        beyond: how many elements were cut off by the limits so far.
+    """
+
+    keys: list[str | int]
+    landing: list[asyncio.Future[Outcome]]
+    keyed: bool
+    beyond: int
+
+
+class Context(Protocol):
+    """One execution, as its runners see it."""
+
+    @property
+    def inputs(self) -> Inputs:
+        """What the request brings."""
+
+    @property
+    def scope(self) -> Scope:
+        """What references see: parameters, and the values of sections that have landed."""
+
+    @property
+    def deadline(self) -> Deadline:
+        """When the whole answer must be there."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop of the execution."""
+
+    @property
+    def outcomes(self) -> Sequence[Outcome | None]:
+        """What has landed so far, by the index of the section."""
+
+    @property
+    def elements(self) -> Mapping[int, Elements]:
+        """The elements of `for_each` sections that others follow, by the index of the section."""
+
+    def opened(self, section: Section, elements: Elements) -> None:
+        """Note that a `for_each` section knows its elements: its followers can start."""
+
+    def spawn(
+        self, section: Section, run: Callable[[Context], Awaitable[Outcome]]
+    ) -> asyncio.Task[None]:
+        """Run a section as a task of the execution; it lands with the outcome of `run`.
+
+        A `CallError` is an outcome too. Any other exception ends the execution.
+        """
+
+    def landed(self, section: Section, outcome: Outcome) -> None:
+        """Take the outcome of a section that was started."""
+
+
+class Runner(Protocol):
+    """Runs one section of a plan; made once, started for every request."""
+
+    def start(self, context: Context) -> None:
+        """Start the section. Calls `context.landed` once, now or later, or `context.spawn`."""
