@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from gateway.call import Call, Deadline, Layer, Request, Response, stack
+from gateway.restrictions import Restriction
 
 
 def layer(name: str, seen: list[str]) -> Layer:
@@ -52,7 +53,7 @@ def test_another_attempt_is_the_same_request() -> None:
 def test_a_mark_changes_nothing_else() -> None:
     response = Response(
         [1], status=203, headers=[(b"a", b"b")], body=b"[1]", as_of=2.0, stale=True,
-        fresh_until=3.0, reason=ValueError(), cache="hit",
+        fresh_until=3.0, reason=ValueError(), cache="hit", restrictions=Restriction.PRIVATE,
     )  # fmt: skip
     assert fields(response.marked("stale")) == {**fields(response), "cache": "stale"}
     assert response.marked("stale").value is response.value  # shared, never copied

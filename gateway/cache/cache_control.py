@@ -77,8 +77,8 @@ _FORBIDDEN = (
     ("proxy-revalidate", Restriction.PROXY_REVALIDATE),
     ("s-maxage", Restriction.PROXY_REVALIDATE),  # RFC 9111 section 5.2.2.10 implies it
 )
-# One of these is in every directive above, so that most fields need not be parsed.
-_HINTS = (b"no-", b"private", b"revalidate", b"s-maxage")
+# Each directive above has one of these in it, so that most fields need not be parsed.
+_may_forbid = re.compile(rb"no-|private|revalidate|s-maxage", re.IGNORECASE).search
 
 
 def restrictions(headers: Sequence[tuple[bytes, bytes]]) -> Restriction:
@@ -89,8 +89,7 @@ def restrictions(headers: Sequence[tuple[bytes, bytes]]) -> Restriction:
     found = UNRESTRICTED
     for name, value in headers:
         if name == b"cache-control":
-            said = value.lower()
-            if any(hint in said for hint in _HINTS):
+            if _may_forbid(value):
                 directives = parse_cache_control(value.decode("latin-1"))
                 for directive, restriction in _FORBIDDEN:
                     if directive in directives:
