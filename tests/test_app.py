@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -220,6 +221,27 @@ async def test_health_and_docs(settings: Settings) -> None:
     async with asked(create_app(SHIPPED, Settings.read({"docs": False}))) as client:
         assert (await client.get("/docs")).status_code == 404
         assert (await client.get("/openapi.json")).status_code == 404
+
+
+def test_the_shipped_dashboards_are_typed(settings: Settings) -> None:
+    schemas = create_app(SHIPPED, settings).openapi()["components"]["schemas"]
+
+    def data(title: str) -> dict[str, Any]:
+        members: dict[str, Any] = schemas[title]["properties"]["data"]["properties"]
+        return members
+
+    profile = data("UserDashboardAnswer")["profile"]
+    assert profile["properties"]["name"] == {"type": "string"}
+    assert "name" in profile["required"]
+    posts = data("UserDashboardAnswer")["posts"]["anyOf"]
+    assert posts[0]["items"]["properties"] == {
+        "id": {"type": "integer"},
+        "title": {"type": "string"},
+    }
+    assert posts[1:] == [{"type": "null"}]
+    assert data("UserActivityAnswer")["profile"]["properties"]["id"] == {"type": "integer"}
+    fastest = data("FastestWeatherAnswer")["weather"]["properties"]
+    assert fastest["temperature_2m"] == {"type": ["number", "null"]}
 
 
 async def test_beyond_the_bound_clients_are_told_to_come_back() -> None:

@@ -106,7 +106,9 @@ def _check_literal(value: Any) -> None:
     try:
         json.dumps(value, allow_nan=False)
     except ValueError:
-        raise ExpressionError("NaN and infinite numbers are not JSON") from None
+        raise ExpressionError(
+            "a literal holds NaN or an infinite number; write one that JSON has"
+        ) from None
 
 
 def _check_call(name: str, given: int) -> None:

@@ -94,6 +94,30 @@ def test_a_name_is_read_whole_where_there_is_no_path_into_it(
 
 
 NAMES = st.sampled_from(["a", "b", "@", "`1`", "'x'", "`[1, null]`", "`-1e400`"])
+
+
+@pytest.mark.parametrize(("expression", "value"), [
+    ("sum(@)", [1e308, 1e308]), ("avg(@)", [1e308, 1e308]), ("avg(@)", [-1e308, -1e308]),
+])  # fmt: skip
+def test_a_sum_that_overflows_is_no_value(expression: str, value: Any) -> None:
+    with pytest.raises(UpstreamPayload, match="OverflowError"):
+        search(compile_expression(expression), value)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("12", 12), ("1.5", 1.5), ("1e999", None), ("nan", None), ("-inf", None)]
+)
+def test_only_what_json_has_is_a_number(text: str, number: float | None) -> None:
+    assert search(compile_expression("to_number(@)"), text) == number
+
+
+@pytest.mark.parametrize("literal", ["NaN", "1e999", "[-Infinity]", '{"a": NaN}'])
+def test_literals_are_json(literal: str) -> None:
+    with pytest.raises(ExpressionError, match="a literal holds NaN or an infinite number"):
+        compile_expression(f"a == `{literal}`")
+    assert compile_expression('`{"a": [1e9]}`')(None) == {"a": [1e9]}
+
+
 EXPRESSIONS = st.recursive(
     NAMES,
     lambda inner: st.one_of(

@@ -127,7 +127,7 @@ class OpenApi:
             schemas[self._title(plan)] = self._answer(plan)
         schemas |= self._referred(base)
         components["schemas"] = {name: with_items(schemas[name]) for name in sorted(schemas)}
-        base.setdefault("security", [])  # whoever is asked to log in is asked at the operation
+        base.setdefault("security", [])  # an operation that needs a login says so itself
         base.setdefault("tags", self._tags(base))
         return base
 

@@ -188,7 +188,7 @@ class _Inference:
         return self._shapes.union(found)
 
     def _flatten(self, node: Node, schema: Schema) -> Schema:
-        """`[]` lifts the elements of lists by one level and keeps what is no list, null too."""
+        """`[]` lifts the elements of lists by one level and keeps everything else, null too."""
         return self._shapes.union(
             self._flat(one) if one["type"] == "array" else NULL
             for one in self._shapes.alternatives(self.of(node["children"][0], schema))

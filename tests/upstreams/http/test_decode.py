@@ -38,6 +38,14 @@ async def test_no_content_is_null(status: int) -> None:
     assert (await ingress().admit(answer(b"", status, []))).value is None
 
 
+async def test_no_content_meets_the_schema_too() -> None:
+    nothing = answer(b"", 204, [])
+    nullable = compile_schema({"type": ["object", "null"]})
+    assert (await ingress(schema=nullable).admit(nothing)).value is None
+    with pytest.raises(UpstreamPayload, match="does not meet its schema"):
+        await ingress(schema=compile_schema({"type": "object"})).admit(nothing)
+
+
 @pytest.mark.parametrize(
     "body",
     [b"", b" ", b"NaN", b"[Infinity]", b'"\\ud800"', b'"\xff"', b'"\xed\xa0\x80"', b"1e999",
