@@ -3,9 +3,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from gateway.restrictions import Restriction
 
 from gateway.call import Call, Deadline, Layer, Request, Response, stack
+from gateway.values.restrictions import Restriction
 
 
 def layer(name: str, seen: list[str]) -> Layer:

@@ -251,7 +251,7 @@ class UpstreamConfig(Model):
     that an answer declares, or in the one that is named (`application/json; charset=iso-8859-1`).
     `any` lets everything in that is JSON."""
     answer: JsonSchema | None = None
-    """JSON Schema that every answer must meet."""
+    """JSON Schema that every answer must meet; in OpenAPI it types the sections that have none."""
     expose_errors: bool = False
     """End the `detail` of an error with the first 512 characters of what the upstream said.
     By default only the gateway's own log shows it, as it may hold anything."""

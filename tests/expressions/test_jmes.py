@@ -100,15 +100,15 @@ NAMES = st.sampled_from(["a", "b", "@", "`1`", "'x'", "`[1, null]`", "`-1e400`"]
     ("sum(@)", [1e308, 1e308]), ("avg(@)", [1e308, 1e308]), ("avg(@)", [-1e308, -1e308]),
 ])  # fmt: skip
 def test_a_sum_that_overflows_is_no_value(expression: str, value: Any) -> None:
-    with pytest.raises(UpstreamPayload, match="OverflowError"):
-        search(compile_expression(expression), value)
+    with pytest.raises(ExpressionFailed, match="OverflowError"):
+        search(compile_expression(expression), value, "select")
 
 
 @pytest.mark.parametrize(
     ("text", "number"), [("12", 12), ("1.5", 1.5), ("1e999", None), ("nan", None), ("-inf", None)]
 )
 def test_only_what_json_has_is_a_number(text: str, number: float | None) -> None:
-    assert search(compile_expression("to_number(@)"), text) == number
+    assert search(compile_expression("to_number(@)"), text, "select") == number
 
 
 @pytest.mark.parametrize("literal", ["NaN", "1e999", "[-Infinity]", '{"a": NaN}'])

@@ -268,6 +268,10 @@ LISTS = some(INTEGER)
             {"$ref": "#/$defs/v"}, NULL]}, "v": INTEGER}}, null({"$ref": "#/$defs/v"})),
         ("a", {"$ref": "#/nowhere"}, {}),
         ("a", {"$ref": "#u"}, {}),
+        # A schema that is met with itself deeper down is not followed for ever.
+        ("a", {"allOf": [{"type": "object", "patternProperties": {"^a": {"$ref": "#"}},
+                          "additionalProperties": STRING}, {"properties": {"a": INTEGER}}]},
+         null({"allOf": [{"anyOf": [{"$ref": "#"}, STRING]}, INTEGER]})),
         # What is not understood is left out.
         ("a", {"type": "object", "properties": {"a": STRING}, "if": {"required": ["a"]},
                "then": {"properties": {"a": {"minLength": 1}}}, "not": {"required": ["b"]}},
