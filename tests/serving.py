@@ -16,12 +16,13 @@ from gateway.plan.load import loads
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from gateway.runtime import Runtime
     from gateway.web.application import Application
 
 BASE = "http://gateway.test"
 
 
-def application(text: str, **settings: Any) -> Application:
+def application(text: str, **settings: Any) -> Application[Runtime]:
     """Return the application that `text` declares, with settings that no environment changes."""
     return create_app(loads(text), Settings(**{"redis_url": None, **settings}))
 

@@ -11,6 +11,8 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.cache.store import Store
     from gateway.web.response_cache import KeptAnswers
 
@@ -53,7 +55,7 @@ class Purged(BaseModel):
     processes: int
 
 
-def router(token: str, store: Store, kept: KeptAnswers) -> APIRouter:
+def router(token: str, store: Store, kept: Callable[[], KeptAnswers]) -> APIRouter:
     """Return the route `POST /admin/purge`, for who has `token`."""
 
     async def authenticated(
@@ -88,7 +90,7 @@ def router(token: str, store: Store, kept: KeptAnswers) -> APIRouter:
             what = Purge.model_validate_json(await _body(request))
         except ValidationError as error:
             raise RequestValidationError(error.errors(include_context=False)) from None
-        kept.clear()
+        kept().clear()
         return Purged(processes=await store.purge(what.mark()))
 
     return routes

@@ -10,7 +10,6 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from gateway.app import open_upstreams
 from gateway.cache.refreshes import Refreshes
 from gateway.cache.store import MemoryStore
 from gateway.call import Deadline, Request
@@ -19,6 +18,7 @@ from gateway.errors import CallError
 from gateway.events import Events
 from gateway.expressions.reference import ABSENT
 from gateway.plan.load import load
+from gateway.runtime import open_upstreams
 from gateway.upstreams.stack import Shared
 
 if TYPE_CHECKING:

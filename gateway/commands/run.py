@@ -16,6 +16,7 @@ from gateway.config.settings import Settings
 from gateway.plan.load import load
 
 if TYPE_CHECKING:
+    from gateway.runtime import Runtime
     from gateway.web.application import Application
 
 __all__ = ["factory", "run"]
@@ -69,7 +70,7 @@ def run(
         uvicorn.run(app, host=settings.host, port=settings.port, **options)
 
 
-def factory() -> Application:
+def factory() -> Application[Runtime]:
     """Return the application of one worker process."""
     app = create_app(os.environ.get(_CONFIG, str(DEFAULT_CONFIG)))
     tune_collector()

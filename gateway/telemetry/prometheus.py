@@ -16,7 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from prometheus_client.metrics_core import Metric
 
@@ -30,7 +30,7 @@ __all__ = ["router"]
 class _Gateway(Collector):
     """Reads the parts of one application."""
 
-    def __init__(self, store: Store, kept: KeptAnswers, in_flight: InFlight) -> None:
+    def __init__(self, store: Store, kept: Callable[[], KeptAnswers], in_flight: InFlight) -> None:
         self._store = store
         self._kept = kept
         self._in_flight = in_flight
@@ -49,7 +49,7 @@ class _Gateway(Collector):
             "gateway_cache_bytes", "Memory that they are counted for", held.bytes
         )
         yield GaugeMetricFamily(
-            "gateway_kept_answers_bytes", "Memory of whole answers that are kept", self._kept.size
+            "gateway_kept_answers_bytes", "Memory of whole answers that are kept", self._kept().size
         )
         yield GaugeMetricFamily(
             "gateway_requests_in_flight", "Dashboards under way", self._in_flight.count
@@ -61,8 +61,8 @@ class _Gateway(Collector):
         )
 
 
-def router(store: Store, kept: KeptAnswers, in_flight: InFlight) -> APIRouter:
-    """Return the route `/metrics`."""
+def router(store: Store, kept: Callable[[], KeptAnswers], in_flight: InFlight) -> APIRouter:
+    """Return the route `/metrics`; `kept` returns the response cache that is in use."""
     registry = CollectorRegistry()
     registry.register(_Gateway(store, kept, in_flight))
     ProcessCollector(registry=registry)

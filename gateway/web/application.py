@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -25,46 +25,65 @@ if TYPE_CHECKING:
 
     from gateway.web.dashboard import DashboardEndpoint
 
-__all__ = ["Application"]
+__all__ = ["Application", "Served"]
 
 _OURS = frozenset(path.encode("ascii") for path in RESERVED)
 
 
-class Application(FastAPI):
+class Served(Protocol):
+    """The dashboards of one configuration."""
+
+    @property
+    def endpoints(self) -> Sequence[DashboardEndpoint]:
+        """One for each dashboard."""
+
+    @property
+    def answers(self) -> Mapping[str, Mapping[str, Any]]:
+        """The JSON Schema that every answer of an upstream meets, by its name."""
+
+
+ServedT = TypeVar("ServedT", bound=Served)
+
+
+class Application(FastAPI, Generic[ServedT]):
     """A FastAPI application that serves dashboards before it routes anything else.
 
     Middleware that is added to it runs for dashboards too.
 
     Args:
-        dashboards: their endpoints.
-        routers: what else it serves.
-        answers: the JSON Schema that every answer of an upstream meets, by its name.
+        served: what it serves until `serve` is called with something else.
+        routers: the operational routes.
         settings: arguments of `FastAPI`.
+
+    Attributes:
+        served: what it serves now.
     """
 
     def __init__(
-        self,
-        dashboards: Sequence[DashboardEndpoint],
-        *,
-        routers: Sequence[APIRouter] = (),
-        answers: Mapping[str, Mapping[str, Any]] | None = None,
-        **settings: Any,
+        self, served: ServedT, *, routers: Sequence[APIRouter] = (), **settings: Any
     ) -> None:
         super().__init__(redirect_slashes=False, **settings)
-        self._index: PathIndex[DashboardEndpoint] = PathIndex(
-            (dashboard.plan.path, dashboard) for dashboard in dashboards
-        )
-        self._described = OpenApi([dashboard.plan for dashboard in dashboards], answers)
         self.add_exception_handler(HTTPException, on_http_error)
         self.add_exception_handler(RequestValidationError, on_invalid_body)
         self.add_exception_handler(Exception, on_bug)
         for router in (health.router(), *routers):
             self.include_router(router)
-        for dashboard in dashboards:
+        self._operational = list(self.router.routes)
+        self.serve(served)
+
+    def serve(self, served: ServedT) -> None:
+        """Serve these dashboards from the next request on; requests in flight keep theirs."""
+        self.served = served
+        endpoints = served.endpoints
+        self._index: PathIndex[DashboardEndpoint] = PathIndex(
+            (endpoint.plan.path, endpoint) for endpoint in endpoints
+        )
+        self._described = OpenApi([endpoint.plan for endpoint in endpoints], served.answers)
+        self.openapi_schema = None
+        self.router.routes[:] = self._operational
+        for endpoint in endpoints:
             self.add_api_route(
-                dashboard.plan.path,
-                _endpoint(dashboard),
-                **self._described.operation(dashboard.plan),
+                endpoint.plan.path, _endpoint(endpoint), **self._described.operation(endpoint.plan)
             )
 
     def openapi(self) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from tests.serving import BASE, application
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gateway.runtime import Runtime
     from gateway.web.application import Application
 
 GOOD = "http://good.test"
@@ -40,7 +41,7 @@ dashboards:
 """
 
 
-def app(*sections: str, more: str = "") -> Application:
+def app(*sections: str, more: str = "") -> Application[Runtime]:
     lines = "".join(f"      {section}\n" for section in sections)
     return application(UPSTREAMS + lines + more)
 

@@ -1,0 +1,163 @@
+"""A runtime: everything that is built from one configuration. A reload builds another one."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from gateway.cache.refreshes import Refreshes
+from gateway.engine.execution import BoundPlan
+from gateway.engine.prefetch import Prefetch
+from gateway.upstreams.stack import Shared, Upstream, open_upstream
+from gateway.web.client_headers import ClientHeaders
+from gateway.web.dashboard import DashboardEndpoint
+from gateway.web.response_cache import KeptAnswers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from gateway.cache.store import Store
+    from gateway.events import Events
+    from gateway.plan.load import Loaded
+    from gateway.plan.model import Plan
+    from gateway.transport import Objections
+    from gateway.web.load_shedding import InFlight
+
+__all__ = ["Process", "Runtime", "close", "open_upstreams"]
+
+_log = logging.getLogger("gateway")
+
+
+class Process(NamedTuple):
+    """What lives as long as the process, whatever is reloaded.
+
+    Attributes:
+        store: where answers are cached.
+        events: the listeners.
+        objections: what a test's mock objects to.
+        in_flight: the bound on dashboards in flight.
+        response_memory: bytes for whole answers.
+    """
+
+    store: Store
+    events: Events
+    objections: Objections
+    in_flight: InFlight
+    response_memory: int
+
+
+class Runtime:
+    """The upstreams, plans and endpoints of one configuration.
+
+    It serves as soon as it is made. `start` begins what runs in the background, `aclose` ends it.
+
+    Attributes:
+        loaded: the configuration.
+        upstreams: by name.
+        endpoints: one for each dashboard, in the order of the declaration.
+        response_cache: whole answers.
+    """
+
+    __slots__ = (
+        "_prefetch", "_process", "_refreshes", "endpoints", "loaded", "response_cache", "upstreams"
+    )  # fmt: skip
+
+    def __init__(self, loaded: Loaded, process: Process) -> None:
+        self.loaded = loaded
+        self._process = process
+        self._refreshes = Refreshes(events=process.events, clock=time.monotonic)
+        shared = Shared(
+            process.store, self._refreshes, process.events, objections=process.objections
+        )
+        self.upstreams = open_upstreams(loaded, shared)
+        self.response_cache = KeptAnswers(process.response_memory, process.store.purges)
+        calls = {name: upstream.call for name, upstream in self.upstreams.items()}
+        plans = [
+            BoundPlan(plan, calls, clock=shared.clock, events=process.events)
+            for plan in loaded.plans
+        ]
+        self._prefetch = Prefetch(plans, clock=shared.clock, sleep=shared.sleep)
+        self.endpoints = [self._endpoint(plan, shared, process) for plan in plans]
+
+    @property
+    def answers(self) -> Mapping[str, Mapping[str, Any]]:
+        """The JSON Schema that every answer of an upstream meets, by its name."""
+        declared = self.loaded.config.upstreams
+        return {name: one.answer for name, one in declared.items() if one.answer is not None}
+
+    @property
+    def busy(self) -> bool:
+        """Whether a call is in flight that may outlive its callers."""
+        return any(upstream.busy for upstream in self.upstreams.values())
+
+    def successor(self, loaded: Loaded) -> Runtime:
+        """Return the runtime of another configuration in the same process."""
+        return Runtime(loaded, self._process)
+
+    def start(self) -> None:
+        """Begin to prefetch."""
+        self._prefetch.start()
+
+    async def aclose(self) -> None:
+        """End what runs in the background and close every connection."""
+        # In the order in which the parts use each other.
+        await close(self._prefetch, self._refreshes, *self.upstreams.values())
+
+    def _endpoint(self, bound: BoundPlan, shared: Shared, process: Process) -> DashboardEndpoint:
+        return DashboardEndpoint(
+            bound,
+            client_headers=_client_headers(bound.plan, self.upstreams),
+            in_flight=process.in_flight,
+            kept=self.response_cache if _is_cached(bound.plan, self.loaded) else None,
+            clock=shared.clock,
+            now=shared.now,
+            objections=process.objections,
+            busy=lambda: self.busy,
+        )
+
+
+def open_upstreams(loaded: Loaded, shared: Shared) -> dict[str, Upstream]:
+    """Stack the calls of every declared upstream."""
+    cached = {
+        source.upstream
+        for plan in loaded.plans
+        for section in plan.sections
+        if section.cache is not None
+        for source in section.sources
+    }
+    return {
+        name: open_upstream(name, upstream, shared, cached=name in cached)
+        for name, upstream in loaded.config.upstreams.items()
+    }
+
+
+def _client_headers(plan: Plan, upstreams: Mapping[str, Upstream]) -> ClientHeaders:
+    called = {source.upstream for section in plan.sections for source in section.sources}
+    return ClientHeaders(
+        forward={name: upstreams[name].forward for name in sorted(called)},
+        propagate={name: upstreams[name].propagate for name in sorted(called)},
+    )
+
+
+def _is_cached(plan: Plan, loaded: Loaded) -> bool:
+    upstreams = loaded.config.upstreams
+    return any(
+        section.cache is not None or upstreams[source.upstream].cache is not None
+        for section in plan.sections
+        for source in section.sources
+    )
+
+
+class _Closes(Protocol):
+    async def aclose(self) -> None: ...
+
+
+async def close(*parts: _Closes) -> None:
+    """Close each part; one that fails stops no other."""
+    for part in parts:
+        try:
+            await part.aclose()
+        except Exception:
+            _log.exception("could not close %s", type(part).__name__)
