@@ -8,7 +8,7 @@ together in reading order.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.values.restrictions import UNRESTRICTED
 
@@ -17,7 +17,17 @@ if TYPE_CHECKING:
 
     from gateway.values.restrictions import Restriction
 
-__all__ = ["Call", "Clock", "Deadline", "Layer", "Request", "Response", "Sleep", "stack"]
+__all__ = [
+    "Call",
+    "Clock",
+    "Deadline",
+    "Layer",
+    "Operation",
+    "Request",
+    "Response",
+    "Sleep",
+    "stack",
+]
 
 Clock = Callable[[], float]
 """Seconds on a clock that never goes back (`time.monotonic`)."""
@@ -42,66 +52,65 @@ class Deadline:
         return f"Deadline(at={self.at!r})"
 
 
+class Operation(Protocol):
+    """What a kind of upstream is asked to do: an HTTP exchange, an SQL statement.
+
+    Only its kind looks inside. `str` of it names it in logs.
+    """
+
+    @property
+    def identity(self) -> bytes:
+        """What makes two operations of one upstream the same; no two different ones share it."""
+
+    @property
+    def safe(self) -> bool:
+        """Whether it changes nothing, so that it may be repeated, shared and cached."""
+
+
 class Request:
     """One call of one section to one upstream.
 
     Attributes:
-        target: origin-form of the request (RFC 9112 section 3.2.1) below the upstream's base URL:
-            percent-encoded path and query, ASCII.
+        operation: what the upstream is asked; layers read no more of it than `identity` and `safe`.
         deadline: when the caller's whole request must be answered.
         section: the section it is for; names it in events.
-        method: HTTP method; safe and idempotent unless a layer is told otherwise.
-        headers: forwarded header fields, lower-case names; they are part of what the request is.
-        propagated: header fields that are passed on and make no other request of it: they are part
-            of no key, and a shared call carries those of the caller that began it.
         cache: the freshness policy of the section where it is not the upstream's own.
-        attempt: 1 for the first try, counted up by retry and hedge.
+        attempt: 1 for the first attempt, counted up by retry and hedge.
         tags: names of the dashboard and section, for purging what is cached.
-        body: request body, empty for GET.
-        ahead: seconds for which the answer should stay fresh: what is kept and expires sooner is
-            served, and asked for again beside.
+        min_fresh: seconds for which the answer should stay fresh (RFC 9111 section 5.2.1.3): a
+            stored answer that expires sooner is served, and refreshed in the background.
     """
 
-    __slots__ = (
-        "ahead",
-        "attempt",
-        "body",
-        "cache",
-        "deadline",
-        "headers",
-        "method",
-        "propagated",
-        "section",
-        "tags",
-        "target",
-    )
+    __slots__ = ("attempt", "cache", "deadline", "min_fresh", "operation", "section", "tags")
 
     def __init__(
         self,
-        target: str,
+        operation: Operation,
         deadline: Deadline,
         section: str = "",
         *,
-        method: str = "GET",
-        headers: Sequence[tuple[bytes, bytes]] = (),
         cache: Any = None,
         attempt: int = 1,
         tags: tuple[str, ...] = (),
-        body: bytes = b"",
-        ahead: float = 0.0,
-        propagated: Sequence[tuple[bytes, bytes]] = (),
+        min_fresh: float = 0.0,
     ) -> None:
-        self.target = target
+        self.operation = operation
         self.deadline = deadline
         self.section = section
-        self.method = method
-        self.headers = headers
         self.cache = cache
         self.attempt = attempt
         self.tags = tags
-        self.body = body
-        self.ahead = ahead
-        self.propagated = propagated
+        self.min_fresh = min_fresh
+
+    @property
+    def identity(self) -> bytes:
+        """What makes two requests to one upstream the same."""
+        return self.operation.identity
+
+    @property
+    def safe(self) -> bool:
+        """Whether the request may be repeated, shared and cached."""
+        return self.operation.safe
 
     @property
     def dashboard(self) -> str:
@@ -115,21 +124,17 @@ class Request:
     def again(self, attempt: int) -> Request:
         """Return the same request as another attempt."""
         return Request(
-            self.target,
+            self.operation,
             self.deadline,
             self.section,
-            method=self.method,
-            headers=self.headers,
             cache=self.cache,
             attempt=attempt,
             tags=self.tags,
-            body=self.body,
-            ahead=self.ahead,
-            propagated=self.propagated,
+            min_fresh=self.min_fresh,
         )
 
     def __repr__(self) -> str:
-        return f"Request({self.method} {self.target} for {self.section!r})"
+        return f"Request({self.operation} for {self.section!r})"
 
 
 class Response:

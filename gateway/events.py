@@ -74,8 +74,8 @@ class Attempt(Event):
         status: the HTTP status where there was one.
         cancelled: the answer was no longer wanted.
         dashboard: the dashboard that the section is part of.
-        method: HTTP method.
-        target: path and query below the upstream's base URL; it holds the values of parameters.
+        operation: what the upstream was asked, such as `GET /users/1`; it holds the values of
+            parameters.
         detail: the error in one sentence; empty for a good answer.
         excerpt: the beginning of what the upstream said, where it gave a bad answer.
         cause: what the transport said, where there was no answer.
@@ -87,8 +87,7 @@ class Attempt(Event):
     status: int | None
     cancelled: bool = False
     dashboard: str = ""
-    method: str = "GET"
-    target: str = ""
+    operation: str = ""
     detail: str = ""
     excerpt: str = ""
     cause: str = ""

@@ -12,6 +12,7 @@ from gateway.call import Deadline, Request, Response
 from gateway.engine.context import Inputs
 from gateway.engine.execution import BoundPlan
 from gateway.plan.load import loads
+from tests.operations import target_of
 from tests.virtual_time import loop_time
 
 if TYPE_CHECKING:
@@ -56,13 +57,13 @@ class Upstreams:
     async def __call__(self, request: Request) -> Response:
         if self._began is None:
             self._began = loop_time()
-        self.calls.append((round(loop_time() - self._began, 6), request.target))
+        self.calls.append((round(loop_time() - self._began, 6), target_of(request)))
         self.in_flight += 1
         self.most = max(self.most, self.in_flight)
         try:
             value = await self._answer(request)
         except asyncio.CancelledError:
-            self.cancelled.append(request.target)
+            self.cancelled.append(target_of(request))
             raise
         finally:
             self.in_flight -= 1

@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from gateway.call import Call, Deadline, Layer, Request, Response, stack
+from gateway.upstreams.http.operation import HttpOperation
 from gateway.values.restrictions import Restriction
+from tests.operations import target_of
 
 
 def layer(name: str, seen: list[str]) -> Layer:
@@ -22,13 +24,13 @@ def layer(name: str, seen: list[str]) -> Layer:
 
 
 async def answer(request: Request) -> Response:
-    return Response(request.target)
+    return Response(target_of(request))
 
 
 async def test_layers_are_passed_outermost_first_and_left_in_turn() -> None:
     seen: list[str] = []
     call = stack(answer, layer("a", seen), None, layer("b", seen))
-    assert (await call(Request("/x", Deadline(0)))).value == "/x"
+    assert (await call(Request(HttpOperation("/x"), Deadline(0)))).value == "/x"
     assert seen == ["a in", "b in", "b out", "a out"]
 
 
@@ -42,10 +44,9 @@ def fields(thing: object) -> dict[str, Any]:
 
 
 def test_another_attempt_is_the_same_request() -> None:
-    request = Request(
-        "/x", Deadline(5), "s", method="HEAD", headers=[(b"a", b"b")], cache=1, tags=("t",),
-        body=b"c", ahead=1.0, propagated=[(b"d", b"e")],
-    )  # fmt: skip
+    operation = HttpOperation("/x", "HEAD", [(b"a", b"b")], [(b"d", b"e")])
+    request = Request(operation, Deadline(5), "s", cache=1, tags=("t",), min_fresh=1.0)
+    assert (request.identity, request.safe) == (operation.identity, True)
     assert fields(request.again(3)) == {**fields(request), "attempt": 3}
     assert all(value for value in fields(request).values())  # none was left at a default
 
@@ -67,12 +68,14 @@ def test_a_deadline_is_a_moment() -> None:
 
 def test_they_can_be_told_apart_in_a_log() -> None:
     assert repr(Deadline(5)) == "Deadline(at=5)"
-    assert repr(Request("/x", Deadline(5), "s")) == "Request(GET /x for 's')"
+    assert repr(Request(HttpOperation("/x"), Deadline(5), "s")) == "Request(GET /x for 's')"
     assert repr(Response(1, body=b"1")) == "Response(200, 1 bytes)"
 
 
 @pytest.mark.parametrize(
-    "thing", [Deadline(5), Request("/x", Deadline(5)), Response(1)], ids=lambda t: type(t).__name__
+    "thing",
+    [Deadline(5), Request(HttpOperation("/x"), Deadline(5)), Response(1)],
+    ids=lambda t: type(t).__name__,
 )
 def test_the_hot_path_allocates_no_dictionaries(thing: object) -> None:
     assert not hasattr(thing, "__dict__")

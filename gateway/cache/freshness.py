@@ -230,7 +230,7 @@ class Decision(Enum):
 
 
 def decide(
-    entry: Entry, now: float, beta: float, random: Callable[[], float], *, ahead: float = 0.0
+    entry: Entry, now: float, beta: float, random: Callable[[], float], *, min_fresh: float = 0.0
 ) -> Decision:
     """Return what to do with `entry` at `now`.
 
@@ -242,14 +242,14 @@ def decide(
         now: POSIX seconds.
         beta: eagerness; 0 never refreshes early, 1 is the paper's optimum.
         random: uniform in [0, 1).
-        ahead: seconds for which it has to stay fresh not to be refreshed early.
+        min_fresh: seconds for which it has to stay fresh not to be refreshed early.
     """
     left = entry.fresh_until - now
     if left > 0:  # RFC 9111 section 4.2: fresh while the lifetime exceeds the age
         scale = entry.cost * beta
         if left < scale * _FARTHEST and left <= -scale * log(1.0 - random()):
             return Decision.EARLY
-        if ahead and left < ahead + entry.cost:
+        if min_fresh and left < min_fresh + entry.cost:
             return Decision.EARLY
         return Decision.HIT
     if now < entry.revalidate_until:  # RFC 5861 section 3

@@ -8,19 +8,15 @@ makes keys that are short and that nobody can make collide.
 from __future__ import annotations
 
 from hashlib import blake2b
-from operator import itemgetter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from gateway.call import Request
 
 __all__ = ["Keys", "netstring"]
 
 _BITS = 160
 _POLICIES = 4096
-_by_name = itemgetter(0)
 
 
 def netstring(value: bytes) -> bytes:
@@ -50,19 +46,10 @@ class Keys:
         self._policies: dict[int, tuple[object, blake2b]] = {}
 
     def of(self, request: Request) -> str:
-        """Return the key of what answers `request`: 40 hexadecimal digits.
-
-        All forwarded header fields are part of it, credentials among them, so no two principals
-        share what is kept.
-        """
+        """Return the key of what answers `request`: 40 hexadecimal digits."""
         policy = request.cache
         hashed = (self._base if policy is None else self._for(policy)).copy()
-        method, target, body = request.method, request.target, request.body
-        line = f"{len(method)}:{method}{len(target)}:{target}"
-        if request.headers or body:
-            hashed.update(line.encode() + _fields(request.headers) + netstring(body))
-        else:
-            hashed.update(line.encode())
+        hashed.update(request.identity)
         return hashed.hexdigest()
 
     def _for(self, policy: object) -> blake2b:
@@ -77,11 +64,3 @@ class Keys:
 
     def _hash(self, policy: bytes) -> blake2b:
         return blake2b(self._start + netstring(policy), digest_size=_BITS // 8)
-
-
-def _fields(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-    # The order of fields of different names means nothing, that of one name does (RFC 9110 5.3):
-    # the sort is stable and looks at names only.
-    ordered = sorted(headers, key=_by_name)
-    parts = [b"%d:%b%d:%b" % (len(n), n, len(v), v) for n, v in ordered]
-    return b"%d;" % len(parts) + b"".join(parts)

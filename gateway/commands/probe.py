@@ -19,11 +19,13 @@ from gateway.events import Events
 from gateway.expressions.reference import ABSENT
 from gateway.plan.load import load
 from gateway.runtime import open_upstreams
+from gateway.upstreams.kind import Sent
 from gateway.upstreams.stack import Shared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gateway.call import Operation
     from gateway.plan.load import Loaded
     from gateway.upstreams.stack import Upstream
 
@@ -71,10 +73,13 @@ async def _probe(loaded: Loaded) -> list[Found]:
     events = Events()
     refreshes = Refreshes(events=events, clock=time.monotonic)
     upstreams = open_upstreams(loaded, Shared(store, refreshes, events))
-    targets = dict(_targets(loaded))
+    operations = dict(_operations(loaded))
     try:
         return await asyncio.gather(
-            *(_one(upstream, targets.get(name, "/")) for name, upstream in upstreams.items())
+            *(
+                _one(upstream, operations.get(name, upstream.ping))
+                for name, upstream in upstreams.items()
+            )
         )
     finally:
         for upstream in upstreams.values():
@@ -82,21 +87,21 @@ async def _probe(loaded: Loaded) -> list[Found]:
         await store.aclose()
 
 
-async def _one(upstream: Upstream, target: str) -> Found:
+async def _one(upstream: Upstream, operation: Operation) -> Found:
     began = time.monotonic()
     size: int | None = None
     try:
-        response = await upstream.direct(Request(target, Deadline(began + 60), "probe"))
+        response = await upstream.direct(Request(operation, Deadline(began + 60), "probe"))
         verdict, good, size = str(response.status), True, len(response.body)
     except CallError as error:
         # Any status but a server error shows that somebody is there and speaks HTTP.
         good = error.status is not None and error.status < 500  # noqa: PLR2004
         verdict = f"{error.status or error.code}: {error.detail}"
-    return Found(upstream.name, target, verdict, time.monotonic() - began, size, good)
+    return Found(upstream.name, str(operation), verdict, time.monotonic() - began, size, good)
 
 
-def _targets(loaded: Loaded) -> Iterator[tuple[str, str]]:
-    """Yield for each upstream a target that can be rendered from parameters alone.
+def _operations(loaded: Loaded) -> Iterator[tuple[str, Operation]]:
+    """Yield for each upstream an operation that can be rendered from parameters alone.
 
     Upstreams without one are left out; of several the first one declared counts.
     """
@@ -114,11 +119,11 @@ def _targets(loaded: Loaded) -> Iterator[tuple[str, str]]:
                         continue
                     here[section.for_each.element] = items[0]
                 try:
-                    target = source.template.render(here)
+                    operation = source.template.operation(here, Sent())
                 except CallError:
                     continue  # it refers to another section
                 seen.add(source.upstream)
-                yield source.upstream, target
+                yield source.upstream, operation
 
 
 def _example(schema: dict[str, object]) -> object:

@@ -11,6 +11,7 @@ import typer
 
 from gateway.config import markdown
 from gateway.config.schema import json_schema
+from gateway.plan.load import document_model
 
 __all__ = ["schema"]
 
@@ -41,11 +42,11 @@ def schema(
     """
     write = {
         Format.JSON: _json,
-        Format.MARKDOWN: markdown.configuration,
+        Format.MARKDOWN: lambda: markdown.configuration(document_model()),
         Format.SETTINGS: markdown.settings,
     }
     sys.stdout.write(write[form]())
 
 
 def _json() -> str:
-    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(json_schema(document_model()), indent=2, ensure_ascii=False) + "\n"

@@ -13,11 +13,12 @@ import yaml
 from pydantic import ByteSize
 from pydantic.json_schema import GenerateJsonSchema
 
-from gateway.config.models import Config
 from gateway.config.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from gateway.config.models import Config
 
 __all__ = ["Key", "configuration", "keys", "settings"]
 
@@ -97,9 +98,9 @@ class _Place(NamedTuple):
     also: list[str]
 
 
-def configuration() -> str:
+def configuration(document: type[Config]) -> str:
     """Return the reference of the configuration."""
-    reader = _Reader(Config.model_json_schema(by_alias=True, schema_generator=_Untitled))
+    reader = _Reader(document.model_json_schema(by_alias=True, schema_generator=_Untitled))
     parts = [_CONFIGURATION]
     for place in reader.places:
         schema = reader.model(place.model)
@@ -129,9 +130,9 @@ def settings() -> str:
     )
 
 
-def keys() -> Iterator[Key]:
+def keys(document: type[Config]) -> Iterator[Key]:
     """Yield every key of the configuration and every variable of the settings."""
-    reader = _Reader(Config.model_json_schema(by_alias=True, schema_generator=_Untitled))
+    reader = _Reader(document.model_json_schema(by_alias=True, schema_generator=_Untitled))
     for place in reader.places:
         yield from reader.keys(place)
     yield from _variables()
@@ -169,8 +170,9 @@ class _Reader:
             LookupError: when a key has no example, and none follows from its schema.
         """
         schema = self.model(place.model)
-        for name, member in schema["properties"].items():
-            required = name in schema.get("required", ())
+        needed = schema.get("required", ())
+        for name in sorted(schema["properties"], key=lambda name: name not in needed):
+            member, required = schema["properties"][name], name in needed
             try:
                 example = self._example(member)
             except LookupError:

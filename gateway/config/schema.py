@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gateway.config.models import Config
+if TYPE_CHECKING:
+    from gateway.config.models import Config
 
 __all__ = ["json_schema"]
 
@@ -15,13 +16,13 @@ _VARIABLE = {"type": "string", "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?
 _LITERAL = frozenset({"propertyNames", "default", "examples", "const", "enum"})
 
 
-def json_schema() -> dict[str, Any]:
-    """Return the schema (draft 2020-12).
+def json_schema(document: type[Config]) -> dict[str, Any]:
+    """Return the schema (draft 2020-12) of the model of the whole document.
 
     Wherever not just any text may stand, `${NAME}` may stand too: the loader replaces it before
     anything is checked.
     """
-    schema = _with_variables(Config.model_json_schema(by_alias=True))
+    schema = _with_variables(document.model_json_schema(by_alias=True))
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Configuration of the aggregation gateway",

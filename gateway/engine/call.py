@@ -11,17 +11,20 @@ from gateway.engine.outcome import Outcome, State
 from gateway.errors import ExpressionFailed, UpstreamPayload
 from gateway.expressions.jmes import shape
 from gateway.expressions.json_schema import complaint
+from gateway.upstreams.kind import Sent
 from gateway.values.excerpt import excerpt
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from gateway.call import Call, Response
+    from gateway.call import Call, Operation, Response
     from gateway.engine.context import Context
     from gateway.expressions.reference import Scope
     from gateway.plan.model import Section, Source
 
 __all__ = ["BoundSource", "CallRunner"]
+
+_NOTHING_SENT = Sent()
 
 
 class BoundSource:
@@ -36,17 +39,24 @@ class BoundSource:
 
     def fetch(self, context: Context, scope: Scope) -> Awaitable[Response]:
         """Call the upstream; references see `scope`."""
-        section, inputs, upstream = self._section, context.inputs, self.source.upstream
+        return self.call(context, self.operation(context, scope))
+
+    def operation(self, context: Context, scope: Scope) -> Operation:
+        """Return what the upstream is asked; references see `scope`."""
+        sent = context.inputs.sent.get(self.source.upstream, _NOTHING_SENT)
+        return self.source.template.operation(scope, sent)
+
+    def call(self, context: Context, operation: Operation) -> Awaitable[Response]:
+        """Call the upstream."""
+        section = self._section
         return self._call(
             Request(
-                self.source.template.render(scope),
+                operation,
                 context.deadline,
                 section.name,
-                headers=inputs.headers.get(upstream, ()),
                 cache=section.cache,
                 tags=section.tags,
-                ahead=inputs.min_fresh,
-                propagated=inputs.propagated.get(upstream, ()),
+                min_fresh=context.inputs.min_fresh,
             )
         )
 

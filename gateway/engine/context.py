@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from gateway.engine.outcome import Outcome
     from gateway.expressions.reference import Scope
     from gateway.plan.model import Section
+    from gateway.upstreams.kind import Sent
 
 __all__ = ["Context", "Elements", "Inputs", "Runner"]
 
@@ -21,14 +22,12 @@ class Inputs(NamedTuple):
 
     Attributes:
         parameters: values by name; `ABSENT` for an optional one that was left out.
-        headers: for each upstream the client's header fields to forward.
-        propagated: for each upstream the header fields to propagate, see `Request.propagated`.
+        sent: for each upstream the client's header fields; those that get none are left out.
         min_fresh: seconds for which cached answers should stay fresh, see `Request.min_fresh`.
     """
 
     parameters: Mapping[str, Any]
-    headers: Mapping[str, Sequence[tuple[bytes, bytes]]] = {}
-    propagated: Mapping[str, Sequence[tuple[bytes, bytes]]] = {}
+    sent: Mapping[str, Sent] = {}
     min_fresh: float = 0.0
 
 

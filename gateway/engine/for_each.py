@@ -189,20 +189,21 @@ class _Distinct:
         self._source = source
         self._spec = spec
         self._permits = asyncio.Semaphore(spec.concurrency)
-        self._under_way: dict[str, asyncio.Future[Response | CallError]] = {}
+        self._under_way: dict[bytes, asyncio.Future[Response | CallError]] = {}
 
     async def outcome(self, item: Any, key: str | int) -> Outcome:
         context, source = self._context, self._source
         scope = {**context.scope, self._spec.element: item}
         try:
             # Two elements that make the same target make one call; the second waits for the first.
-            target = source.source.template.render(scope)
-            under_way = self._under_way.get(target)
+            operation = source.operation(context, scope)
+            identity = operation.identity
+            under_way = self._under_way.get(identity)
             if under_way is None:
-                under_way = self._under_way[target] = context.loop.create_future()
+                under_way = self._under_way[identity] = context.loop.create_future()
                 try:
                     async with self._permits:
-                        under_way.set_result(await source.fetch(context, scope))
+                        under_way.set_result(await source.call(context, operation))
                 except CallError as error:
                     under_way.set_result(error)
                 finally:

@@ -55,8 +55,9 @@ def cache(
 ) -> Layer:
     """Return a layer that answers from `store` where it may.
 
-    Only GET is answered so. A request's own policy goes before the upstream's. Errors: those of the
-    call, where no kept answer may stand in; a kept 404 is raised as the `UpstreamStatus` it was.
+    Only a safe request is answered so. A request's own policy goes before the upstream's. Errors:
+    those of the call, where no stored answer may stand in; a stored 404 is raised as the
+    `UpstreamStatus` it was.
 
     Args:
         policy: the upstream's freshness; `None` keeps only what requests have a policy for.
@@ -114,7 +115,7 @@ class _Cached:
         policy = request.cache
         if policy is None:
             policy = self.policy
-        if policy is None or request.method != "GET" or not policy.keeps:
+        if policy is None or not request.safe or not policy.keeps:
             return await self.call(request)
         key = self.key_of(request)
         entry = self.peek(key)
@@ -125,7 +126,9 @@ class _Cached:
             and self.purges.cover(entry.mark, self.tag, key, request.tags)
         ):
             return await self.fetch(request, None)
-        decision = decide(entry, self.now(), policy.early_refresh, self.random, ahead=request.ahead)
+        decision = decide(
+            entry, self.now(), policy.early_refresh, self.random, min_fresh=request.min_fresh
+        )
         if decision is Decision.FETCH:
             return await self.fetch(request, entry)
         if decision is not Decision.HIT:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import copy
 from asyncio import CancelledError, Future, Task, wait
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -33,10 +34,7 @@ if TYPE_CHECKING:
     from gateway.call import Call, Clock, Layer, Request, Response
     from gateway.events import Events
 
-__all__ = ["CollapsePolicy", "Flights", "collapse", "same_request"]
-
-_SAFE = frozenset({"GET", "HEAD"})
-"""Only these can be shared: two orders are two orders (RFC 9110 section 9.2.1)."""
+__all__ = ["CollapsePolicy", "Flights", "collapse"]
 
 
 class CollapsePolicy(Policy):
@@ -54,11 +52,6 @@ def _is_exclusive(response: Response) -> bool:
     """Whether an answer is for one request only; a policy that caches it says otherwise."""
     forbidden = response.restrictions
     return bool(forbidden) and response.as_of is None and bool(forbidden & _EXCLUSIVE)
-
-
-def same_request(request: Request) -> Hashable:
-    """Return what makes two requests the same: method, target and forwarded header fields."""
-    return (request.method, request.target, tuple(request.headers))
 
 
 class _Caller(Alarm):
@@ -213,7 +206,7 @@ def collapse(
     events: Events,
     clock: Clock,
     flights: Flights,
-    key: Callable[[Request], Hashable] = same_request,
+    key: Callable[[Request], Hashable] = attrgetter("identity"),
 ) -> Layer:
     """Return a layer that makes one call of all that ask for the same thing at once.
 
@@ -229,7 +222,7 @@ def collapse(
 
     def layer(call: Call) -> Call:
         async def collapsed(request: Request) -> Response:
-            if request.method not in _SAFE:
+            if not request.safe:
                 return await call(request)
 
             def expired() -> DeadlineExceeded:

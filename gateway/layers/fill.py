@@ -148,7 +148,7 @@ class _Leased:
         policy = request.cache
         if policy is None:
             policy = self.policy
-        if policy is None or request.method != "GET" or not policy.keeps:
+        if policy is None or not request.safe or not policy.keeps:
             return await self.call(request)
         key = self.key_of(request)
         if not self.store.shared or key in self.unkept:

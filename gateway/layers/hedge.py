@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["HedgePolicy", "Latency", "hedge"]
 
-_SAFE = frozenset({"GET", "HEAD"})
-
 
 class HedgePolicy(Policy):
     """When a second request is started beside a slow first one."""
@@ -125,7 +123,7 @@ def hedge(
 
     def layer(call: Call) -> Call:
         async def hedged(request: Request) -> Response:
-            if request.method not in _SAFE:
+            if not request.safe:
                 return await call(request)
             share.deposit()
             if fixed is not None:

@@ -6,7 +6,7 @@ schedule: exponential backoff, full jitter (Brooker, "Exponential Backoff And Ji
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 from tenacity import AsyncRetrying, retry_if_exception, wait_exponential
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RetryPolicy", "retry"]
 
-Idempotent = Literal["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"]
-"""The idempotent methods of RFC 9110 section 9.2.2: only these can be repeated unasked."""
-
 
 class RetryPolicy(Policy):
     """What is repeated, how often and when."""
@@ -46,9 +43,6 @@ class RetryPolicy(Policy):
 
     statuses: frozenset[int] = REPEATED_STATUSES
     """Statuses that are worth another attempt."""
-
-    methods: frozenset[Idempotent] = frozenset({"GET", "HEAD", "OPTIONS"})
-    """Methods that are repeated."""
 
     budget: BudgetPolicy = BudgetPolicy()
     """How many retries and hedges the upstream is worth altogether."""
@@ -78,7 +72,6 @@ def retry(
         random: uniform in [0, 1).
     """
     schedule = _Schedule(policy, upstream, events, budget, clock, random)
-    methods = policy.methods
 
     def layer(call: Call) -> Call:
         async def retried(request: Request) -> Response:
@@ -86,7 +79,7 @@ def retry(
             try:
                 return await call(request)
             except Failed as failure:
-                if request.method not in methods or not schedule.worthwhile(failure):
+                if not request.safe or not schedule.worthwhile(failure):
                     raise
                 if budget.is_spent():
                     # Asked here already: to enter tenacity costs more than many a call, and an

@@ -18,14 +18,15 @@ from gateway.expressions.mistakes import references_in
 from gateway.expressions.parameter import Parameter, ParameterError, compile_parameter
 from gateway.expressions.reference import Reference, TemplateError, parse_reference
 from gateway.plan.model import ForEach, Plan, Section, Source
-from gateway.upstreams.http.template import parse_template
+from gateway.upstreams.kinds import parse_source
 from gateway.values.suggestion import suggest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from gateway.config.models import DashboardConfig, ForEachConfig, SectionConfig
     from gateway.expressions.reference import Scope
+    from gateway.upstreams.kind import Kind
 
 __all__ = ["RESERVED", "compile_plan", "path_shape"]
 
@@ -53,6 +54,7 @@ def compile_plan(
     *,
     upstreams: Collection[str],
     declared: Collection[str] = (),
+    kinds: Mapping[str, Kind] | None = None,
 ) -> Plan:
     """Compile one dashboard.
 
@@ -62,11 +64,12 @@ def compile_plan(
         upstreams: names that sections may call.
         declared: names of sections that are declared but were refused already; references to them
             are no further mistake.
+        kinds: of the upstreams; those that are left out are HTTP.
 
     Raises:
         ConfigError: with every mistake, located from the document's root.
     """
-    return _Compiler(name, dashboard, upstreams, declared).compile()
+    return _Compiler(name, dashboard, upstreams, declared, kinds or {}).compile()
 
 
 class _Compiler:
@@ -78,10 +81,12 @@ class _Compiler:
         dashboard: DashboardConfig,
         upstreams: Collection[str],
         declared: Collection[str],
+        kinds: Mapping[str, Kind],
     ) -> None:
         self.name = name
         self.dashboard = dashboard
         self.upstreams = upstreams
+        self.kinds = kinds
         self.declared = frozenset(declared)
         self.at: tuple[str | int, ...] = ("dashboards", name)
         self.findings: list[Finding] = []
@@ -258,7 +263,7 @@ class _Compiler:
         element: str | None,
     ) -> Iterator[Source]:
         try:
-            template = parse_template(text)
+            template = parse_source(text, self.kinds)
         except TemplateError as error:
             self.refuse(str(error), *at, offset=error.offset)
             return
@@ -400,19 +405,7 @@ class _Compiler:
         self, sources: tuple[Source, ...], for_each: ForEach, at: tuple[str | int, ...]
     ) -> None:
         for source in sources:
-            pairs = [
-                pair
-                for pair in source.template.query
-                for part in pair.value or ()
-                if isinstance(part, Reference) and part.root == for_each.element
-            ]
-            references = [r for r in source.template.references if r.root == for_each.element]
-            if (
-                len(pairs) != 1
-                or len(references) != 1
-                or not references[0].bare
-                or len(pairs[0].value or ()) != 1
-            ):
+            if not source.template.repeats(for_each.element):
                 self.refuse(
                     f"with `batch` the query has one pair name={{{for_each.element}}} to repeat",
                     *at, "get",

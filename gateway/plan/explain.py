@@ -266,13 +266,13 @@ def _reasons(section: Section, name: str) -> str:
 
 def _key(call: str, upstream: UpstreamConfig) -> str:
     name, _, target = call.partition(" ")
-    apart = f" by {', '.join(upstream.forward_headers)}" if upstream.forward_headers else ""
+    apart = f" by {', '.join(upstream.apart_by)}" if upstream.apart_by else ""
     return f"{name} GET {target}{apart}"
 
 
 def _call(section: Section, upstream: str, template: Any, scope: Mapping[str, Any]) -> str:
     try:
-        return f"{upstream} {template.render(dict(scope))}"
+        return f"{upstream} {template.explain(dict(scope))}"
     except CallError:
         each = " for each element" if section.for_each is not None else ""
         return f"{upstream} {template.text.partition(':')[2]}{each}"

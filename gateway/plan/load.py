@@ -10,11 +10,10 @@ import difflib
 import os
 import re
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, create_model
 
 import gateway
 from gateway.config import yaml_document as document
@@ -30,7 +29,7 @@ from gateway.config.models import (
 )
 from gateway.errors import ConfigError, Finding
 from gateway.plan.compiler import compile_plan, path_shape
-from gateway.transport.tls import TlsOptions, unusable_files
+from gateway.upstreams.kinds import KINDS, kind_declared, kind_of
 from gateway.values.suggestion import suggest
 from gateway.values.units import WRITTEN
 
@@ -38,8 +37,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
     from gateway.plan.model import Plan
+    from gateway.upstreams.kind import Kind
 
-__all__ = ["Loaded", "compile_config", "load", "loads", "shipped"]
+__all__ = ["Loaded", "compile_config", "document_model", "load", "loads", "shipped"]
 
 _MAX_BYTES = 16 * 1024 * 1024
 _MAX_MESSAGE = 400
@@ -120,6 +120,7 @@ def compile_config(config: Config, file: str = "<config>") -> Loaded:
     """
     checker = _Checker(None)
     checker.upstreams = dict(config.upstreams)
+    checker.kinds = {name: kind_of(upstream) for name, upstream in config.upstreams.items()}
     for name, upstream in config.upstreams.items():
         checker.findings += _missing_here(upstream, ("upstreams", name))
     for name, dashboard in config.dashboards.items():
@@ -128,6 +129,19 @@ def compile_config(config: Config, file: str = "<config>") -> Loaded:
     if checker.findings:
         raise ConfigError(checker.findings, file)
     return Loaded(config, tuple(checker.plans), file)
+
+
+def document_model() -> type[Config]:
+    """Return the model of the whole document, with the upstreams of every kind."""
+    upstream = Union[tuple(kind.config for kind in KINDS)]  # type: ignore[valid-type] # noqa: UP007
+    declared = Config.model_fields["upstreams"]
+    name = get_args(declared.annotation)[0]
+    return create_model(
+        "Config",
+        __base__=Config,
+        __doc__=Config.__doc__,
+        upstreams=(dict[name, upstream], declared),  # type: ignore[valid-type]
+    )
 
 
 def _at_start(message: str) -> Finding:
@@ -151,11 +165,8 @@ def _missing_here(upstream: UpstreamConfig, at: Location) -> Iterator[Finding]:
 
     A model is as good without; but the process would end with the first of these.
     """
-    for option, why in unusable_files(TlsOptions(**upstream.tls.model_dump())).items():
-        yield Finding(f"{option} {why}", (*at, "tls", option))
-    if (upstream.proxy or "").startswith("socks") and find_spec("socksio") is None:
-        message = "SOCKS needs the package socksio, which is not installed; httpx[socks] brings it"
-        yield Finding(message, (*at, "proxy"))
+    for place, message in kind_of(upstream).missing(upstream):
+        yield Finding(message, (*at, *place))
 
 
 class _AnyName:
@@ -192,6 +203,7 @@ class _Checker:
         self.raw = raw
         self.findings: list[Finding] = []
         self.upstreams: dict[str, UpstreamConfig] = {}
+        self.kinds: dict[str, Kind] = {}
         self.dashboards: dict[str, DashboardConfig] = {}
         self.plans: list[Plan] = []
 
@@ -207,7 +219,8 @@ class _Checker:
                 self.findings.append(Finding(f"unknown key {key}{close}", (key,), at_key=True))
         upstreams = self.members("upstreams")
         for name, raw in upstreams.items():
-            model = self.model(UpstreamConfig, raw, ("upstreams", name))
+            kind = self.kinds[name] = kind_declared(raw)
+            model = self.model(kind.config, raw, ("upstreams", name))
             if model is not None:
                 self.upstreams[name] = model
                 self.findings += _missing_here(model, ("upstreams", name))
@@ -289,7 +302,9 @@ class _Checker:
         refused: Collection[str],
     ) -> None:  # fmt: skip
         try:
-            plan = compile_plan(name, dashboard, upstreams=upstreams, declared=refused)
+            plan = compile_plan(
+                name, dashboard, upstreams=upstreams, declared=refused, kinds=self.kinds
+            )
         except ConfigError as error:
             self.findings += error.findings
             return

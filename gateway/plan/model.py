@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gateway.expressions.parameter import Parameter
     from gateway.expressions.reference import Reference
     from gateway.layers.cache import CachePolicy
-    from gateway.upstreams.http.template import Template
+    from gateway.upstreams.kind import Template
 
 __all__ = ["ForEach", "Plan", "Section", "Source"]
 

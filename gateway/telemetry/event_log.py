@@ -226,13 +226,12 @@ def _write_attempt(event: Attempt) -> None:
     else:
         end = "cancelled" if event.cancelled else f"status {event.status}"
     _upstreams.debug(
-        "upstream %s: attempt %d for %s.%s, %s %s, %.1f ms: %s",
+        "upstream %s: attempt %d for %s.%s, %s, %.1f ms: %s",
         event.upstream,
         event.attempt,
         event.dashboard,
         event.section,
-        event.method,
-        event.target,
+        event.operation,
         event.duration * 1000,
         end,
         extra=_members(
@@ -242,8 +241,7 @@ def _write_attempt(event: Attempt) -> None:
             upstream=event.upstream,
             attempt=event.attempt,
             duration=round(event.duration, 6),
-            method=event.method,
-            target=event.target,
+            operation=event.operation,
             cancelled=event.cancelled or None,
             **_cause(event, event.code),
         ),

@@ -9,12 +9,14 @@ refuse for its form is dropped instead.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from gateway.upstreams.kind import Sent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["ClientHeaders", "Field"]
+__all__ = ["ClientHeaders", "Field", "Read"]
 
 Field: TypeAlias = tuple[bytes, bytes]
 """Name in lower case, and value."""
@@ -23,7 +25,21 @@ _IF_NONE_MATCH = b"if-none-match"
 _MAX_PROPAGATED = 8192
 """Bytes that are propagated of one request: what W3C Baggage asks for (section 3.3.2)."""
 _SENDABLE = re.compile(rb"[\t -~]+").fullmatch
-_NONE: Mapping[str, Sequence[Field]] = {}
+
+
+class Read(NamedTuple):
+    """What the header fields of one request say.
+
+    Attributes:
+        if_none_match: as one list; empty without one.
+        sent: for each upstream the fields to forward and to propagate; upstreams that get none are
+            left out.
+        private: a field is forwarded, so the answer is for this client only.
+    """
+
+    if_none_match: bytes
+    sent: Mapping[str, Sent] = {}
+    private: bool = False
 
 
 class ClientHeaders:
@@ -56,13 +72,8 @@ class ClientHeaders:
         # RFC 9110 section 12.5.5: what was forwarded may have changed the answer.
         self.vary: list[Field] = [(b"vary", b", ".join(sorted(forwarded)))] if forwarded else []
 
-    def read(
-        self, fields: Iterable[Field]
-    ) -> tuple[bytes, Mapping[str, Sequence[Field]], Mapping[str, Sequence[Field]]]:
-        """Return If-None-Match, and for each upstream the fields to forward and to propagate.
-
-        Upstreams that get none are left out.
-        """
+    def read(self, fields: Iterable[Field]) -> Read:
+        """Return what one request's header fields say to this dashboard."""
         watched = self._watched
         if_none_match = b""
         found: list[Field] = []
@@ -75,17 +86,22 @@ class ClientHeaders:
                 if field[0] in self._passed_on:
                     found.append(field)
         if not found:
-            return if_none_match, _NONE, _NONE
-        return if_none_match, self._forwarded(found), self._propagated(found)
+            return Read(if_none_match)
+        forwarded, propagated = self._forwarded(found), self._propagated(found)
+        sent = {
+            upstream: Sent(forwarded.get(upstream, ()), propagated.get(upstream, ()))
+            for upstream in forwarded | propagated
+        }
+        return Read(if_none_match, sent, private=bool(forwarded))
 
-    def _forwarded(self, found: list[Field]) -> Mapping[str, Sequence[Field]]:
-        chosen = {}
+    def _forwarded(self, found: list[Field]) -> dict[str, Sequence[Field]]:
+        chosen: dict[str, Sequence[Field]] = {}
         for upstream, names in self._forward.items():
             if sent := [field for field in found if field[0] in names]:
                 chosen[upstream] = sent
         return chosen
 
-    def _propagated(self, found: list[Field]) -> Mapping[str, Sequence[Field]]:
+    def _propagated(self, found: list[Field]) -> dict[str, Sequence[Field]]:
         """Return what is propagated to each upstream, within the bound on its size."""
         chosen: dict[str, Sequence[Field]] = {}
         for names, upstreams in self._propagate.items():

@@ -21,7 +21,7 @@ from gateway.web.response_cache import KeptAnswer
 from gateway.web.response_headers import ServerTiming, etag, freshness, matches
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from starlette.types import Receive, Scope, Send
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gateway.engine.execution import BoundPlan
     from gateway.plan.model import Plan
     from gateway.transport import Objections
-    from gateway.web.client_headers import ClientHeaders, Field
+    from gateway.web.client_headers import ClientHeaders, Read
     from gateway.web.load_shedding import InFlight
     from gateway.web.response_cache import KeptAnswers
 
@@ -90,12 +90,12 @@ class DashboardEndpoint:
             refusal = problem(405, not_for(method, scope["path"]), headers={"allow": "GET, HEAD"})
             await refusal(scope, receive, send)
             return
-        if_none_match, headers, propagated = self._client_headers.read(scope["headers"])
+        read = self._client_headers.read(scope["headers"])
         key = (scope["raw_path"], scope["query_string"])
-        if self._kept is not None and not headers:
+        if self._kept is not None and not read.private:
             kept = self._kept.get(key, self._now())
             if kept is not None:
-                await self._send(send, method, kept, if_none_match)
+                await self._send(send, method, kept, read.if_none_match)
                 return
         if not self._in_flight.enter():
             busy = problem(503, "as many requests as fit are under way", retry_after=1)
@@ -103,7 +103,7 @@ class DashboardEndpoint:
             return
         watch = DisconnectWatch(self._wheel, receive)
         try:
-            await self._answer(scope, receive, send, path, headers, propagated, if_none_match, key)
+            await self._answer(scope, receive, send, path, read, key)
         except asyncio.CancelledError:
             if not watch.gone:
                 raise
@@ -122,9 +122,7 @@ class DashboardEndpoint:
         receive: Receive,
         send: Send,
         path: Sequence[tuple[str, str]],
-        headers: Mapping[str, Sequence[Field]],
-        propagated: Mapping[str, Sequence[Field]],
-        if_none_match: bytes,
+        read: Read,
         key: tuple[bytes, bytes],
     ) -> None:
         try:
@@ -136,7 +134,7 @@ class DashboardEndpoint:
         deadline = Deadline(self._clock() + self.plan.deadline)
         mark = self._kept.mark if self._kept is not None else 0
         try:
-            outcomes = await self._bound.execute(Inputs(parameters, headers, propagated), deadline)
+            outcomes = await self._bound.execute(Inputs(parameters, read.sent), deadline)
             merged = merge(self.plan, outcomes, self._plain)
         except Exception as error:
             _log.exception("dashboard %s failed", self.plan.name)
@@ -154,11 +152,11 @@ class DashboardEndpoint:
             etag(merged.rendered),
             freshness(landed, complete=merged.complete),
             self._timing.of([outcome.elapsed for outcome in landed]),
-            private=bool(headers),
+            private=read.private,
         )
-        if self._kept is not None and not headers:
+        if self._kept is not None and not read.private:
             self._kept.put(key, answer, self._timing.nothing, mark)
-        await self._send(send, scope["method"], answer, if_none_match)
+        await self._send(send, scope["method"], answer, read.if_none_match)
 
     async def _required_failed(
         self, merged: Merged, scope: Scope, receive: Receive, send: Send

@@ -72,7 +72,7 @@ def test_the_nearer_the_end_and_the_dearer_the_likelier_is_an_early_refresh() ->
 def test_what_has_to_stay_fresh_for_a_while_is_refreshed_in_time(
     left: float, decision: Decision
 ) -> None:
-    assert decide(entry(cost=2), 1060 - left, 0, lambda: 0.5, ahead=10) is decision
+    assert decide(entry(cost=2), 1060 - left, 0, lambda: 0.5, min_fresh=10) is decision
 
 
 @given(st.floats(0, 1, exclude_max=True), st.floats(0, 60), st.floats(0, 5))

@@ -13,6 +13,7 @@ from gateway.cli import app
 from gateway.cli import main as gateway_main
 from gateway.config import markdown
 from gateway.config.schema import json_schema
+from gateway.plan.load import document_model
 from tests.commands.processes import gateway, running
 from tests.ports import refused, reserved_port
 
@@ -62,8 +63,8 @@ def test_explain_shows_the_graph() -> None:
 
 
 def test_schema_and_openapi_are_printed() -> None:
-    assert json.loads(run("schema")[1]) == json_schema()
-    assert run("schema", "--format", "markdown")[1] == markdown.configuration()
+    assert json.loads(run("schema")[1]) == json_schema(document_model())
+    assert run("schema", "--format", "markdown")[1] == markdown.configuration(document_model())
     assert run("schema", "--format", "settings")[1] == markdown.settings()
     document = json.loads(run("openapi", "--config", SHIPPED)[1])
     assert set(document["paths"]) >= {"/dashboard/{user_id}", "/weather/fastest"}
@@ -98,10 +99,10 @@ def test_probe_calls_each_upstream_once(tmp_path: Path) -> None:
         code, text = run("probe", "--config", str(config))
         rows = {line.split()[0]: line.split() for line in text.splitlines() if line.strip()}
         assert code == 1
-        assert rows["users"][1:3] == ["/users/3", "200"]
-        assert rows["weather"][1:3] == ["/v1/search?name=London", "200"]
-        assert rows["unused"][1:3] == ["/", "200"]
-        assert rows["gone"][2] == "upstream_unreachable:"
+        assert rows["users"][1:4] == ["GET", "/users/3", "200"]
+        assert rows["weather"][1:4] == ["GET", "/v1/search?name=London", "200"]
+        assert rows["unused"][1:4] == ["GET", "/", "200"]
+        assert rows["gone"][3] == "upstream_unreachable:"
         whole = config.read_text().replace('      lost: {get: "gone:/"}\n', "")
         config.write_text("\n".join(line for line in whole.splitlines() if "gone:" not in line))
         assert run("probe", "--config", str(config))[0] == 0

@@ -11,10 +11,11 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 
-from gateway.config.models import Config, UpstreamConfig
+from gateway.config.models import Config
 from gateway.errors import ConfigError
 from gateway.plan.load import compile_config, loads
 from gateway.transport.tls import TlsOptions, tls_context
+from gateway.upstreams.http.config import HttpUpstreamConfig
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -133,7 +134,7 @@ def test_a_name_from_the_environment_is_looked_at_and_not_told() -> None:
 
 def test_a_configuration_made_in_code_is_looked_at_as_strictly() -> None:
     good = loads(document("timeout: 1s")).config
-    upstream = UpstreamConfig.model_validate(
+    upstream = HttpUpstreamConfig.model_validate(
         {"base_url": "https://a.test", "tls": {"ca_file": "nope"}}
     )
     with pytest.raises(ConfigError, match=f"ca_file {NOT_THERE}"):

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from gateway.config.models import SectionConfig, UpstreamConfig
+from gateway.config.models import SectionConfig
 from gateway.errors import ConfigError
 from gateway.plan.load import loads
+from gateway.upstreams.http.config import HttpUpstreamConfig
 from tests.serving import application
 
 
@@ -38,7 +39,7 @@ def document(url: str, headers: dict[str, str] | None = None) -> str:
     ],
 )
 def test_a_base_url_is_kept_as_it_is_but_for_its_last_slash(url: str, kept: str) -> None:
-    assert UpstreamConfig(base_url=url).base_url == kept
+    assert HttpUpstreamConfig(base_url=url).base_url == kept
     application(document(url))
 
 
@@ -89,7 +90,7 @@ def test_a_header_value_that_is_accepted_can_be_sent(value: str) -> None:
 @pytest.mark.parametrize("value", ["a\nb", "a\rb", "a\x00b", "a\x01b", "a\x7f", "ä"])
 def test_a_header_value_is_one_line(value: str) -> None:
     with pytest.raises(ValidationError, match="one line of ASCII"):
-        UpstreamConfig(base_url="http://a", headers={"x": value})
+        HttpUpstreamConfig(base_url="http://a", headers={"x": value})
 
 
 @pytest.mark.parametrize(
@@ -97,11 +98,11 @@ def test_a_header_value_is_one_line(value: str) -> None:
 )
 def test_some_header_fields_are_not_for_a_configuration(name: str) -> None:
     with pytest.raises(ValidationError):
-        UpstreamConfig(base_url="http://a", headers={name: "x"})
+        HttpUpstreamConfig(base_url="http://a", headers={name: "x"})
     with pytest.raises(ValidationError):
-        UpstreamConfig(base_url="http://a", forward_headers=[name])
+        HttpUpstreamConfig(base_url="http://a", forward_headers=[name])
     with pytest.raises(ValidationError):
-        UpstreamConfig(base_url="http://a", propagate_headers=[name])
+        HttpUpstreamConfig(base_url="http://a", propagate_headers=[name])
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ def test_some_header_fields_are_not_for_a_configuration(name: str) -> None:
 )
 def test_a_header_field_has_one_place(places: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=r"stands in `\w+` and in `\w+`: choose one"):
-        UpstreamConfig(base_url="http://a", **places)
+        HttpUpstreamConfig(base_url="http://a", **places)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +135,7 @@ def test_a_header_field_has_one_place(places: dict[str, Any]) -> None:
 def test_traces_and_request_ids_are_propagated_unless_they_have_another_place(
     config: dict[str, Any], propagated: tuple[str, ...]
 ) -> None:
-    assert UpstreamConfig(base_url="http://a", **config).propagated == propagated
+    assert HttpUpstreamConfig(base_url="http://a", **config).propagated == propagated
 
 
 def test_a_fallback_of_null_was_written() -> None:

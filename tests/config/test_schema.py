@@ -9,18 +9,19 @@ import yaml
 
 from gateway.config.schema import json_schema
 from gateway.expressions.json_schema import compile_schema
+from gateway.plan.load import document_model
 
 CONFIG = Path(__file__).parents[2] / "config"
 
 
 def test_the_shipped_schema_is_the_generated_one() -> None:
     """`make schema` writes it anew."""
-    assert json.loads((CONFIG / "gateway.schema.json").read_text()) == json_schema()
+    assert json.loads((CONFIG / "gateway.schema.json").read_text()) == json_schema(document_model())
 
 
 def test_the_shipped_configuration_meets_it() -> None:
     document = yaml.safe_load((CONFIG / "gateway.yaml").read_text())
-    assert list(compile_schema(json_schema()).iter_errors(document)) == []
+    assert list(compile_schema(json_schema(document_model())).iter_errors(document)) == []
 
 
 def changed(**upstream: Any) -> dict[str, Any]:
@@ -57,11 +58,11 @@ def changed(**upstream: Any) -> dict[str, Any]:
     ],
 )
 def test_it_holds_what_the_loader_holds(upstream: dict[str, Any], *, valid: bool) -> None:
-    assert compile_schema(json_schema()).is_valid(changed(**upstream)) is valid
+    assert compile_schema(json_schema(document_model())).is_valid(changed(**upstream)) is valid
 
 
 def test_every_key_is_described() -> None:
-    schema = json_schema()
+    schema = json_schema(document_model())
     models = [schema, *schema["$defs"].values()]
     missing = [
         f"{model.get('title', '')}.{name}"
@@ -75,7 +76,7 @@ def test_every_key_is_described() -> None:
 def test_names_are_no_place_for_variables() -> None:
     document = changed()
     document["upstreams"]["${A}"] = document["upstreams"]["a"]
-    assert not compile_schema(json_schema()).is_valid(document)
+    assert not compile_schema(json_schema(document_model())).is_valid(document)
 
 
 def test_no_alternative_stands_twice() -> None:
@@ -88,4 +89,4 @@ def test_no_alternative_stands_twice() -> None:
         for child in node if isinstance(node, list) else []:
             check(child)
 
-    check(json_schema())
+    check(json_schema(document_model()))

@@ -17,9 +17,10 @@ from typer.testing import CliRunner
 
 from gateway import cli
 from gateway.app import create_app
-from gateway.config.models import SectionConfig, UpstreamConfig
+from gateway.config.models import SectionConfig
 from gateway.config.settings import Settings
 from gateway.errors import ErrorCode
+from gateway.upstreams.http.config import HttpUpstreamConfig
 from tests.docs.pages import ROOT, Block, anchors, blocks, links, name_of, pages
 from tests.serving import asked
 
@@ -64,7 +65,7 @@ def completed(document: dict[str, Any]) -> dict[str, Any]:
     upstream = {"base_url": "https://api.example.com"}
     section: dict[str, Any] = {}
     if not document.keys() & {"upstreams", "dashboards"}:
-        names = {field.alias or name for name, field in UpstreamConfig.model_fields.items()}
+        names = {field.alias or name for name, field in HttpUpstreamConfig.model_fields.items()}
         if document.keys() <= names:
             upstream |= document
         else:

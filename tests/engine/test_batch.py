@@ -8,6 +8,7 @@ import pytest
 from gateway.call import Request, Response
 from gateway.errors import UpstreamStatus
 from gateway.values.restrictions import Restriction
+from tests.operations import target_of
 from tests.planning import Upstreams, after, plan, walked
 from tests.virtual_time import run
 
@@ -15,7 +16,7 @@ IDS = "{ids: {type: array, items: {type: integer}}}"
 
 
 def batch_of(request: Request) -> list[int]:
-    return [int(pair.partition("=")[2]) for pair in request.target.partition("?")[2].split("&")]
+    return [int(pair.partition("=")[2]) for pair in target_of(request).partition("?")[2].split("&")]
 
 
 def test_a_batch_is_one_call_split_by_key() -> None:
@@ -26,7 +27,7 @@ def test_a_batch_is_one_call_split_by_key() -> None:
     )
 
     async def answer(request: Request) -> Any:
-        if request.target == "/posts":
+        if target_of(request) == "/posts":
             return [{"by": n} for n in (1, 2, 1, 3, 9)]
         # In another order than asked for, and without 9.
         return [{"id": n, "name": f"n{n}"} for n in reversed(batch_of(request)) if n != 9]
@@ -76,7 +77,7 @@ def listed(each: str, items: Any, answered: Any, rest: str = "") -> Any:
     batched = plan(
         f'l: {{get: "a:/l"}}\nx: {{for_each: {{in: "{{l}}", {each}}}, get: "b:/x?id={{item}}"{rest}}}'
     )
-    upstreams = Upstreams(after(0, lambda r: items if r.target == "/l" else answered))
+    upstreams = Upstreams(after(0, lambda r: items if target_of(r) == "/l" else answered))
     return run(walked(batched, upstreams)), upstreams.targets[1:]
 
 

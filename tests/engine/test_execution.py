@@ -15,6 +15,8 @@ from gateway.engine.outcome import Outcome, State
 from gateway.errors import UpstreamStatus, UpstreamTimeout
 from gateway.events import Events, SectionFailed
 from gateway.expressions.reference import ABSENT
+from gateway.upstreams.kind import Sent
+from tests.operations import http, target_of
 from tests.planning import Upstreams, after, plan, walked
 from tests.virtual_time import loop_time, run
 
@@ -34,7 +36,7 @@ def user(request: Request) -> Any:
         "/users/1": {"id": 1, "geo": {"lat": "-1.5"}},
         "/posts?userId=1": [{"t": "x"}, {"t": "y"}],
         "/weather?lat=-1.5": {"c": 3},
-    }[request.target]
+    }[target_of(request)]
 
 
 def test_a_section_starts_the_moment_its_own_inputs_are_there() -> None:
@@ -77,16 +79,18 @@ late: {get: "b:/late"}
 
 def test_every_failure_of_a_section_is_an_event_and_nothing_else_is() -> None:
     async def answer(request: Request) -> Any:
-        if request.target == "/late":
+        if target_of(request) == "/late":
             await asyncio.sleep(60)
-        if request.target == "/old":
+        if target_of(request) == "/old":
             return Response(1, stale=True, reason=UpstreamTimeout("late", upstream="a"))
-        status = {"/down": 503, "/each/2": 500, "/each/3": 500, "/gone": 404}.get(request.target)
+        status = {"/down": 503, "/each/2": 500, "/each/3": 500, "/gone": 404}.get(
+            target_of(request)
+        )
         if status is not None:
-            upstream = "a" if request.target == "/down" else "b"
-            said = f"{request.target} said"
+            upstream = "a" if target_of(request) == "/down" else "b"
+            said = f"{target_of(request)} said"
             raise UpstreamStatus("no", upstream=upstream, status=status, excerpt=said)
-        return [1, 2, 3] if request.target == "/fine" else 1
+        return [1, 2, 3] if target_of(request) == "/fine" else 1
 
     heard: list[SectionFailed] = []
     events = Events()
@@ -112,7 +116,7 @@ def test_there_are_no_waves() -> None:
     chain = plan('a: {get: "a:/a"}\nb: {get: "a:/b?x={a}"}\nc: {get: "a:/c"}')
 
     async def answer(request: Request) -> Any:
-        await asyncio.sleep(1 if request.target == "/c" else 0.1)
+        await asyncio.sleep(1 if target_of(request) == "/c" else 0.1)
         return 1
 
     upstreams = Upstreams(answer)
@@ -126,10 +130,10 @@ def test_ten_independent_sections_take_as_long_as_one() -> None:
 
 
 def test_a_failed_section_kills_no_sibling_and_fails_its_dependents() -> None:
-    upstreams = Upstreams(after(0.1, lambda r: user(r) if "weather" not in r.target else None))
+    upstreams = Upstreams(after(0.1, lambda r: user(r) if "weather" not in target_of(r) else None))
 
     async def answer(request: Request) -> Any:
-        if request.target == "/users/1":
+        if target_of(request) == "/users/1":
             raise UpstreamTimeout("late", upstream="a")
         return await after(0.1, user)(request)
 
@@ -149,7 +153,7 @@ def test_a_failed_section_kills_no_sibling_and_fails_its_dependents() -> None:
 
 def test_a_failed_required_section_ends_the_rest_at_once() -> None:
     async def answer(request: Request) -> Any:
-        if request.target == "/users/1":
+        if target_of(request) == "/users/1":
             await asyncio.sleep(0.1)
             raise UpstreamStatus("no", upstream="a", status=404)
         await asyncio.sleep(5)
@@ -169,7 +173,7 @@ def test_at_the_deadline_what_has_not_landed_has_failed() -> None:
                 'plain: {get: "a:/s2", fallback: {x: 1}}', deadline="1s")  # fmt: skip
 
     async def answer(request: Request) -> Any:
-        await asyncio.sleep(0.1 if request.target == "/f" else 60)
+        await asyncio.sleep(0.1 if target_of(request) == "/f" else 60)
         return 1
 
     upstreams = Upstreams(answer)
@@ -215,7 +219,7 @@ def test_a_bug_propagates_and_ends_everything(sections: str) -> None:
 
     async def answer(request: Request) -> Any:
         await asyncio.sleep(0.1)
-        if request.target == "/slow":
+        if target_of(request) == "/slow":
             await asyncio.sleep(60)
         raise ZeroDivisionError
 
@@ -236,7 +240,7 @@ def test_when_skips_and_what_waits_for_a_skipped_section_is_skipped() -> None:
     )
 
     def states(me: Any, q: Any) -> list[str]:
-        upstreams = Upstreams(after(0.1, lambda r: me if r.target == "/me" else [7]))
+        upstreams = Upstreams(after(0.1, lambda r: me if target_of(r) == "/me" else [7]))
         result = run(walked(maybe, upstreams, q=q))
         assert result.merged.complete
         return [result.state(name) for name in ("admin", "more", "each")]
@@ -250,7 +254,9 @@ def test_a_fallback_stands_in_and_can_be_referred_to() -> None:
     stand_in = plan('a: {get: "a:/a", fallback: {id: 5}}\nb: {get: "a:/b/{a.id}"}\n'
                     'n: {get: "a:/a", fallback: null}')  # fmt: skip
     upstreams = Upstreams(
-        after(0, lambda r: 1 if r.target == "/b/5" else (_ for _ in ()).throw(UpstreamStatus("x")))
+        after(
+            0, lambda r: 1 if target_of(r) == "/b/5" else (_ for _ in ()).throw(UpstreamStatus("x"))
+        )
     )
     result = run(walked(stand_in, upstreams))
     assert (result.state("a"), result.data("a"), result.codes("a")) == (
@@ -324,11 +330,15 @@ def test_requests_carry_deadline_section_headers_tags_and_policy() -> None:
 
     deadline = Deadline(1e9)
     bound = BoundPlan(one, {"a": call}, clock=lambda: 1e9 - 10)
-    propagated = {"a": [(b"traceparent", b"t")], "b": [(b"z", b"z")]}
-    asyncio.run(bound.execute(Inputs({}, {"a": [(b"x", b"y")]}, propagated), deadline))
+    sent = {"a": Sent([(b"x", b"y")], [(b"traceparent", b"t")]), "b": Sent((), [(b"z", b"z")])}
+    asyncio.run(bound.execute(Inputs({}, sent), deadline))
     request = seen[0]
-    assert request.propagated == [(b"traceparent", b"t")]
-    assert (request.section, request.deadline, request.headers) == ("s", deadline, [(b"x", b"y")])
+    assert http(request).propagated == [(b"traceparent", b"t")]
+    assert (request.section, request.deadline, http(request).headers) == (
+        "s",
+        deadline,
+        [(b"x", b"y")],
+    )
     assert request.tags[:2] == ("dashboard:d", "section:d.s")
     assert request.cache is one.sections[0].cache is not None
 
@@ -349,7 +359,7 @@ def test_random_graphs_run_each_section_after_its_needs(data: st.DataObject) -> 
     ended: list[int] = []
 
     async def answer(request: Request) -> int:
-        number = int(request.target[1:].partition("?")[0])
+        number = int(target_of(request)[1:].partition("?")[0])
         assert needs[number] <= set(ended)
         await asyncio.sleep(delays[number])
         ended.append(number)
@@ -382,7 +392,7 @@ def test_a_second_cancellation_leaves_no_task_either(sections: str) -> None:
             await asyncio.sleep(60)
         finally:
             await asyncio.sleep(1)  # closing takes a while
-            closed.append(request.target)
+            closed.append(target_of(request))
 
     async def main() -> int:
         walk = asyncio.create_task(walked(slow, Upstreams(answer), ids=["1", "2"]))
@@ -419,12 +429,12 @@ def test_what_comes_after_the_end_of_the_walk_changes_nothing() -> None:
     late = plan('a: {get: "a:/a", required: true}\nb: {get: "a:/b"}\nc: {get: "a:/c"}')
 
     async def answer(request: Request) -> Any:
-        if request.target == "/a":
+        if target_of(request) == "/a":
             raise UpstreamStatus("no")
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
-            if request.target == "/b":
+            if target_of(request) == "/b":
                 return 1
             raise ZeroDivisionError from None
 
@@ -456,7 +466,7 @@ def test_a_deadline_that_strikes_after_the_end_changes_nothing() -> None:
 def test_a_required_section_that_the_deadline_strikes_is_told() -> None:
     late = plan('a: {get: "a:/a", required: true}\nb: {get: "a:/b"}', deadline="1s")
     answer = {"/a": after(60, 1), "/b": after(0, 2)}
-    result = run(walked(late, Upstreams(lambda r: answer[r.target](r))))
+    result = run(walked(late, Upstreams(lambda r: answer[target_of(r)](r))))
     assert result.merged.required is not None
     assert result.merged.required.error.code == "deadline_exceeded"
     assert result.merged.required.error.upstream == "a"
@@ -487,7 +497,7 @@ def test_values_that_sections_share_are_never_changed() -> None:
         'e: {for_each: {in: "{l.n}", key: id}, get: "a:/l", select: "n[?id == `1`]", when: "l.o"}\n'
         'b: {for_each: {in: "{l.ids}", batch: 2, many: true}, get: "b:/n?id={item}", select: "[]"}'
     )
-    upstreams = Upstreams(after(0, lambda r: shared["n"] if r.target[1] == "n" else shared))
+    upstreams = Upstreams(after(0, lambda r: shared["n"] if target_of(r)[1] == "n" else shared))
     result = run(walked(many, upstreams))
     assert result.merged.complete
     assert shared == before
@@ -514,7 +524,7 @@ def test_outcomes_are_published_in_the_order_in_which_they_land() -> None:
     published: list[tuple[str, float, Outcome]] = []
 
     async def answer(request: Request) -> Any:
-        await asyncio.sleep(int(request.target[1]) / 10)
+        await asyncio.sleep(int(target_of(request)[1]) / 10)
         return 1
 
     async def main() -> list[Outcome | None]:

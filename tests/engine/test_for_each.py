@@ -9,6 +9,7 @@ from gateway.call import Request, Response
 from gateway.errors import UpstreamStatus
 from gateway.expressions.reference import ABSENT
 from gateway.values.restrictions import Restriction
+from tests.operations import target_of
 from tests.planning import Upstreams, after, plan, walked
 from tests.virtual_time import loop_time, run
 
@@ -16,7 +17,7 @@ IDS = "{ids: {type: array, items: {type: integer}, required: false}}"
 
 
 def number(request: Request) -> int:
-    return int(request.target.rpartition("/")[2])
+    return int(target_of(request).rpartition("/")[2])
 
 
 def test_elements_keep_their_order_whatever_lands_first() -> None:
@@ -117,7 +118,7 @@ def test_an_element_without_a_key_fails_alone() -> None:
     items = [{"id": 1}, {"no": 2}, {"id": [3]}, {"id": 4.5}, {"id": "s"}]
 
     async def answer(request: Request) -> Any:
-        return items if request.target == "/l" else request.target
+        return items if target_of(request) == "/l" else target_of(request)
 
     result = run(walked(keyed, Upstreams(answer)))
     assert result.data("x") == {"1": "/x/1", "4.5": "/x/4.5", "s": "/x/s"}
@@ -134,7 +135,7 @@ def test_elements_flow_from_one_list_to_the_next_without_a_barrier() -> None:
 
     async def answer(request: Request) -> Any:
         n = number(request)
-        if request.target.startswith("/p/"):
+        if target_of(request).startswith("/p/"):
             await asyncio.sleep(5 if n == 2 else 0.1)
             if n == 3:
                 raise UpstreamStatus("no", status=500, retryable=True)
@@ -206,7 +207,7 @@ def listed(sections: str, items: Any, **elements: Any) -> Any:
     """Run sections over `{l}`, which is `items`; an element answers with its target."""
 
     async def answer(request: Request) -> Any:
-        return items if request.target == "/l" else elements.get("each", request.target)
+        return items if target_of(request) == "/l" else elements.get("each", target_of(request))
 
     return run(walked(plan('l: {get: "a:/l"}\n' + sections), Upstreams(answer)))
 
@@ -270,9 +271,9 @@ def test_a_list_that_follows_takes_the_fallback_for_the_list(
     )
 
     async def answer(request: Request) -> Any:
-        if request.target.startswith("/p"):
+        if target_of(request).startswith("/p"):
             raise UpstreamStatus("no")
-        return {"x": items} if request.target == "/l" else request.target
+        return {"x": items} if target_of(request) == "/l" else target_of(request)
 
     result = run(walked(chained, Upstreams(answer)))
     assert result.state("p") == "fallback"
@@ -290,7 +291,7 @@ def test_who_needs_the_whole_list_too_waits_for_it_and_keeps_its_keys() -> None:
 
     async def answer(request: Request) -> Any:
         await asyncio.sleep(number(request) / 10)
-        return number(request) + (1 if request.target.startswith("/p") else 0)
+        return number(request) + (1 if target_of(request).startswith("/p") else 0)
 
     upstreams = Upstreams(answer)
     result = run(walked(chained, upstreams, ids=[1, 2]))

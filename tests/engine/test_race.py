@@ -8,6 +8,7 @@ import pytest
 from gateway.call import Request, Response
 from gateway.errors import UpstreamStatus, UpstreamTimeout
 from gateway.values.restrictions import Restriction
+from tests.operations import target_of
 from tests.planning import Upstreams, plan, walked
 from tests.virtual_time import run
 
@@ -16,7 +17,7 @@ RACE = plan('x: {race: ["a:/1", "b:/2", "a:/3"]}')
 
 def racing(**results: tuple[float, Any]) -> Upstreams:
     async def answer(request: Request) -> Any:
-        seconds, value = results["_" + request.target[1:]]
+        seconds, value = results["_" + target_of(request)[1:]]
         await asyncio.sleep(seconds)
         if isinstance(value, Exception):
             raise value

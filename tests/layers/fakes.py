@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.call import Deadline, Request, Response
+from gateway.upstreams.http.operation import HttpOperation
 from tests.virtual_time import loop_time
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ def request(
     tags: tuple[str, ...] = (),
 ) -> Request:
     """Return a request that must be answered within that many seconds."""
-    return Request(target, Deadline(loop_time() + seconds), "section", method=method, tags=tags)
+    operation = HttpOperation(target, method)
+    return Request(operation, Deadline(loop_time() + seconds), "section", tags=tags)
 
 
 def kinds(events: Iterable[Event]) -> list[str]:

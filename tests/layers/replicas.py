@@ -13,11 +13,12 @@ from gateway.events import Event, Events
 from gateway.layers.cache import cache
 from gateway.layers.collapse import CollapsePolicy, Flights, collapse
 from gateway.layers.fill import lease
+from gateway.upstreams.http.operation import HttpOperation
 from tests.layers.fakes import NAME
 from tests.virtual_time import loop_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from gateway.cache.store import Store
     from gateway.call import Call
@@ -138,9 +139,18 @@ class Replica:
             lease(policy, sleep=asyncio.sleep, **kept, **named),
         )
 
-    async def get(self, target: str = "/", seconds: float = 10.0, **options: Any) -> Any:
+    async def get(
+        self,
+        target: str = "/",
+        seconds: float = 10.0,
+        *,
+        method: str = "GET",
+        headers: Sequence[tuple[bytes, bytes]] = (),
+        **options: Any,
+    ) -> Any:
+        operation = HttpOperation(target, method, headers)
         return await self.call(
-            Request(target, Deadline(loop_time() + seconds), "section", **options)
+            Request(operation, Deadline(loop_time() + seconds), "section", **options)
         )
 
     def results(self) -> list[str]:

@@ -197,7 +197,7 @@ async def test_what_is_asked_for_ahead_of_time_never_expires() -> None:
     await replica.get()
     for _ in range(20):
         await asyncio.sleep(7)
-        assert (await replica.get(ahead=7)).cache == "hit"
+        assert (await replica.get(min_fresh=7)).cache == "hit"
     assert upstream.calls == 20  # and one that is just being begun
 
 
@@ -247,7 +247,7 @@ async def test_only_get_is_kept_and_a_policy_that_keeps_nothing_costs_nothing() 
     upstream = FakeUpstream()
     replica = Replica(upstream, policy())
     for _ in range(2):
-        assert (await replica.get(method="POST", body=b"x")).cache == ""
+        assert (await replica.get(method="POST")).cache == ""
     for _ in range(2):
         assert (await replica.get(cache=CachePolicy(ttl=0))).cache == ""
     assert (await Replica(upstream, None).get()).cache == ""

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.call import Deadline, Request, Response, stack
+from gateway.call import Request, Response, stack
 from gateway.errors import DeadlineExceeded, ErrorCode, UpstreamStatus
 from gateway.events import Events, Rejection
-from gateway.layers.collapse import CollapsePolicy, Flights, _Caller, collapse, same_request
-from gateway.layers.deadline import DeadlinePolicy, deadline
+from gateway.layers.collapse import CollapsePolicy, Flights, _Caller, collapse
+from gateway.layers.deadline import deadline
+from gateway.upstreams.http.operation import HttpOperation
 from gateway.values.restrictions import UNRESTRICTED, Restriction
 from tests.layers.fakes import NAME, FakeUpstream, request
+from tests.operations import http
 from tests.virtual_time import loop_time, run
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ def collapsed(
             clock=loop_time,
             flights=Flights() if flights is None else flights,
         ),
-        deadline(DeadlinePolicy(), upstream=NAME, events=own, clock=loop_time),
+        deadline(upstream=NAME, events=own, clock=loop_time),
     )
 
 
@@ -71,7 +73,7 @@ def test_different_requests_do_not_share() -> None:
         upstream = FakeUpstream((0.1, None))
         call = collapsed(upstream)
         german = request()
-        german.headers = ((b"accept-language", b"de"),)
+        german.operation = HttpOperation("/", "GET", ((b"accept-language", b"de"),))
         await asyncio.gather(
             call(request()), call(german), start(call, target="/2"), start(call, method="HEAD")
         )
@@ -85,10 +87,12 @@ def test_callers_of_other_traces_share_a_flight_which_carries_the_first_one_s() 
         upstream = FakeUpstream((0.1, None))
         call = collapsed(upstream)
         first, second = request(), request()
-        first.propagated = ((b"traceparent", b"one"),)
-        second.propagated = ((b"traceparent", b"two"),)
+        first.operation = HttpOperation("/", propagated=((b"traceparent", b"one"),))
+        second.operation = HttpOperation("/", propagated=((b"traceparent", b"two"),))
         await asyncio.gather(call(first), call(second))
-        assert [asked.propagated for asked in upstream.requests] == [((b"traceparent", b"one"),)]
+        assert [http(asked).propagated for asked in upstream.requests] == [
+            ((b"traceparent", b"one"),)
+        ]
 
     run(main())
 
@@ -300,14 +304,6 @@ def test_closing_waits_for_what_lands_in_time() -> None:
             await slow
 
     run(main())
-
-
-def test_what_makes_requests_the_same() -> None:
-    moment = Deadline(0)
-    one = Request("/", moment, headers=[(b"a", b"b")])
-    two = Request("/", moment, headers=((b"a", b"b"),))
-    assert same_request(one) == same_request(two)
-    assert hash(same_request(one)) == hash(same_request(two))
 
 
 def restricted(restrictions: Restriction, **more: Any) -> tuple[Call, list[Request]]:

@@ -13,6 +13,7 @@ from gateway.errors import DeadlineExceeded, ErrorCode, LimiterFull, UpstreamSta
 from gateway.events import Events, LimitChange, Rejection
 from gateway.layers.concurrency import Limiter, LimiterPolicy, limiter
 from tests.layers.fakes import NAME, FakeUpstream, request
+from tests.operations import target_of
 from tests.virtual_time import loop_time, run
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def test_first_come_first_served() -> None:
         upstream = FakeUpstream((0.1, None))
         call = limited(upstream, concurrency=1, queue_timeout=60)
         await asyncio.gather(*[call(request(100, target=f"/{number}")) for number in range(10)])
-        assert [r.target for r in upstream.requests] == [f"/{number}" for number in range(10)]
+        assert [target_of(r) for r in upstream.requests] == [f"/{number}" for number in range(10)]
 
     run(main())
 

@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.call import stack
 from gateway.errors import DeadlineExceeded, ErrorCode, UpstreamTimeout
 from gateway.events import Events, Rejection
-from gateway.layers.deadline import DeadlinePolicy, announce, deadline
+from gateway.layers.deadline import deadline
 from gateway.layers.timeout import TimeoutPolicy, timeout
 from tests.layers.fakes import NAME, FakeUpstream, request
 from tests.virtual_time import loop_time, run
@@ -20,25 +19,8 @@ if TYPE_CHECKING:
 REFUSED = Rejection(NAME, "section", ErrorCode.DEADLINE_EXCEEDED, "deadline")
 
 
-def bounded(upstream: Call, events: Events | None = None, **policy: object) -> Call:
-    return deadline(
-        DeadlinePolicy.model_validate(policy),
-        upstream=NAME,
-        events=events or Events(),
-        clock=loop_time,
-    )(upstream)
-
-
-def announced(upstream: Call, events: Events | None = None, **policy: object) -> Call:
-    return stack(
-        upstream,
-        announce(
-            DeadlinePolicy.model_validate(policy),
-            upstream=NAME,
-            events=events or Events(),
-            clock=loop_time,
-        ),
-    )
+def bounded(upstream: Call, events: Events | None = None) -> Call:
+    return deadline(upstream=NAME, events=events or Events(), clock=loop_time)(upstream)
 
 
 def test_whatever_runs_is_ended_at_the_deadline() -> None:
@@ -63,14 +45,12 @@ def test_an_answer_in_time_passes() -> None:
     run(main())
 
 
-@pytest.mark.parametrize(
-    ("left", "minimum", "starts"), [(0, 0, 0), (-1, 0, 0), (1, 1, 0), (2, 1, 1)]
-)
-def test_nothing_starts_without_time(left: float, minimum: float, starts: int) -> None:
+@pytest.mark.parametrize(("left", "starts"), [(0, 0), (-1, 0), (1, 1)])
+def test_nothing_starts_without_time(left: float, starts: int) -> None:
     async def main() -> None:
         heard: list[Event] = []
         upstream = FakeUpstream()
-        call = bounded(upstream, Events([heard.append]), minimum=minimum)
+        call = bounded(upstream, Events([heard.append]))
         if starts:
             await call(request(left))
         else:
@@ -117,53 +97,3 @@ def test_a_timeout_near_the_deadline_is_the_upstreams(after: float) -> None:
             await bounded(call)(request(3))
 
     run(main())
-
-
-def test_what_is_left_is_told_upstream_as_late_as_can_be() -> None:
-    async def main() -> None:
-        upstream = FakeUpstream()
-        call = announced(upstream, header="X-Request-Timeout-Ms")
-        asked = request(3)
-        asked.headers = ((b"accept-language", b"de"),)
-        await asyncio.sleep(0.5)
-        await call(asked)
-        assert upstream.requests[0].headers == (
-            (b"accept-language", b"de"),
-            (b"x-request-timeout-ms", b"2500"),
-        )
-        assert asked.headers == ((b"accept-language", b"de"),)
-
-    run(main())
-
-
-def test_what_is_left_is_never_told_as_nothing() -> None:
-    async def main() -> None:
-        upstream = FakeUpstream()
-        await announced(upstream, header="x-t")(request(0.0004))
-        assert upstream.requests[0].headers == ((b"x-t", b"1"),)
-
-    run(main())
-
-
-def test_an_attempt_that_cannot_end_in_time_is_not_sent() -> None:
-    async def main() -> None:
-        heard: list[Event] = []
-        upstream = FakeUpstream()
-        call = announced(upstream, Events([heard.append]), minimum=0.1)
-        await call(request(0.2))
-        with pytest.raises(DeadlineExceeded):
-            await call(request(0.09))
-        assert upstream.calls == 1
-        assert upstream.requests[0].headers == ()
-        assert heard == [REFUSED]
-
-    run(main())
-
-
-def test_nothing_is_stacked_where_nothing_is_asked_for() -> None:
-    assert announce(DeadlinePolicy(), upstream=NAME, events=Events(), clock=lambda: 0.0) is None
-
-
-def test_a_header_must_be_a_token() -> None:
-    with pytest.raises(ValueError, match="pattern"):
-        DeadlinePolicy(header="x: y\r\n")

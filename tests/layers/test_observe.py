@@ -42,7 +42,7 @@ def test_every_end_of_an_attempt_is_told() -> None:
         task.cancel()
         await asyncio.wait([task])
         assert heard == [
-            Attempt(NAME, "section", 1, about(0.5), None, 200, target="/"),
+            Attempt(NAME, "section", 1, about(0.5), None, 200, operation="GET /"),
             Attempt(
                 NAME,
                 "section",
@@ -51,7 +51,7 @@ def test_every_end_of_an_attempt_is_told() -> None:
                 ErrorCode.UPSTREAM_STATUS,
                 404,
                 dashboard="d",
-                target="/a?b=c",
+                operation="GET /a?b=c",
                 detail="no",
                 excerpt="gone",
             ),
@@ -62,11 +62,11 @@ def test_every_end_of_an_attempt_is_told() -> None:
                 about(0),
                 ErrorCode.UPSTREAM_UNREACHABLE,
                 None,
-                target="/",
+                operation="GET /",
                 detail="no connection",
                 cause="refused",
             ),
-            Attempt(NAME, "section", 1, about(2), None, None, cancelled=True, target="/"),
+            Attempt(NAME, "section", 1, about(2), None, None, cancelled=True, operation="GET /"),
         ]
 
     run(main())

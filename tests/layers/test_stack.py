@@ -16,7 +16,7 @@ from gateway.layers.budget import Budget
 from gateway.layers.collapse import CollapsePolicy, Flights, collapse
 from gateway.layers.concurrency import LimiterPolicy, limiter
 from gateway.layers.cooldown import CoolDownPolicy, cooldown
-from gateway.layers.deadline import DeadlinePolicy, announce, deadline
+from gateway.layers.deadline import deadline
 from gateway.layers.hedge import HedgePolicy, hedge
 from gateway.layers.observe import observe
 from gateway.layers.retry import RetryPolicy, retry
@@ -33,12 +33,11 @@ def layers(events: Events) -> dict[str, Layer | None]:
     rng = random.Random(5)
     policy = RetryPolicy()
     budget = Budget(policy.budget, loop_time)
-    deadlines = DeadlinePolicy(header="x-request-timeout-ms", minimum=0.01)
     return {
         "collapse": collapse(
             CollapsePolicy(), upstream=NAME, events=events, clock=loop_time, flights=Flights()
         ),
-        "deadline": deadline(deadlines, upstream=NAME, events=events, clock=loop_time),
+        "deadline": deadline(upstream=NAME, events=events, clock=loop_time),
         "retry": retry(
             policy, upstream=NAME, events=events, budget=budget, clock=loop_time,
             sleep=asyncio.sleep, random=rng.random,
@@ -56,7 +55,6 @@ def layers(events: Events) -> dict[str, Layer | None]:
         ),
         "timeout": timeout(TimeoutPolicy(after=3), upstream=NAME, clock=loop_time),
         "observe": observe(upstream=NAME, events=events, clock=loop_time),
-        "announce": announce(deadlines, upstream=NAME, events=events, clock=loop_time),
     }  # fmt: skip
 
 
@@ -156,17 +154,6 @@ def test_the_deadline_holds_whatever_happens_below() -> None:
             seconds = rng.choice([0.05, 0.5, 1.0])
             await outcome(call, seconds)
             assert loop_time() - began <= seconds * 1.1 + 0.01
-
-    run(main())
-
-
-def test_what_is_left_is_told_anew_for_each_attempt() -> None:
-    async def main() -> None:
-        upstream = FakeUpstream((0.2, UpstreamStatus("no", status=503)), (0.0, None))
-        await everything(upstream, without="hedge")(request(3))
-        told = [int(dict(r.headers)[b"x-request-timeout-ms"]) for r in upstream.requests]
-        assert told[0] in {2999, 3000}
-        assert told[1] < 2800
 
     run(main())
 

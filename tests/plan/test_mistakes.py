@@ -136,7 +136,7 @@ def test_how_to_write_a_variable_between_braces_is_told() -> None:
         (upstream("retry: §5"), "should be a mapping"),
         (upstream("headers: §5"), "should be a mapping"),
         (upstream("forward_headers: §x"), "should be a list"),
-        (upstream("retry: {methods: §GET}"), "should be a list"),
+        (upstream("retry: {statuses: §503}"), "should be a list"),
         (upstream("propagate_headers: [x-a, §Authorization]"),
          "Authorization says who the caller is; use `forward_headers`, so that answers are private "
          "to the caller"),

@@ -232,7 +232,7 @@ def test_a_window_of_a_closed_event_loop_ends_all_the_same(
 
 ATTEMPT = Attempt(
     "weather", "now", 2, 0.01234, ErrorCode.UPSTREAM_STATUS, 503, dashboard="user",
-    target="/v1?lat=1", detail="answered with status 503", excerpt="no room",
+    operation="GET /v1?lat=1", detail="answered with status 503", excerpt="no room",
 )  # fmt: skip
 
 
@@ -245,8 +245,12 @@ def test_attempts_are_wanted_and_written_at_debug_only(caplog: pytest.LogCapture
     with caplog.at_level(logging.DEBUG, "gateway"):
         assert events.wants(Attempt)
         events.emit(ATTEMPT)
-        events.emit(Attempt("weather", "now", 1, 0.5, None, 200, dashboard="user", target="/v1"))
-        events.emit(Attempt("weather", "now", 1, 0.5, None, None, True, "user", target="/v1"))
+        events.emit(
+            Attempt("weather", "now", 1, 0.5, None, 200, dashboard="user", operation="GET /v1")
+        )
+        events.emit(
+            Attempt("weather", "now", 1, 0.5, None, None, True, "user", operation="GET /v1")
+        )
     assert written(caplog) == [
         (
             "DEBUG",
@@ -281,7 +285,7 @@ def test_failures_are_no_events_where_warnings_are_off(caplog: pytest.LogCapture
             lambda events: events.emit(ATTEMPT),
             {
                 "event": "attempt", "dashboard": "user", "section": "now", "upstream": "weather",
-                "attempt": 2, "duration": 0.01234, "method": "GET", "target": "/v1?lat=1",
+                "attempt": 2, "duration": 0.01234, "operation": "GET /v1?lat=1",
                 "code": "upstream_status", "status": 503, "detail": "answered with status 503",
                 "excerpt": "no room",
             },

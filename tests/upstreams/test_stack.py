@@ -13,7 +13,6 @@ import respx
 from gateway.cache.refreshes import Refreshes
 from gateway.cache.store import open_store
 from gateway.call import Deadline, Request
-from gateway.config.models import UpstreamConfig
 from gateway.errors import (
     BreakerOpen,
     CallError,
@@ -25,11 +24,13 @@ from gateway.errors import (
 )
 from gateway.events import Attempt, Event, Events, Rejection
 from gateway.layers.cache import CachePolicy
+from gateway.upstreams.http.config import HttpUpstreamConfig
+from gateway.upstreams.http.operation import HttpOperation
 from gateway.upstreams.stack import Shared, open_upstream
 from tests.virtual_time import loop_time, run
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from gateway.call import Response
     from gateway.upstreams.stack import Upstream
@@ -89,8 +90,16 @@ class Under:
         return [type(event).__name__ for event in self.told]
 
 
-def request(target: str = "/x", within: float = 60.0, **more: Any) -> Request:
-    return Request(target, Deadline(loop_time() + within), "s", **more)
+def request(
+    target: str = "/x",
+    within: float = 60.0,
+    *,
+    headers: Sequence[tuple[bytes, bytes]] = (),
+    propagated: Sequence[tuple[bytes, bytes]] = (),
+    **more: Any,
+) -> Request:
+    operation = HttpOperation(target, "GET", headers, propagated)
+    return Request(operation, Deadline(loop_time() + within), "s", **more)
 
 
 @asynccontextmanager
@@ -106,7 +115,7 @@ async def opened(answer: Answer, *, cached: bool = False, **config: Any) -> Asyn
     with respx.mock(assert_all_called=False) as router:
         wire = Wire(answer)
         router.route().mock(side_effect=wire)
-        declared = UpstreamConfig.model_validate({"base_url": BASE, **config})
+        declared = HttpUpstreamConfig.model_validate({"base_url": BASE, **config})
         upstream = open_upstream("a", declared, shared, cached=cached)
         try:
             yield Under(upstream, wire, told, shared)
@@ -435,7 +444,7 @@ def test_answers_of_another_declaration_are_not_ours(change: dict[str, Any], *, 
         config: dict[str, Any] = {"base_url": BASE, "cache": {"ttl": "60s"}}
         async with opened(says(200), **config) as under:
             await under.ask()
-            declared = UpstreamConfig.model_validate({**config, **change})
+            declared = HttpUpstreamConfig.model_validate({**config, **change})
             again = open_upstream("a", declared, under.shared)
             assert (await again.call(request())).cache == ("hit" if kept else "miss")
             await again.aclose()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.config.models import UpstreamConfig
+from gateway.upstreams.http.config import HttpUpstreamConfig
 from gateway.values.content_type import (
     CHARSETS,
     ContentTypeError,
@@ -26,7 +26,7 @@ def test_an_entry_names_a_media_type_and_perhaps_a_charset(
     entry: str, read: tuple[str, str]
 ) -> None:
     assert parse_entry(entry) == read
-    assert UpstreamConfig(base_url=BASE, content_types=[entry]).content_types == [entry]
+    assert HttpUpstreamConfig(base_url=BASE, content_types=[entry]).content_types == [entry]
 
 
 @pytest.mark.parametrize(
@@ -41,13 +41,13 @@ def test_an_entry_names_a_media_type_and_perhaps_a_charset(
 )
 def test_an_entry_that_could_never_match_is_refused_at_load(entry: str, why: str) -> None:
     with pytest.raises(ValueError, match=why):
-        UpstreamConfig(base_url=BASE, content_types=[entry])
+        HttpUpstreamConfig(base_url=BASE, content_types=[entry])
 
 
 def test_any_is_the_only_word_beside_a_list() -> None:
-    assert UpstreamConfig(base_url=BASE, content_types="any").content_types == "any"
+    assert HttpUpstreamConfig(base_url=BASE, content_types="any").content_types == "any"
     with pytest.raises(ValueError, match="any"):
-        UpstreamConfig.model_validate({"base_url": BASE, "content_types": "all"})
+        HttpUpstreamConfig.model_validate({"base_url": BASE, "content_types": "all"})
 
 
 def test_every_charset_in_the_table_is_a_text_codec() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from gateway.web.client_headers import ClientHeaders
+from gateway.upstreams.kind import Sent
+from gateway.web.client_headers import ClientHeaders, Read
 
 CLIENT = ClientHeaders(
     forward={"a": (b"authorization", b"if-none-match"), "b": (), "c": (b"accept-language",)},
@@ -12,26 +13,31 @@ TRACE = (b"traceparent", b"00-1")
 def test_each_upstream_gets_its_own_fields_and_those_without_are_left_out() -> None:
     fields = [(b"host", b"x"), (b"authorization", b"t"), TRACE, (b"x-request-id", b"7"),
               (b"cookie", b"c"), (b"traceparent", b"00-2")]  # fmt: skip
-    if_none_match, forwarded, propagated = CLIENT.read(fields)
-    assert if_none_match == b""
-    assert forwarded == {"a": [(b"authorization", b"t")]}
-    assert propagated == {
-        "a": [TRACE, (b"x-request-id", b"7"), (b"traceparent", b"00-2")],
-        "b": [TRACE, (b"traceparent", b"00-2")],
+    read = CLIENT.read(fields)
+    assert read.if_none_match == b""
+    assert read.private
+    trace = [TRACE, (b"x-request-id", b"7"), (b"traceparent", b"00-2")]
+    assert read.sent == {
+        "a": Sent([(b"authorization", b"t")], trace),
+        "b": Sent((), [TRACE, (b"traceparent", b"00-2")]),
     }
+
+
+def test_what_is_only_propagated_makes_nothing_private() -> None:
+    assert not CLIENT.read([TRACE]).private
 
 
 def test_a_validator_is_read_whether_it_is_forwarded_or_not() -> None:
     field = (b"if-none-match", b'"1"')
-    assert CLIENT.read([field]) == (b'"1"', {"a": [field]}, {})
+    assert CLIENT.read([field]) == Read(b'"1"', {"a": Sent([field])}, private=True)
     neither = ClientHeaders(forward={"a": ()}, propagate={"a": ()})
-    assert neither.read([field, TRACE]) == (b'"1"', {}, {})
+    assert neither.read([field, TRACE]) == Read(b'"1"')
 
 
 def test_a_request_without_any_of_them_makes_nothing() -> None:
     first, second = CLIENT.read([(b"host", b"x")]), CLIENT.read([])
-    assert first == (b"", {}, {})
-    assert first[1] is first[2] is second[1]
+    assert first == Read(b"")
+    assert first.sent is second.sent
 
 
 def test_answers_vary_by_what_is_forwarded_alone() -> None:
@@ -42,6 +48,6 @@ def test_answers_vary_by_what_is_forwarded_alone() -> None:
 def test_what_an_upstream_could_refuse_is_not_propagated() -> None:
     """One client's field may be sent for others that share the call."""
     wrong = [(b"traceparent", value) for value in (b"", b"\xff", b"\x00", b"a\x7f", b"x" * 8192)]
-    assert CLIENT.read([*wrong, TRACE])[2] == {"a": [TRACE], "b": [TRACE]}
+    assert CLIENT.read([*wrong, TRACE]).sent == {"a": Sent((), [TRACE]), "b": Sent((), [TRACE])}
     many = [(b"x-request-id", b"y" * 500)] * 1000
-    assert len(CLIENT.read(many)[2]["a"]) == 8192 // 512
+    assert len(CLIENT.read(many).sent["a"].propagated) == 8192 // 512

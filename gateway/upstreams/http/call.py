@@ -5,6 +5,7 @@ This is where httpx's errors become the gateway's own, by one table.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import httpx
@@ -18,16 +19,17 @@ from gateway.errors import (
     UpstreamUnreachable,
 )
 from gateway.transport import AnswerTooLarge, pool_is_patched
+from gateway.upstreams.http.operation import HttpOperation
 from gateway.values.excerpt import excerpt, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from gateway.call import Call, Request, Response
+    from gateway.call import Clock, Deadline, Request, Response
     from gateway.transport import Exchange, Origin
     from gateway.upstreams.http.decode import Ingress
 
-__all__ = ["http_call"]
+__all__ = ["HttpCall"]
 
 # First match wins. Details name no addresses: they reach the gateway's own clients.
 _TABLE: tuple[tuple[type[Exception], type[CallError], str], ...] = (
@@ -43,18 +45,8 @@ _TABLE: tuple[tuple[type[Exception], type[CallError], str], ...] = (
 )
 
 
-def http_call(
-    exchange: Exchange,
-    origin: Origin,
-    ingress: Ingress,
-    *,
-    upstream: str,
-    prefix: str = "",
-    defaults: Sequence[tuple[bytes, bytes]] = (),
-    mocked: Exchange,
-    expose_errors: bool = False,
-) -> Call:
-    """Return the Call that sends a request to `origin`.
+class HttpCall:
+    """Sends requests to one origin.
 
     Args:
         exchange: the transport.
@@ -63,34 +55,70 @@ def http_call(
         upstream: name of the upstream, for errors.
         prefix: path of the base URL, put before every target.
         defaults: header fields that are sent where the request has none of that name.
-        mocked: the stock transport, taken while respx stands in for its connection pool, so that
-            `respx.mock` intercepts every upstream call whatever transport is configured.
+        mocked: returns the transport to take while respx stands in for httpcore's connections.
         expose_errors: end the details of errors with an excerpt of what the upstream said.
+        deadline_header: header field that tells the upstream what remains of the deadline.
+        clock: that of the deadlines.
     """
 
-    async def send(request: Request) -> Response:
-        headers = request.headers
-        if request.propagated:
-            headers = (*headers, *request.propagated)
+    def __init__(
+        self,
+        exchange: Exchange,
+        origin: Origin,
+        ingress: Ingress,
+        *,
+        upstream: str,
+        mocked: Callable[[], Exchange],
+        prefix: str = "",
+        defaults: Sequence[tuple[bytes, bytes]] = (),
+        expose_errors: bool = False,
+        deadline_header: str | None = None,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self._exchange = exchange
+        self._origin = origin
+        self._ingress = ingress
+        self._upstream = upstream
+        self._mocked = mocked
+        self._prefix = prefix
+        self._defaults = defaults
+        self._expose_errors = expose_errors
+        self._deadline_header = deadline_header.lower().encode("ascii") if deadline_header else b""
+        self._clock = clock
+
+    async def __call__(self, request: Request) -> Response:
+        """Return the good answer to `request`."""
+        operation = request.operation
+        assert isinstance(operation, HttpOperation)  # noqa: S101 - made by this kind's template
+        headers = operation.headers
+        if operation.propagated:
+            headers = (*headers, *operation.propagated)
+        if self._defaults:
+            headers = _with(self._defaults, headers)
+        if self._deadline_header:
+            headers = (*headers, self._remaining(request.deadline))
         try:
-            answer = await (mocked if pool_is_patched() else exchange).exchange(
-                origin,
-                request.method,
-                (prefix + request.target).encode("ascii"),
-                _with(defaults, headers) if defaults else headers,
-                request.body,
+            answer = await (self._mocked() if pool_is_patched() else self._exchange).exchange(
+                self._origin,
+                operation.method,
+                (self._prefix + operation.target).encode("ascii"),
+                headers,
             )
         except (httpx.TransportError, httpx.DecodingError) as error:
-            raise _translate(error, upstream) from error
+            raise _translate(error, self._upstream) from error
         try:
-            return await ingress.admit(answer)
+            return await self._ingress.admit(answer)
         except Failed as error:
             error.excerpt = excerpt(answer.body)
-            if expose_errors and error.excerpt:
+            if self._expose_errors and error.excerpt:
                 error.detail = f"{error.detail}: {error.excerpt}"
             raise
 
-    return send
+    def _remaining(self, deadline: Deadline) -> tuple[bytes, bytes]:
+        """Return the field that propagates the deadline, measured as late as can be."""
+        # Rounded down, but never to nothing: some take 0 for "no limit".
+        milliseconds = max(1, int(deadline.remaining(self._clock()) * 1000))
+        return self._deadline_header, b"%d" % milliseconds
 
 
 def _with(

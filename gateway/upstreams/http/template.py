@@ -15,11 +15,13 @@ from urllib.parse import quote
 
 from gateway.errors import DependencyFailed
 from gateway.expressions.reference import ABSENT, Reference, TemplateError, parse_reference
+from gateway.upstreams.http.operation import HttpOperation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.expressions.reference import Scope
+    from gateway.upstreams.kind import Sent
 
 __all__ = ["Pair", "Template", "parse_template"]
 
@@ -73,9 +75,37 @@ class Template:
         }  # fmt: skip
         return tuple(r for r in self.references if not (r.bare and id(r) in whole))
 
-    def path_references(self) -> tuple[Reference, ...]:
-        """Return the references that stand in the path."""
-        return tuple(p for segment in self.path for p in segment if isinstance(p, Reference))
+    def repeats(self, element: str) -> bool:
+        """Whether one query pair `name={element}` can be repeated to ask for many elements."""
+        pairs = [
+            pair
+            for pair in self.query
+            for part in pair.value or ()
+            if isinstance(part, Reference) and part.root == element
+        ]
+        references = [r for r in self.references if r.root == element]
+        return (
+            len(pairs) == 1
+            and len(references) == 1
+            and references[0].bare
+            and len(pairs[0].value or ()) == 1
+        )
+
+    def operation(self, scope: Scope, sent: Sent) -> HttpOperation:
+        """Return the operation for one request; references see `scope`.
+
+        Raises:
+            DependencyFailed: a reference has no value that can stand where it stands.
+        """
+        return HttpOperation(self.render(scope), "GET", sent.headers, sent.propagated)
+
+    def explain(self, scope: Scope) -> str:
+        """Return what the upstream would be asked.
+
+        Raises:
+            DependencyFailed: a reference has no value yet.
+        """
+        return self.render(scope)
 
 
 def _parts(text: str, offset: int, safe: str = _QUERY_SAFE) -> tuple[str | Reference, ...]:

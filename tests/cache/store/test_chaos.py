@@ -24,8 +24,10 @@ from gateway.cache.store.tiered import TieredStore
 from gateway.call import Deadline, Request, Response
 from gateway.errors import CallError
 from gateway.events import Event, Events
+from gateway.upstreams.http.operation import HttpOperation
 from tests.layers.fakes import NAME, FakeUpstream
 from tests.layers.replicas import Replica
+from tests.operations import http, target_of
 from tests.virtual_time import loop_time
 from tests.waiting import until
 
@@ -101,7 +103,7 @@ asyncio.run(main())
 
 
 async def test_a_holder_that_is_killed_costs_one_lease(own_server: RedisServer) -> None:
-    key = Keys(b"1", NAME, STEADY).of(Request("/", Deadline(0)))
+    key = Keys(b"1", NAME, STEADY).of(Request(HttpOperation("/"), Deadline(0)))
     lease = f"gateway:{{{key}}}:lease"
     holder = subprocess.Popen(  # noqa: ASYNC220 - it is waited for with a bound
         [sys.executable, "-c", HOLDER, own_server.url, key], stdout=subprocess.PIPE
@@ -181,7 +183,7 @@ async def turmoil(server: RedisServer, served: Served, all_of_them: list[Replica
 async def test_whatever_happens_to_redis_no_request_fails(own_server: RedisServer) -> None:
     async def upstream(request: Request) -> Response:
         await asyncio.sleep(0.005)
-        return Response(request.target, body=b'"%b"' % request.target.encode())
+        return Response(target_of(request), body=b'"%b"' % target_of(request).encode())
 
     policy = CachePolicy(ttl=0.05, stale_while_revalidate=0.05)
     rng = random.Random(11)
@@ -207,7 +209,7 @@ async def test_whatever_happens_to_redis_no_request_fails(own_server: RedisServe
 async def test_no_byte_of_one_user_reaches_another(own_server: RedisServer) -> None:
     async def upstream(request: Request) -> Response:
         await asyncio.sleep(0.001)
-        user = dict(request.headers)[b"authorization"]
+        user = dict(http(request).headers)[b"authorization"]
         return Response(user.decode(), body=b'"%b"' % user)
 
     policy = CachePolicy(ttl=0.02, stale_while_revalidate=0.02, stale_if_error=1)

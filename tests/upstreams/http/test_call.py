@@ -16,8 +16,9 @@ from gateway.errors import (
     UpstreamUnreachable,
 )
 from gateway.transport import AnswerTooLarge, InflatedTooLarge, Origin, RawAnswer, StockTransport
-from gateway.upstreams.http.call import http_call
+from gateway.upstreams.http.call import HttpCall
 from gateway.upstreams.http.decode import Ingress
+from gateway.upstreams.http.operation import HttpOperation
 
 ORIGIN = Origin.of("http://up.test", [(b"x-constant", b"1")])
 
@@ -41,22 +42,27 @@ class Wire:
 
 
 def request() -> Request:
-    return Request("/a?b=c", Deadline(1e9), "s", headers=[(b"authorization", b"x")])
+    return Request(HttpOperation("/a?b=c", "GET", [(b"authorization", b"x")]), Deadline(1e9), "s")
 
 
-async def test_sends_method_target_headers_and_body_below_the_prefix() -> None:
+async def test_sends_method_target_and_headers_below_the_prefix() -> None:
     wire = Wire(RawAnswer(200, [], b"1"))
-    call = http_call(
-        wire, ORIGIN, Ingress("up", max_depth=8), upstream="up", prefix="/v1", mocked=Wire(None)
+    call = HttpCall(
+        wire,
+        ORIGIN,
+        Ingress("up", max_depth=8),
+        upstream="up",
+        prefix="/v1",
+        mocked=lambda: Wire(None),
     )
     assert (await call(request())).value == 1
-    assert wire.sent == [(ORIGIN, "GET", b"/v1/a?b=c", [(b"authorization", b"x")], b"")]
+    assert wire.sent == [(ORIGIN, "GET", b"/v1/a?b=c", [(b"authorization", b"x")])]
 
 
 async def test_what_the_client_says_itself_is_not_said_twice() -> None:
     wire = Wire(RawAnswer(200, [], b"1"))
-    call = http_call(
-        wire, ORIGIN, Ingress("up", max_depth=8), upstream="up", mocked=Wire(None),
+    call = HttpCall(
+        wire, ORIGIN, Ingress("up", max_depth=8), upstream="up", mocked=lambda: Wire(None),
         defaults=[(b"accept", b"application/json"), (b"authorization", b"none")],
     )  # fmt: skip
     await call(request())
@@ -82,8 +88,8 @@ async def test_what_the_client_says_itself_is_not_said_twice() -> None:
 async def test_every_httpx_error_becomes_one_of_ours(
     theirs: Exception, ours: type[CallError]
 ) -> None:
-    call = http_call(
-        Wire(theirs), ORIGIN, Ingress("up", max_depth=8), upstream="up", mocked=Wire(None)
+    call = HttpCall(
+        Wire(theirs), ORIGIN, Ingress("up", max_depth=8), upstream="up", mocked=lambda: Wire(None)
     )
     with pytest.raises(ours) as caught:
         await call(request())
@@ -93,7 +99,9 @@ async def test_every_httpx_error_becomes_one_of_ours(
 
 async def test_what_the_transport_said_is_kept_for_the_log_and_out_of_the_detail() -> None:
     wire = Wire(httpx.ConnectError("[Errno 111] Connect call failed\n('10.0.0.7', 80)"))
-    call = http_call(wire, ORIGIN, Ingress("up", max_depth=8), upstream="up", mocked=Wire(None))
+    call = HttpCall(
+        wire, ORIGIN, Ingress("up", max_depth=8), upstream="up", mocked=lambda: Wire(None)
+    )
     with pytest.raises(UpstreamUnreachable) as caught:
         await call(request())
     assert caught.value.detail == "no connection"
@@ -122,8 +130,8 @@ JSON = [(b"content-type", b"application/json")]
 async def test_an_excerpt_of_a_bad_answer_is_on_the_error(
     answer: RawAnswer, error: type[CallError], said: str, expose: bool
 ) -> None:
-    call = http_call(
-        Wire(answer), ORIGIN, Ingress("up", max_depth=8), upstream="up", mocked=Wire(None),
+    call = HttpCall(
+        Wire(answer), ORIGIN, Ingress("up", max_depth=8), upstream="up", mocked=lambda: Wire(None),
         expose_errors=expose,
     )  # fmt: skip
     with pytest.raises(error) as caught:
@@ -135,7 +143,9 @@ async def test_an_excerpt_of_a_bad_answer_is_on_the_error(
 
 async def test_a_bug_is_no_call_error() -> None:
     wire = Wire(RuntimeError("bug"))
-    call = http_call(wire, ORIGIN, Ingress("up", max_depth=8), upstream="up", mocked=Wire(None))
+    call = HttpCall(
+        wire, ORIGIN, Ingress("up", max_depth=8), upstream="up", mocked=lambda: Wire(None)
+    )
     with pytest.raises(RuntimeError):
         await call(request())
 
@@ -143,7 +153,7 @@ async def test_a_bug_is_no_call_error() -> None:
 async def test_respx_intercepts_whatever_transport_is_configured() -> None:
     wire = Wire(RuntimeError("the wire was asked"))
     stock = StockTransport()
-    call = http_call(wire, ORIGIN, Ingress("up", max_depth=8), upstream="up", mocked=stock)
+    call = HttpCall(wire, ORIGIN, Ingress("up", max_depth=8), upstream="up", mocked=lambda: stock)
     with respx.mock:
         route = respx.get("http://up.test/a", params={"b": "c"}).respond(json={"x": 1})
         assert (await call(request())).value == {"x": 1}
@@ -151,3 +161,18 @@ async def test_respx_intercepts_whatever_transport_is_configured() -> None:
     with pytest.raises(RuntimeError, match="the wire was asked"):
         await call(request())
     await stock.aclose()
+
+
+@pytest.mark.parametrize(("left", "said"), [(3.0, b"3000"), (2.5, b"2500"), (0.0004, b"1")])
+async def test_the_deadline_is_propagated_as_late_as_can_be(left: float, said: bytes) -> None:
+    """Rounded down, but never to nothing."""
+    wire = Wire(RawAnswer(200, [], b"1"))
+    call = HttpCall(
+        wire, ORIGIN, Ingress("up", max_depth=8), upstream="up", mocked=lambda: Wire(None),
+        deadline_header="X-Request-Timeout-Ms", clock=lambda: 100.0 - left,
+    )  # fmt: skip
+    asked = Request(HttpOperation("/", "GET", ((b"accept-language", b"de"),)), Deadline(100.0))
+    await call(asked)
+    assert wire.sent[0][3] == ((b"accept-language", b"de"), (b"x-request-timeout-ms", said))
+    await call(asked.again(2))  # each attempt says it anew
+    assert wire.sent[1][3] == wire.sent[0][3]

@@ -1,0 +1,160 @@
+"""The kind `http`: what the gateway has to know of upstreams that speak HTTP."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from gateway.expressions.json_schema import compile_schema
+from gateway.transport import Bounds, Http1Transport, Mocked, Origin, StockTransport, TlsOptions
+from gateway.transport.tls import unusable_files
+from gateway.upstreams.http.call import HttpCall
+from gateway.upstreams.http.config import HttpUpstreamConfig
+from gateway.upstreams.http.decode import Ingress
+from gateway.upstreams.http.operation import HttpOperation
+from gateway.upstreams.http.template import Template, parse_template
+from gateway.upstreams.kind import Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from gateway.transport import Exchange
+    from gateway.upstreams.kind import Environment
+
+__all__ = ["HTTP"]
+
+_MOST_ADAPTIVE = 200
+"""Connections where `concurrency: adaptive` has no fixed bound: the most that it allows."""
+
+
+class _Http:
+    """HTTP/1.1 by our own transport, or HTTP/2 and proxies by httpcore's connections."""
+
+    key = "base_url"
+    config = HttpUpstreamConfig
+
+    def parse(self, text: str) -> Template:
+        """Compile `upstream:/path?query`."""
+        return parse_template(text)
+
+    def open(self, name: str, config: HttpUpstreamConfig, environment: Environment) -> Wire:
+        """Return the wire of one upstream; connects to nothing yet."""
+        transports = _Transports(config, environment)
+        parts = urlsplit(config.base_url)
+        defaults, constant = _fields(config)
+        call = HttpCall(
+            transports.configured,
+            Origin.of(f"{parts.scheme}://{parts.netloc}", constant),
+            Ingress(
+                name,
+                max_depth=config.max_depth,
+                max_body=config.max_body,
+                content_types=config.content_types,
+                schema=compile_schema(config.answer) if config.answer is not None else None,
+                now=environment.now,
+            ),
+            upstream=name,
+            prefix=parts.path,
+            defaults=defaults,
+            mocked=transports.mocked,
+            expose_errors=config.expose_errors,
+            deadline_header=config.deadline_header,
+            clock=environment.clock,
+        )
+        return Wire(
+            call,
+            transports.aclose,
+            HttpOperation("/"),
+            _generation(config),
+            forward=_lower(config.forward_headers),
+            propagate=_lower(config.propagated),
+        )
+
+    def missing(self, config: HttpUpstreamConfig) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        """Yield what the declaration needs and this machine lacks."""
+        for option, why in unusable_files(TlsOptions(**config.tls.model_dump())).items():
+            yield ("tls", option), f"{option} {why}"
+        if (config.proxy or "").startswith("socks") and find_spec("socksio") is None:
+            message = (
+                "SOCKS needs the package socksio, which is not installed; httpx[socks] brings it"
+            )
+            yield ("proxy",), message
+
+
+HTTP = _Http()
+
+
+class _Transports:
+    """The transport of one upstream, and the one that mocks stand in for, made when one does.
+
+    Attributes:
+        configured: what the declaration asks for.
+    """
+
+    def __init__(self, config: HttpUpstreamConfig, environment: Environment) -> None:
+        self._config = config
+        self._objections = environment.objections
+        self._mocked: Exchange | None = None
+        self.configured: Exchange = (
+            Http1Transport(**self._options()) if config.transport == "native" else self._stock()
+        )
+
+    def mocked(self) -> Exchange:
+        """Return the transport to take while respx stands in for httpcore's connections.
+
+        So `respx.mock` intercepts every upstream call whatever transport is configured.
+        """
+        if self._mocked is None:
+            own = self._config.transport == "native"
+            stock = self._stock() if own else self.configured
+            objections = self._objections
+            self._mocked = stock if objections is None else Mocked(stock, objections)
+        return self._mocked
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self.configured.aclose()
+        if self._mocked is not None:
+            await self._mocked.aclose()
+
+    def _stock(self) -> StockTransport:
+        config = self._config
+        http2 = config.transport == "httpx" and find_spec("h2") is not None
+        return StockTransport(**self._options(), http2=http2, proxy=config.proxy)
+
+    def _options(self) -> dict[str, Any]:
+        config = self._config
+        adaptive = config.concurrency == "adaptive"
+        return {
+            "max_connections": config.connections
+            or (_MOST_ADAPTIVE if adaptive else config.concurrency),
+            "connect_timeout": config.connect_timeout,
+            "bounds": Bounds(max_body=config.max_body, max_inflated=config.max_body),
+            "tls": TlsOptions(**config.tls.model_dump()),
+        }
+
+
+def _fields(
+    config: HttpUpstreamConfig,
+) -> tuple[Sequence[tuple[bytes, bytes]], Sequence[tuple[bytes, bytes]]]:
+    """Return the header fields that a client may replace, and the constant ones."""
+    headers = {b"accept": b"application/json", b"accept-encoding": b"gzip, deflate",
+               b"user-agent": b"aggregation-gateway"}  # fmt: skip
+    headers |= {k.lower().encode("ascii"): v.encode("ascii") for k, v in config.headers.items()}
+    passed_on = {*_lower(config.forward_headers), *_lower(config.propagated)}
+    defaults = [field for field in headers.items() if field[0] in passed_on]
+    return defaults, [field for field in headers.items() if field[0] not in passed_on]
+
+
+def _lower(names: Iterable[str]) -> tuple[bytes, ...]:
+    return tuple(name.lower().encode("ascii") for name in names)
+
+
+def _generation(config: HttpUpstreamConfig) -> bytes:
+    """Return what changes when the declaration does: answers of another one are not ours."""
+    declared = config.model_dump_json(
+        include={"base_url", "headers", "answer", "max_depth", "content_types"}
+    )
+    return blake2b(declared.encode(), digest_size=8).digest()
