@@ -164,7 +164,8 @@ class Connection(asyncio.Protocol):
         if self._unsent or transport is None:
             self._fail(lost_failure(None))
             return future
-        if self._served and self._unread():
+        if self._served and (self._look or self._first_look())(0):
+            # Bytes, or the end of the connection: they came before the request.
             self._unsent = True
             self._put_aside()
             return future
@@ -278,12 +279,9 @@ class Connection(asyncio.Protocol):
 
     # Inner parts
 
-    def _unread(self) -> object:
-        """Whether bytes or the end of the connection wait in the socket: they answer nothing."""
-        look = self._look
-        if look is None:
-            look = self._look = look_at(self._transport)
-        return look(0)
+    def _first_look(self) -> Callable[[int], object]:
+        look = self._look = look_at(self._transport)
+        return look
 
     def _put_aside(self) -> None:
         """Fail an exchange that was not sent; let the loop read what waits, and judge it."""

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import certifi
+import httpcore
 import httpx
 import pytest
 import respx
 
 from gateway.transport import AnswerTooLarge, Bounds, Origin, StockTransport, channels
+from gateway.transport.channels import Channel, Channels
 from tests.fault_server import (
     Asked,
     Authority,
@@ -32,7 +34,6 @@ from tests.proxy_server import ProxyServer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from gateway.transport.channels import Channels
 
 SLOTS = 10
 CALLS = 3000
@@ -243,6 +244,96 @@ async def test_what_is_no_http_is_not_sent() -> None:
     await transport.aclose()
 
 
+# Slots, without sockets
+
+
+class Connection(httpcore.AsyncConnectionInterface):
+    """httpcore's side of a channel that never speaks."""
+
+    def is_available(self) -> bool:
+        return True
+
+
+def new_channels(**more: Any) -> Channels:
+    options: dict[str, Any] = {
+        "multiplexes": True,
+        "max_connections": 2,
+        "max_idle": 2,
+        "idle_age": 30.0,
+        "quarantine": 60.0,
+        "bounds": Bounds(),
+    }
+    return Channels(Origin("https", "a"), lambda _: Connection(), **options | more)
+
+
+async def fails() -> None:
+    raise httpx.ConnectError("refused")
+
+
+async def test_others_wait_until_it_is_known_whether_the_first_connection_speaks_http2() -> None:
+    pool = new_channels()
+    first = await pool.acquire()
+    others = [asyncio.ensure_future(pool.acquire()) for _ in range(3)]
+    await asyncio.sleep(0)
+    assert (pool.slots, pool.waiting) == (1, 3)
+    pool.decide(first, 4, http2=True)
+    assert await asyncio.gather(*others) == [first] * 3
+    assert pool.slots == 1
+    assert await pool.acquire() is not first
+
+
+async def test_connections_are_made_side_by_side_once_http1_is_known() -> None:
+    pool = new_channels(max_connections=4)
+    first = await pool.acquire()
+    pool.decide(first, 1, http2=False)
+    others = [await pool.acquire() for _ in range(3)]
+    assert len({first, *others}) == pool.slots == 4
+
+
+async def test_a_connection_that_is_not_made_frees_its_slot_and_lets_the_next_call_try() -> None:
+    pool = new_channels(max_connections=1)
+    for _ in range(3):
+        channel = await pool.acquire()
+        behind = asyncio.ensure_future(pool.acquire())
+        await asyncio.sleep(0)
+        with pytest.raises(httpx.ConnectError):
+            await pool.run(channel, fails())
+        second = await behind
+        assert second is not channel
+        with pytest.raises(httpx.ConnectError):
+            await pool.run(second, fails())
+        assert (pool.slots, pool.waiting) == (0, 0)
+
+
+async def test_cancelled_in_the_moment_of_being_served() -> None:
+    pool = new_channels(max_connections=1)
+    channel = await pool.acquire()
+    waiting = asyncio.ensure_future(pool.acquire())
+    behind = asyncio.ensure_future(pool.acquire())
+    await asyncio.sleep(0)
+    running = asyncio.ensure_future(pool.run(channel, fails()))
+    while pool.waiting > 1:
+        await asyncio.sleep(0)
+    waiting.cancel()
+    assert isinstance(await asyncio.wait_for(behind, 1), Channel)
+    assert waiting.cancelled()
+    with pytest.raises(httpx.ConnectError):
+        await running
+    assert pool.slots == 1
+
+
+async def test_a_repeated_call_takes_no_connection_that_served_before() -> None:
+    pool = new_channels(multiplexes=False, max_connections=2)
+    used = [await pool.acquire() for _ in range(2)]
+    for channel in used:
+        channel.served = 1
+        pool._release(channel, unused=True)
+    assert (pool.slots, pool.idle) == (2, 2)
+    fresh = await pool.acquire(fresh=True)
+    assert fresh not in used
+    assert pool.slots == 2
+
+
 # HTTP/2
 
 
@@ -268,16 +359,28 @@ def slow(seconds: float = 0.02) -> Callable[[bytes], Awaitable[None]]:
     return before
 
 
-@pytest.mark.parametrize(("streams", "connections"), [(100, 1), (10, 4), (None, SLOTS)])
+@pytest.mark.parametrize(
+    ("streams", "connections", "at_once"), [(100, 1, 40), (10, 4, 40), (None, SLOTS, SLOTS)]
+)
 async def test_http2_connections_take_as_many_exchanges_as_the_server_says(
-    stock: Callable[..., StockTransport], streams: int | None, connections: int
+    stock: Callable[..., StockTransport], streams: int | None, connections: int, at_once: int
 ) -> None:
-    async with Http2Server(before=slow(0.3), streams=streams) as server:
+    gate = asyncio.Event()
+
+    async def before(_: bytes) -> None:
+        await gate.wait()
+
+    async with Http2Server(before=before, streams=streams) as server:
         transport = stock(server)
         origin = Origin.of(server.url)
-        got = await asyncio.gather(
-            *(transport.exchange(origin, "GET", b"/%d" % n, timeout=10) for n in range(40))
-        )
+        calls = [
+            asyncio.ensure_future(transport.exchange(origin, "GET", b"/%d" % n, timeout=30))
+            for n in range(40)
+        ]
+        await until(lambda: len(server.asked) == at_once)
+        assert len(server.connections) == connections
+        gate.set()
+        got = await asyncio.gather(*calls)
         assert [one.body for one in got] == [b"/%d" % n for n in range(40)]
         assert {one.http_version for one in got} == {"HTTP/2"}
         assert len(server.connections) == connections

@@ -74,6 +74,23 @@ async def test_an_answer_behind_an_answer_is_never_the_next_one(
         assert transport.pools[0].quarantined
 
 
+async def test_answers_without_content_leave_nothing_and_keep_the_connection(
+    transport: Transport,
+) -> None:
+    async def script(peer: Peer, asked: Asked) -> bool:
+        empty = answer(body=b"", length=5) if asked.method == "HEAD" else answer(204, b"")
+        await peer.send(empty)
+        return True
+
+    async with FaultServer(default=script) as server:
+        origin = Origin.of(server.url)
+        for method in ("HEAD", "GET", "HEAD", "DELETE"):
+            got = await transport.exchange(origin, method, b"/", timeout=5)
+            assert got.body == b""
+        assert server.connections == 1
+        assert not transport.pools[0].quarantined
+
+
 async def test_line_breaks_behind_an_answer_cost_its_connection_and_no_quarantine(
     transport: Transport,
 ) -> None:
@@ -81,7 +98,7 @@ async def test_line_breaks_behind_an_answer_cost_its_connection_and_no_quarantin
         origin = Origin.of(server.url)
         for n in range(4):
             assert await ask(transport, origin, b"/%d" % n) == b"/%d" % n
-        assert server.connections == 4
+        assert server.connections == len(server.asked) == 4
         assert not transport.pools[0].quarantined
 
 
