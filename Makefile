@@ -43,9 +43,9 @@ run: $(STAMP) ## Serve the demo on port 8000: gateway and mock upstreams, no net
 	@echo "==> starting the demo (Ctrl+C ends it)"
 	@exec $(BIN)/gateway demo --port $(PORT)
 
-test: $(STAMP) ## Run every test, with a real Redis-protocol server
+test: $(STAMP) ## Run every test on all cores, with a real Redis-protocol server; ARGS go to pytest
 	@echo "==> running the tests"
-	@$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal --cov --cov-report=term $(ARGS)
 
 check: $(STAMP) ## Lint, format and type checks
 	@echo "==> ruff"; $(BIN)/ruff check . && $(BIN)/ruff format --check .
