@@ -60,8 +60,8 @@ def entry(key: str = "k", body: bytes = b'{"a":1}', **changes: Any) -> Entry:
 
     now = time.time()
     fields: dict[str, Any] = {
-        "status": 200, "stored_at": now, "as_of": now, "fresh_until": now + 60,
-        "revalidate_until": now + 60, "error_until": now + 60, "cost": 0.1, "mark": 0,
+        "status": 200, "stored_at": now, "as_of": now, "fresh_until": now + 3600,
+        "revalidate_until": now + 3600, "error_until": now + 3600, "cost": 0.1, "mark": 0,
     }  # fmt: skip
     status = changes.get("status", 200)
     value = None if status == 404 else orjson.loads(body)
