@@ -1,4 +1,4 @@
-"""What the README shows does what it says."""
+"""The async test of the guide runs with the `[testing]` extra alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def plugins_of_the_testing_extra() -> list[str]:
@@ -28,9 +28,10 @@ def plugins_of_the_testing_extra() -> list[str]:
     ]
 
 
-def test_the_test_in_the_readme_runs_as_it_is_written(tmp_path: Path) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    (example,) = (block for block in blocks if "respx.mock" in block)
+def test_the_async_test_in_the_guide_runs_as_it_is_written(tmp_path: Path) -> None:
+    guide = ROOT / "docs" / "how-to" / "test-dashboards.md"
+    blocks = re.findall(r"```python\n(.*?)```", guide.read_text(), re.DOTALL)
+    (example,) = (block for block in blocks if "pytest.mark.asyncio" in block)
     (tmp_path / "test_example.py").write_text(example)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")  # that of a user who has configured nothing
     (tmp_path / "config").mkdir()
