@@ -12,6 +12,7 @@ from gateway.config.models import Config
 from gateway.config.settings import Settings
 from gateway.errors import ConfigError, Finding
 from gateway.events import Events
+from gateway.offload import Offload, Processes
 from gateway.plan.load import Loaded, compile_config, load
 from gateway.runtime import Process, Runtime, close
 from gateway.telemetry import prometheus
@@ -72,6 +73,7 @@ def create_app(
         events=events,
         objections=Objections(),
         in_flight=InFlight(settings.max_in_flight),
+        offload=Offload(settings.decoding_memory, slow=Processes(settings.decoding_processes)),
         response_memory=settings.cache_memory // 4,
     )
     app: Application[Runtime]
@@ -83,7 +85,7 @@ def create_app(
     app = Application(
         Runtime(loaded, process),
         routers=[
-            prometheus.router(process.store, response_cache, process.in_flight),
+            prometheus.router(process.store, response_cache, process.in_flight, process.offload),
             *([purge.router(token, process.store, response_cache)] if token else []),
         ],
         title="Aggregation gateway",
@@ -124,7 +126,7 @@ def _lifespan(
             yield
         finally:
             app.state.draining = True
-            await close(app.served, process.store, log)
+            await close(app.served, process.offload, process.store, log)
             process.objections.raise_first()
 
     return lifespan

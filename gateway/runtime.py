@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from gateway.cache.store import Store
     from gateway.events import Events
+    from gateway.offload import Offload
     from gateway.plan.load import Loaded
     from gateway.plan.model import Plan
     from gateway.transport import Objections
@@ -38,6 +39,7 @@ class Process(NamedTuple):
         events: the listeners.
         objections: what a test's mock objects to.
         in_flight: the bound on dashboards in flight.
+        offload: where large answers are decoded and shaped.
         response_memory: bytes for whole answers.
     """
 
@@ -45,6 +47,7 @@ class Process(NamedTuple):
     events: Events
     objections: Objections
     in_flight: InFlight
+    offload: Offload
     response_memory: int
 
 
@@ -69,13 +72,19 @@ class Runtime:
         self._process = process
         self._refreshes = Refreshes(events=process.events, clock=time.monotonic)
         shared = Shared(
-            process.store, self._refreshes, process.events, objections=process.objections
+            process.store,
+            self._refreshes,
+            process.events,
+            objections=process.objections,
+            offload=process.offload,
         )
         self.upstreams = open_upstreams(loaded, shared)
         self.response_cache = KeptAnswers(process.response_memory, process.store.purges)
         calls = {name: upstream.call for name, upstream in self.upstreams.items()}
         plans = [
-            BoundPlan(plan, calls, clock=shared.clock, events=process.events)
+            BoundPlan(
+                plan, calls, clock=shared.clock, events=process.events, offload=process.offload
+            )
             for plan in loaded.plans
         ]
         self._prefetch = Prefetch(plans, clock=shared.clock, sleep=shared.sleep)

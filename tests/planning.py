@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from gateway.engine.outcome import Outcome
     from gateway.events import Events
+    from gateway.offload import Offload
     from gateway.plan.model import Plan
 
     Answer = Callable[[Request], Awaitable[Any]]
@@ -107,12 +108,18 @@ class Result:
 
 
 async def walked(
-    plan: Plan, upstreams: Upstreams, *, events: Events | None = None, **parameters: Any
+    plan: Plan,
+    upstreams: Upstreams,
+    *,
+    events: Events | None = None,
+    offload: Offload | None = None,
+    **parameters: Any,
 ) -> Result:
     """Run a plan once."""
     before = len(asyncio.all_tasks())
     began = loop_time()
-    bound = BoundPlan(plan, {"a": upstreams, "b": upstreams}, clock=loop_time, events=events)
+    calls = {"a": upstreams, "b": upstreams}
+    bound = BoundPlan(plan, calls, clock=loop_time, events=events, offload=offload)
     outcomes = await bound.execute(Inputs(parameters), Deadline(began + plan.deadline))
     took = loop_time() - began
     return Result(plan, outcomes, took, len(asyncio.all_tasks()) - before)

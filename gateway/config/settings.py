@@ -54,6 +54,10 @@ class Settings(BaseSettings):
     redis+sentinel:// or redis+cluster://."""
     cache_memory: Size = Field(default=64 * 1024 * 1024, validate_default=True)
     """Memory for cached answers in one process."""
+    decoding_memory: Size = Field(default=32 * 1024 * 1024, validate_default=True)
+    """Bytes of large answers that one process decodes at a time; upstreams take turns."""
+    decoding_processes: Annotated[int, Field(ge=1, le=64)] = 1
+    """Processes that decode the largest answers, started when the first one comes."""
     max_in_flight: Annotated[int, Field(ge=1)] = 10_000
     """Requests in flight in one process; further ones get 503 and Retry-After."""
     drain_seconds: Annotated[int, Field(ge=0, le=3600)] = 20

@@ -14,16 +14,21 @@ from gateway.call import Response
 from gateway.engine.outcome import Fault, Outcome
 from gateway.errors import CallError, DependencyFailed, ExpressionFailed, UpstreamPayload
 from gateway.expressions.jmes import search
+from gateway.offload import SMALL, UNDECODED
 from gateway.values.excerpt import shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from gateway.engine.call import BoundSource
     from gateway.engine.context import Context
     from gateway.plan.model import ForEach
 
 __all__ = ["fetch_in_batches"]
+
+# What is done without a break.
+_THINGS = 1000
+_PARTS = 32
 
 
 async def fetch_in_batches(
@@ -45,7 +50,7 @@ async def fetch_in_batches(
         try:
             async with permits:
                 response = await source.fetch(context, scope)
-            return _split(source, spec, asked, response)
+            return await _split(source, spec, asked, response)
         except CallError as error:
             return {name: Outcome.failed(error) for name in asked}
 
@@ -64,22 +69,41 @@ async def fetch_in_batches(
     return outcomes
 
 
-def _split(
+async def _split(
     source: BoundSource, spec: ForEach, asked: list[str], response: Response
 ) -> dict[str | None, Outcome]:
     """Match the objects of one answer to what was asked for."""
-    upstream = source.source.upstream
-    if not isinstance(response.value, list):
-        raise UpstreamPayload("a batched call is answered with a list", upstream=upstream)
     groups: dict[str | None, list[Any]] = {name: [] for name in asked}
-    for thing in response.value:
-        try:
-            name = _name(search(spec.match, thing, "match"))
-        except ExpressionFailed:  # it belongs to no element
-            continue
-        if name in groups:
-            groups[name].append(thing)
-    return {name: _part(source, spec, name, groups[name], response) for name in asked}
+    async for things in _things(source, response):
+        for thing in things:
+            try:
+                name = _name(search(spec.match, thing, "match"))
+            except ExpressionFailed:  # it belongs to no element
+                continue
+            if name in groups:
+                groups[name].append(thing)
+    parts: dict[str | None, Outcome] = {}
+    large = len(response.body) > SMALL
+    for number, name in enumerate(asked):
+        parts[name] = _part(source, spec, name, groups[name], response)
+        if large and number % _PARTS == _PARTS - 1:
+            await asyncio.sleep(0)
+    return parts
+
+
+async def _things(source: BoundSource, response: Response) -> AsyncIterator[list[Any]]:
+    """Yield what was answered, so much at a time that others can run in between."""
+    value, upstream = response.value, source.source.upstream
+    if value is UNDECODED and source.offload is not None:
+        async for things in source.offload.elements(upstream, response.body):
+            yield things
+        return
+    if not isinstance(value, list):
+        raise UpstreamPayload("a batched call is answered with a list", upstream=upstream)
+    yield value[:_THINGS]
+    for start in range(_THINGS, len(value), _THINGS):
+        await asyncio.sleep(0)
+        yield value[start : start + _THINGS]
 
 
 def _part(

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from orjson import Fragment
 
 from gateway.call import Request
-from gateway.engine.outcome import Outcome, State
+from gateway.engine.outcome import LargeOutcome, Outcome, State
 from gateway.errors import ExpressionFailed, UpstreamPayload
 from gateway.expressions.jmes import shape
 from gateway.expressions.json_schema import complaint
+from gateway.expressions.reference import CutList, Glimpse
+from gateway.offload import FEW, MANY, SMALL, UNDECODED, values_in
 from gateway.upstreams.kind import Sent
 from gateway.values.excerpt import excerpt
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Sequence
 
     from gateway.call import Call, Operation, Response
     from gateway.engine.context import Context
     from gateway.expressions.reference import Scope
+    from gateway.offload import Offload, Shaped
     from gateway.plan.model import Section, Source
 
 __all__ = ["BoundSource", "CallRunner"]
@@ -28,12 +32,20 @@ _NOTHING_SENT = Sent()
 
 
 class BoundSource:
-    """A source of a section, bound to the Call of its upstream."""
+    """A source of a section, bound to the Call of its upstream.
 
-    __slots__ = ("_call", "_section", "source")
+    Attributes:
+        source: the source.
+        offload: where large answers are shaped; on the event loop without it.
+    """
 
-    def __init__(self, section: Section, source: Source, call: Call) -> None:
+    __slots__ = ("_call", "_section", "offload", "source")
+
+    def __init__(
+        self, section: Section, source: Source, call: Call, offload: Offload | None
+    ) -> None:
         self.source = source
+        self.offload = offload
         self._section = section
         self._call = call
 
@@ -59,6 +71,10 @@ class BoundSource:
                 min_fresh=context.inputs.min_fresh,
             )
         )
+
+    def fits(self, response: Response) -> bool:
+        """Whether an answer is small enough for `shape`, or nobody looks into it."""
+        return len(response.body) <= SMALL or self._section.opaque or self.offload is None
 
     def shape(self, response: Response) -> Outcome:
         """Return the outcome of a good answer, checked by the section's schema and shaped.
@@ -86,17 +102,58 @@ class BoundSource:
             except ExpressionFailed as error:
                 error.excerpt = excerpt(response.body)
                 raise
-        return Outcome(
-            State.STALE if response.stale else State.OK,
-            value,
-            data,
-            as_of=response.as_of,
-            fresh_until=response.fresh_until,
-            reason=response.reason,
-            cache=response.cache,
-            written=written,
-            restrictions=response.restrictions,
-        )
+        return _outcome(response, value, data, written)
+
+    async def shape_large(self, response: Response) -> Outcome:
+        """Return the outcome of a good answer that does not fit `shape`: the same, made elsewhere.
+
+        Raises:
+            UpstreamPayload: the answer does not meet the schema, or is too large to be shaped.
+            ExpressionFailed: a `select` cannot take the answer.
+        """
+        values = values_in(response.body)
+        if response.value is not UNDECODED and values <= FEW:
+            return self.shape(response)
+        try:
+            return await self._shaped_elsewhere(response, values)
+        except (UpstreamPayload, ExpressionFailed) as error:
+            error.excerpt = excerpt(response.body)
+            raise
+
+    async def _shaped_elsewhere(self, response: Response, values: int) -> Outcome:
+        section, source, offload = self._section, self.source, self.offload
+        assert offload is not None  # noqa: S101 - without it everything fits
+        body, value = response.body, response.value
+        undecoded = value is UNDECODED
+        is_element = section.for_each is not None
+        if undecoded and is_element and (section.reads or section.judged):
+            raise UpstreamPayload(
+                f"the answer has more than {MANY} values, too many for others to refer to it as "
+                "an element",
+                upstream=source.upstream,
+            )
+        base = source.select.text if source.select is not None else None
+        select = section.select.text if section.select is not None else None
+        written = seen = body
+        # References then see another value than the one that was decoded here, if any was.
+        apart = undecoded or base is not None
+        reads = section.reads if apart and not is_element else ()
+        if section.answer is not None or base is not None or select is not None or reads:
+            made = await offload.shape(
+                source.upstream,
+                body,
+                values=values,
+                schema=section.answer,
+                base=base,
+                select=select,
+                reads=reads,
+                whole=section.judged,
+            )
+            written = made.data or body
+            seen = made.whole or body
+            if apart:
+                value = None if made.null else _glimpse(reads, made)
+        return LargeOutcome.of(_outcome(response, value, Fragment(written), written), seen)
 
 
 class CallRunner:
@@ -113,4 +170,35 @@ class CallRunner:
         context.spawn(self._section, self._run)
 
     async def _run(self, context: Context) -> Outcome:
-        return self._source.shape(await self._source.fetch(context, context.scope))
+        source = self._source
+        response = await source.fetch(context, context.scope)
+        if source.fits(response):
+            return source.shape(response)
+        return await source.shape_large(response)
+
+
+def _outcome(response: Response, value: Any, data: Any, written: bytes) -> Outcome:
+    return Outcome(
+        State.STALE if response.stale else State.OK,
+        value,
+        data,
+        as_of=response.as_of,
+        fresh_until=response.fresh_until,
+        reason=response.reason,
+        cache=response.cache,
+        written=written,
+        restrictions=response.restrictions,
+    )
+
+
+def _glimpse(reads: Sequence[tuple[str, int | None]], made: Shaped) -> Glimpse:
+    """Return what references read; that alone is decoded here."""
+    found: dict[str, Any] = {}
+    beyond: dict[str, str] = {}
+    for (text, _), body, total in zip(reads, made.reads, made.totals, strict=True):
+        if values_in(body) > MANY:
+            beyond[text] = f"reads more than {MANY} values of a large answer"
+            continue
+        value = orjson.loads(body)
+        found[text] = CutList(value, total) if total is not None else value
+    return Glimpse(found, beyond)

@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from gateway.aio.deadlines import execution_grace
 from gateway.aio.tasks import cancel_and_wait
 from gateway.aio.timers import Alarm, Wheel
-from gateway.engine.outcome import Outcome, State, dependency_failed
+from gateway.engine.outcome import LargeOutcome, Outcome, State, dependency_failed
 from gateway.engine.reporting import report
 from gateway.engine.runners import bind
-from gateway.errors import CallError, DeadlineExceeded
+from gateway.errors import CallError, DeadlineExceeded, ExpressionFailed
 from gateway.events import Events
-from gateway.expressions.jmes import is_true, search
+from gateway.expressions.jmes import is_true, names_read, search
 from gateway.expressions.reference import ABSENT
 
 if TYPE_CHECKING:
@@ -28,7 +31,9 @@ if TYPE_CHECKING:
 
     from gateway.call import Call, Clock, Deadline
     from gateway.engine.context import Context, Elements, Inputs
+    from gateway.expressions.jmes import Expression
     from gateway.expressions.reference import Scope
+    from gateway.offload import Offload
     from gateway.plan.model import Plan, Section
 
     Publish = Callable[[Section, Outcome], None]
@@ -37,9 +42,17 @@ __all__ = ["BoundPlan", "Execution"]
 
 
 class BoundPlan:
-    """A plan bound to the calls that it makes; made once, executed for every request."""
+    """A plan bound to the calls that it makes; made once, executed for every request.
 
-    __slots__ = ("_wheel", "clock", "events", "plan", "runners")
+    Args:
+        plan: the plan.
+        calls: the Call of each upstream.
+        clock: monotonic seconds.
+        events: where failures are reported.
+        offload: where large answers are shaped; on the event loop without it.
+    """
+
+    __slots__ = ("_wheel", "clock", "events", "offload", "plan", "runners")
 
     def __init__(
         self,
@@ -48,11 +61,13 @@ class BoundPlan:
         *,
         clock: Clock = time.monotonic,
         events: Events | None = None,
+        offload: Offload | None = None,
     ) -> None:
         self.plan = plan
-        self.runners = bind(plan, calls, clock)
+        self.runners = bind(plan, calls, clock, offload)
         self.clock = clock
         self.events = Events() if events is None else events
+        self.offload = offload
         self._wheel = Wheel()
 
     async def execute(
@@ -93,7 +108,7 @@ class Execution(Alarm):
         done: set once every section has landed, or a required one has failed.
     """
 
-    __slots__ = ("_began", "_bound", "_left", "_publish", "_waiting", "deadline", "done",
+    __slots__ = ("_began", "_bound", "_large", "_left", "_publish", "_waiting", "deadline", "done",
                  "elements", "inputs", "loop", "outcomes", "plan", "scope", "tasks")  # fmt: skip
 
     def __init__(
@@ -117,6 +132,8 @@ class Execution(Alarm):
         self._bound = bound
         self._publish = publish
         self._began = [0.0] * count
+        # Values that are too large for a `when` to look into here, as JSON, by section name.
+        self._large: dict[str, bytes] | None = None
         self._left = count
         self._waiting: list[int] | None = None
 
@@ -131,9 +148,7 @@ class Execution(Alarm):
         self, section: Section, run: Callable[[Context], Awaitable[Outcome]]
     ) -> asyncio.Task[None]:
         """Run a section as a task of this execution."""
-        task = self.loop.create_task(self._run(section, run))
-        self.tasks.append(task)
-        return task
+        return self._spawn(section, run)
 
     def opened(self, section: Section, elements: Elements) -> None:
         """Note the elements of a section, and start the sections that follow it."""
@@ -153,6 +168,8 @@ class Execution(Alarm):
         self._left -= 1
         if outcome.usable:
             self.scope[section.name] = outcome.value
+            if section.judged and isinstance(outcome, LargeOutcome) and self._bound.offload:
+                self._large = {**(self._large or {}), section.name: outcome.seen}
         elif section.required and outcome.state is State.FAILED:
             self.done.set_result(None)
             return
@@ -199,6 +216,12 @@ class Execution(Alarm):
         self._began[index] = self._bound.clock()
         try:
             outcome = self._foregone(section)
+            if outcome is None and section.when is not None:
+                if self._large is not None and (scope := self._large_scope(section.when)):
+                    self._spawn(section, partial(self._start_if, section, scope))
+                    return
+                if not is_true(search(section.when, self._visible(), "when")):
+                    outcome = Outcome(State.SKIPPED)
             if outcome is None:
                 self._bound.runners[index].start(self)
                 return
@@ -210,7 +233,7 @@ class Execution(Alarm):
         self.landed(section, outcome)
 
     def _foregone(self, section: Section) -> Outcome | None:
-        """Return the outcome of a section that has nothing to ask, `None` where it must ask."""
+        """Return the outcome of a section that lacks an input, `None` where all are there."""
         for need in section.needs:
             landed = self.outcomes[need]
             assert landed is not None  # noqa: S101 - it would not have been started
@@ -218,11 +241,47 @@ class Execution(Alarm):
                 if landed.state is State.SKIPPED:
                     return Outcome(State.SKIPPED)
                 raise dependency_failed(self.plan.sections[need].name, landed)
-        if section.when is not None and not is_true(search(section.when, self._visible(), "when")):
-            return Outcome(State.SKIPPED)
         return None
 
-    async def _run(self, section: Section, run: Callable[[Context], Awaitable[Outcome]]) -> None:
+    def _large_scope(self, when: Expression) -> bytes:
+        """Return what a `when` looks into as JSON, empty where nothing of that is large."""
+        large = self._large or {}
+        names = names_read(when.text)
+        everything = "@" in when.text
+        if not everything and not names & large.keys():
+            return b""
+        try:
+            members = [
+                orjson.dumps(name) + b":" + (large.get(name) or orjson.dumps(value))
+                for name, value in self._visible().items()
+                if everything or name in names
+            ]
+        except TypeError as error:  # an integer of more than 64 bits, say
+            raise ExpressionFailed(f"`when` failed: a value is no JSON: {error}") from None
+        return b"{" + b",".join(members) + b"}"
+
+    async def _start_if(self, section: Section, scope: bytes, _: Context) -> Outcome | None:
+        """Start a section if its `when` is true of a large scope."""
+        when, offload = section.when, self._bound.offload
+        assert when is not None  # noqa: S101 - the caller asked
+        assert offload is not None  # noqa: S101 - without it nothing is noted as large
+        if not await offload.is_true(when.text, scope):
+            return Outcome(State.SKIPPED)
+        if not self.done.done():
+            self._bound.runners[section.index].start(self)
+        return None
+
+    def _spawn(
+        self, section: Section, run: Callable[[Context], Awaitable[Outcome | None]]
+    ) -> asyncio.Task[None]:
+        """Run a section as a task; it lands with the outcome of `run`, later where that is none."""
+        task = self.loop.create_task(self._run(section, run))
+        self.tasks.append(task)
+        return task
+
+    async def _run(
+        self, section: Section, run: Callable[[Context], Awaitable[Outcome | None]]
+    ) -> None:
         try:
             outcome = await run(self)
         except CallError as error:
@@ -236,7 +295,8 @@ class Execution(Alarm):
         except BaseException as bug:
             self._break(bug)
             return
-        self.landed(section, outcome)
+        if outcome is not None:
+            self.landed(section, outcome)
 
     def _break(self, bug: BaseException) -> None:
         """End the execution with a bug."""

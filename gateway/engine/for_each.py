@@ -11,13 +11,17 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import orjson
+from orjson import Fragment
+
 from gateway.aio.tasks import run_all
 from gateway.engine.batch import fetch_in_batches
 from gateway.engine.context import Elements
-from gateway.engine.outcome import Fault, Outcome, State, dependency_failed
+from gateway.engine.outcome import Fault, LargeOutcome, Outcome, State, dependency_failed
 from gateway.errors import CallError, DependencyFailed, ExpressionFailed, ListTruncated
 from gateway.expressions.jmes import search
-from gateway.expressions.reference import ABSENT
+from gateway.expressions.reference import ABSENT, CutList
+from gateway.offload import LARGE
 from gateway.values.restrictions import UNRESTRICTED
 
 if TYPE_CHECKING:
@@ -64,6 +68,7 @@ class ForEachRunner:
         if self._followed:
             landing = [loop.create_future() for _ in items]
             context.opened(self._section, Elements(keys, landing, keyed, beyond))
+        size = 0
         if spec.batch is not None:
             asked = [at for at in range(len(items)) if at not in keyless]
             answered = await fetch_in_batches(
@@ -83,10 +88,12 @@ class ForEachRunner:
                 return outcome
 
             outcomes = await run_all(loop, [element(at) for at in range(len(items))])
+            size = calls.size
         for future, outcome in zip(landing, outcomes, strict=False):
             if not future.done():
                 future.set_result(outcome)
-        return _together(keys, outcomes, keyed=keyed, beyond=beyond)
+        together = _together(keys, outcomes, keyed=keyed, beyond=beyond)
+        return together if size <= LARGE else await _written(self._section, together)
 
     async def _follow(self, context: Context) -> Outcome:
         """Take the elements of another section as they land."""
@@ -121,7 +128,8 @@ class ForEachRunner:
             return outcome
 
         outcomes = await run_all(loop, [element(at) for at in range(count)])
-        return _together(keys, outcomes, keyed=elements.keyed, beyond=beyond)
+        together = _together(keys, outcomes, keyed=elements.keyed, beyond=beyond)
+        return together if calls.size <= LARGE else await _written(self._section, together)
 
 
 def _standing_in(loop: asyncio.AbstractEventLoop, name: str, value: Any) -> Elements:
@@ -145,12 +153,13 @@ def _standing_in(loop: asyncio.AbstractEventLoop, name: str, value: Any) -> Elem
 def _items(scope: Scope, spec: ForEach) -> tuple[list[Any], int]:
     """Return the elements within the limit, and how many are beyond it."""
     items = spec.items.find(scope)
+    total = items.total if type(items) is CutList else None
     if items is ABSENT:
         return [], 0
     if not isinstance(items, list):
         what = "has no value" if items is None else "is no list"
         raise DependencyFailed(f"{{{spec.items.text}}} {what}")
-    return items[: spec.limit], max(0, len(items) - spec.limit)
+    return items[: spec.limit], max(0, (total or len(items)) - spec.limit)
 
 
 def _keys(items: Sequence[Any], spec: ForEach) -> list[str | int]:
@@ -180,9 +189,13 @@ def _key(search_key: Callable[[Any], Any], item: Any) -> str | None:
 
 
 class _Distinct:
-    """The calls of one section, each distinct one made once and so many at a time."""
+    """The calls of one section, each distinct one made once and so many at a time.
 
-    __slots__ = ("_context", "_permits", "_source", "_spec", "_under_way")
+    Attributes:
+        size: bytes of all the elements' answers.
+    """
+
+    __slots__ = ("_context", "_permits", "_source", "_spec", "_under_way", "size")
 
     def __init__(self, context: Context, source: BoundSource, spec: ForEach) -> None:
         self._context = context
@@ -190,6 +203,7 @@ class _Distinct:
         self._spec = spec
         self._permits = asyncio.Semaphore(spec.concurrency)
         self._under_way: dict[bytes, asyncio.Future[Response | CallError]] = {}
+        self.size = 0
 
     async def outcome(self, item: Any, key: str | int) -> Outcome:
         context, source = self._context, self._source
@@ -211,7 +225,10 @@ class _Distinct:
             answer = await asyncio.shield(under_way)
             if isinstance(answer, CallError):
                 return Outcome.failed(answer, key)
-            return source.shape(answer)
+            self.size += len(answer.body)
+            if source.fits(answer):
+                return source.shape(answer)
+            return await source.shape_large(answer)
         except CallError as error:
             return Outcome.failed(error, key)
 
@@ -248,6 +265,36 @@ def _together(
         cache=_worst([o.cache for o in good]),
         restrictions=_all_of([o.restrictions for o in good]),
     )
+
+
+async def _written(section: Section, outcome: Outcome) -> Outcome:
+    """Write a large result as JSON bit by bit; the merge would do it in one go."""
+    if outcome.state is State.FAILED:
+        return outcome
+    try:
+        if section.judged:
+            outcome = LargeOutcome.of(outcome, await _json(outcome.value))
+        if not section.hidden:
+            outcome.written = await _json(outcome.data)
+            outcome.data = Fragment(outcome.written)
+    except TypeError:
+        pass  # it holds what JSON cannot, and the merge says so
+    return outcome
+
+
+async def _json(joined: Any) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    keyed = isinstance(joined, dict)
+    for key, value in joined.items() if keyed else enumerate(joined):
+        part = orjson.dumps(value)
+        parts.append(orjson.dumps(key) + b":" + part if keyed else part)
+        size += len(part)
+        if size > LARGE:
+            size = 0
+            await asyncio.sleep(0)
+    whole = b",".join(parts)
+    return b"{" + whole + b"}" if keyed else b"[" + whole + b"]"
 
 
 def _join(keys: list[str | int], values: list[Any], *, keyed: bool) -> Any:

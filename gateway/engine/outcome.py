@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gateway.errors import CallError
     from gateway.values.restrictions import Restriction
 
-__all__ = ["Fault", "Outcome", "State", "dependency_failed"]
+__all__ = ["Fault", "LargeOutcome", "Outcome", "State", "dependency_failed"]
 
 
 class State(StrEnum):
@@ -97,6 +97,27 @@ class Outcome:
 
     def __repr__(self) -> str:
         return f"Outcome({self.state}, {self.data!r})"
+
+
+class LargeOutcome(Outcome):
+    """A good outcome that is too large for an expression to look into it on the event loop.
+
+    Attributes:
+        seen: what references see, as JSON.
+    """
+
+    __slots__ = ("seen",)
+
+    seen: bytes
+
+    @classmethod
+    def of(cls, outcome: Outcome, seen: bytes) -> LargeOutcome:
+        """Return `outcome` with what references see of it."""
+        large = cls(outcome.state)
+        for name in Outcome.__slots__:
+            setattr(large, name, getattr(outcome, name))
+        large.seen = seen
+        return large
 
 
 def dependency_failed(name: str, outcome: Outcome) -> DependencyFailed:

@@ -86,7 +86,9 @@ async def _ask(context: Context, source: BoundSource) -> Outcome:
     try:
         response = await source.fetch(context, context.scope)
         restrictions = response.restrictions
-        outcome = source.shape(response)
+        outcome = (
+            source.shape(response) if source.fits(response) else await source.shape_large(response)
+        )
         if declared.select is not None and outcome.value is None:
             raise UpstreamPayload("its select found nothing", upstream=declared.upstream)
     except CallError as error:

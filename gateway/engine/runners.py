@@ -13,25 +13,37 @@ if TYPE_CHECKING:
 
     from gateway.call import Call, Clock
     from gateway.engine.context import Runner
+    from gateway.offload import Offload
     from gateway.plan.model import Plan, Section
 
 __all__ = ["bind"]
 
 
-def bind(plan: Plan, calls: Mapping[str, Call], clock: Clock) -> tuple[Runner, ...]:
+def bind(
+    plan: Plan, calls: Mapping[str, Call], clock: Clock, offload: Offload | None
+) -> tuple[Runner, ...]:
     """Return a runner for each section of `plan`, bound to the Calls of its upstreams.
 
     Args:
         plan: the plan.
         calls: the Call of each upstream.
         clock: that of the deadlines.
+        offload: where large answers are shaped; on the event loop without it.
     """
-    return tuple(_runner(plan, section, calls, clock) for section in plan.sections)
+    return tuple(_runner(plan, section, calls, clock, offload) for section in plan.sections)
 
 
-def _runner(plan: Plan, section: Section, calls: Mapping[str, Call], clock: Clock) -> Runner:
+def _runner(
+    plan: Plan,
+    section: Section,
+    calls: Mapping[str, Call],
+    clock: Clock,
+    offload: Offload | None,
+) -> Runner:
     """Return the runner of a section. A new kind of section gets a line here."""
-    sources = [BoundSource(section, source, calls[source.upstream]) for source in section.sources]
+    sources = [
+        BoundSource(section, source, calls[source.upstream], offload) for source in section.sources
+    ]
     if section.for_each is not None:
         return ForEachRunner(plan, section, section.for_each, sources[0])
     if len(sources) > 1:

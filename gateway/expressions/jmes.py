@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 __all__ = [
+    "Expression",
     "ExpressionError",
     "compile_expression",
     "is_true",
@@ -43,7 +44,25 @@ class ExpressionError(ValueError):
         self.offset = offset
 
 
-def compile_expression(text: str) -> Callable[[Any], Any]:
+class Expression:
+    """A compiled JMESPath expression; called with a value it returns what it finds there.
+
+    Attributes:
+        text: as it was written.
+    """
+
+    __slots__ = ("_search", "text")
+
+    def __init__(self, text: str, search: Callable[[Any], Any]) -> None:
+        self.text = text
+        self._search = search
+
+    def __call__(self, value: Any) -> Any:
+        """Return what the expression makes of `value`."""
+        return self._search(value)
+
+
+def compile_expression(text: str) -> Expression:
     """Compile a JMESPath expression to the search for what it says.
 
     Raises:
@@ -73,7 +92,7 @@ def compile_expression(text: str) -> Callable[[Any], Any]:
         level = [c for node in level for c in node["children"] if isinstance(c, dict)]
     if (mistaken := bare_word(text)) is not None:
         raise ExpressionError(*mistaken)
-    return partial(compiled.search, options=_OPTIONS)
+    return Expression(text, partial(compiled.search, options=_OPTIONS))
 
 
 class _Functions(Functions):

@@ -7,15 +7,17 @@ a list is wanted.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import jmespath
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from gateway.errors import DependencyFailed
 
-__all__ = ["ABSENT", "Reference", "Scope", "TemplateError", "parse_reference"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["ABSENT", "CutList", "Glimpse", "Reference", "Scope", "TemplateError", "parse_reference"]
 
 Scope = dict[str, Any]
 """What references see: parameters, unshaped section values and the current element, by name."""
@@ -30,6 +32,42 @@ class _Absent:
 
 ABSENT = _Absent()
 """Stands in a scope for an optional parameter that the client left out."""
+
+
+class CutList(list[Any]):
+    """The first elements of a list.
+
+    Attributes:
+        total: elements of the whole list.
+    """
+
+    def __init__(self, elements: list[Any], total: int) -> None:
+        super().__init__(elements)
+        self.total = total
+
+
+@dataclass(frozen=True, slots=True)
+class Glimpse:
+    """Stands in a scope for a value that was never decoded here: what references read in it.
+
+    Attributes:
+        found: the values by the references' texts.
+        beyond: references that read more than can be decoded here, with the reason.
+    """
+
+    found: Mapping[str, Any]
+    beyond: Mapping[str, str] = field(default_factory=dict)
+
+    def read(self, text: str) -> Any:
+        """Return what the reference of that text reads.
+
+        Raises:
+            DependencyFailed: that is too much.
+        """
+        if text in self.beyond:
+            raise DependencyFailed(f"{{{text}}} {self.beyond[text]}")
+        return self.found.get(text)
+
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*|\[(?:-?[0-9]{1,9}|\*)?\])*")
@@ -79,25 +117,42 @@ def parse_reference(text: str, offset: int = 0) -> Reference:
     root = name[0]
     rest = text[len(root) :]
     if not rest:
-        return Reference(text, root, lambda scope: scope.get(root), offset, bare=True)
+        return Reference(text, root, _whole(root), offset, bare=True)
     if "[*]" in rest or "[]" in rest:
-        expression = jmespath.compile(text)
-        return Reference(text, root, expression.search, offset, bare=False)
+        return Reference(text, root, _projected(root, text), offset, bare=False)
     steps = tuple(m[1] or int(m[2]) for m in _STEP.finditer(rest))
-    return Reference(text, root, _walk(root, steps), offset, bare=False)
+    return Reference(text, root, _walk(root, steps, text), offset, bare=False)
 
 
-def _walk(root: str, steps: tuple[str | int, ...]) -> Callable[[Scope], Any]:
+def _whole(root: str) -> Callable[[Scope], Any]:
+    def find(scope: Scope) -> Any:
+        value = scope.get(root)
+        return value.read(root) if type(value) is Glimpse else value
+
+    return find
+
+
+def _projected(root: str, text: str) -> Callable[[Scope], Any]:
+    search = jmespath.compile(text).search
+
+    def find(scope: Scope) -> Any:
+        value = scope.get(root)
+        return value.read(text) if type(value) is Glimpse else search(scope)
+
+    return find
+
+
+def _walk(root: str, steps: tuple[str | int, ...], text: str) -> Callable[[Scope], Any]:
     def find(scope: Scope) -> Any:
         value = scope.get(root)
         for step in steps:
             if isinstance(step, str):
                 if type(value) is not dict:
-                    return None
+                    return value.read(text) if type(value) is Glimpse else None
                 value = value.get(step)
             else:
                 if type(value) is not list or not -len(value) <= step < len(value):
-                    return None
+                    return value.read(text) if type(value) is Glimpse else None
                 value = value[step]
         return value
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
     from gateway.config.models import DashboardConfig, ForEachConfig, SectionConfig
+    from gateway.expressions.jmes import Expression
     from gateway.expressions.reference import Scope
     from gateway.upstreams.kind import Kind
 
@@ -140,10 +141,16 @@ class _Compiler:
                 roots.append(section.index)
         # What looks at everything looks at each section too.
         watched = any("@" in (s.config.when or "") for s in compiled)
+        judged = _judged(compiled)
+        reads = _reads(compiled)
         compiled = tuple(
-            replace(s, opaque=True)
-            if not (watched or dependents[s.index] or followers[s.index]) and _is_unshaped(s)
-            else s
+            replace(
+                s,
+                reads=tuple(reads.get(s.index, {}).items()),
+                judged=watched or s.index in judged,
+                opaque=not (watched or dependents[s.index] or followers[s.index])
+                and _is_unshaped(s),
+            )
             for s in compiled
         )
         return Plan(
@@ -232,6 +239,8 @@ class _Compiler:
             cache=config.cache,
             answer=config.answer,
             schema=compile_schema(config.answer) if config.answer is not None else None,
+            reads=(),
+            judged=False,
             opaque=False,
             tags=(
                 f"dashboard:{self.name}",
@@ -258,7 +267,7 @@ class _Compiler:
         self,
         index: int,
         text: str,
-        select: Callable[[Any], Any] | None,
+        select: Expression | None,
         at: tuple[str | int, ...],
         element: str | None,
     ) -> Iterator[Source]:
@@ -413,7 +422,7 @@ class _Compiler:
 
     def expression(
         self, text: str | None, *at: str | int, element: str | None = None
-    ) -> Callable[[Any], Any] | None:
+    ) -> Expression | None:
         if text is None:
             return None
         for reference, offset in references_in(text, {*self.names, element or ""}):
@@ -447,9 +456,7 @@ class _Compiler:
             for number, child in enumerate(value):
                 self.fallback(child, (*at, number), element)
 
-    def when(
-        self, index: int, text: str | None, at: tuple[str | int, ...]
-    ) -> Callable[[Any], Any] | None:
+    def when(self, index: int, text: str | None, at: tuple[str | int, ...]) -> Expression | None:
         search = self.expression(text, *at, "when")
         if search is None or text is None:
             return None
@@ -522,6 +529,47 @@ class _Compiler:
         for index in range(len(names)):
             if index not in done:
                 visit(index)
+
+
+def _inputs(sections: tuple[Section, ...], section: Section) -> dict[str, int]:
+    """Return by name the sections that `section` waits for; its other names mean something else."""
+    flows_from = section.for_each.flows_from if section.for_each is not None else None
+    inputs = section.needs if flows_from is None else (*section.needs, flows_from)
+    return {sections[index].name: index for index in inputs}
+
+
+def _reads(sections: tuple[Section, ...]) -> dict[int, dict[str, int | None]]:
+    """Return, by the section that they refer to, the references of all sections.
+
+    With each stands how many elements of a list are enough, where it says over what to fan out and
+    nothing else.
+    """
+    reads: dict[int, dict[str, int | None]] = {}
+    for section in sections:
+        inputs = _inputs(sections, section)
+        spec = section.for_each
+        if spec is not None and spec.items.root in inputs:
+            known = reads.setdefault(inputs[spec.items.root], {})
+            limit = known.get(spec.items.text, 0)
+            known[spec.items.text] = None if limit is None else max(limit, spec.limit)
+    for section in sections:
+        inputs = _inputs(sections, section)
+        for source in section.sources:
+            for reference in source.template.references:
+                if reference.root in inputs:
+                    reads.setdefault(inputs[reference.root], {})[reference.text] = None
+    return reads
+
+
+def _judged(sections: tuple[Section, ...]) -> set[int]:
+    """Return the sections whose values a `when` looks into."""
+    return {
+        index
+        for section in sections
+        if section.when is not None
+        for name, index in _inputs(sections, section).items()
+        if name in names_read(section.when.text)
+    }
 
 
 def _is_unshaped(section: Section) -> bool:

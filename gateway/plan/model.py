@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from gateway.config.models import DashboardConfig, SectionConfig
+    from gateway.expressions.jmes import Expression
     from gateway.expressions.json_schema import Validator
     from gateway.expressions.parameter import Parameter
     from gateway.expressions.reference import Reference
@@ -27,7 +28,7 @@ class Source:
 
     upstream: str
     template: Template
-    select: Callable[[Any], Any] | None = None
+    select: Expression | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,9 @@ class Section:
         needs: indexes of the sections that must have landed before it starts.
         sources: one for `get`, several for `race`.
         schema: `answer`, compiled.
+        reads: references of other sections to this one, each with how many elements of a list are
+            enough.
+        judged: a `when` looks into its value.
         opaque: nobody looks into its value: the answer shows it as the upstream gave it.
         tags: what its kept answers can be purged by.
     """
@@ -75,8 +79,8 @@ class Section:
     sources: tuple[Source, ...]
     needs: tuple[int, ...]
     for_each: ForEach | None
-    when: Callable[[Any], Any] | None
-    select: Callable[[Any], Any] | None
+    when: Expression | None
+    select: Expression | None
     has_fallback: bool
     fallback: Any
     required: bool
@@ -84,6 +88,8 @@ class Section:
     cache: CachePolicy | None
     answer: Mapping[str, Any] | None
     schema: Validator | None
+    reads: tuple[tuple[str, int | None], ...]
+    judged: bool
     opaque: bool
     tags: tuple[str, ...]
     config: SectionConfig

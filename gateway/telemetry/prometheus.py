@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
     from gateway.cache.store import Store
+    from gateway.offload import Offload
     from gateway.web.load_shedding import InFlight
     from gateway.web.response_cache import KeptAnswers
 
@@ -30,10 +31,17 @@ __all__ = ["router"]
 class _Gateway(Collector):
     """Reads the parts of one application."""
 
-    def __init__(self, store: Store, kept: Callable[[], KeptAnswers], in_flight: InFlight) -> None:
+    def __init__(
+        self,
+        store: Store,
+        kept: Callable[[], KeptAnswers],
+        in_flight: InFlight,
+        offload: Offload,
+    ) -> None:
         self._store = store
         self._kept = kept
         self._in_flight = in_flight
+        self._offload = offload
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric as it is now."""
@@ -59,12 +67,34 @@ class _Gateway(Collector):
             "Dashboards answered 503 because too many were under way",
             self._in_flight.refused,
         )
+        budget = self._offload.budget
+        yield GaugeMetricFamily(
+            "gateway_decoding_bytes", "Large answers that are being decoded", budget.used
+        )
+        yield GaugeMetricFamily(
+            "gateway_decoding_waiting", "Large answers that wait to be decoded", budget.waiting
+        )
+        lanes = {"quick": self._offload.quick, "slow": self._offload.slow}
+        for name, what, counts in (
+            ("jobs", "Large answers decoded or shaped by worker processes",
+             {lane: processes.done for lane, processes in lanes.items()}),
+            ("jobs_abandoned", "Jobs killed because their time was over or their client gone",
+             {lane: processes.abandoned for lane, processes in lanes.items()}),
+            ("processes_started", "Worker processes started",
+             {lane: processes.started for lane, processes in lanes.items()}),
+        ):  # fmt: skip
+            family = CounterMetricFamily(f"gateway_worker_{name}", what, labels=["lane"])
+            for lane, count in counts.items():
+                family.add_metric([lane], count)
+            yield family
 
 
-def router(store: Store, kept: Callable[[], KeptAnswers], in_flight: InFlight) -> APIRouter:
+def router(
+    store: Store, kept: Callable[[], KeptAnswers], in_flight: InFlight, offload: Offload
+) -> APIRouter:
     """Return the route `/metrics`; `kept` returns the response cache that is in use."""
     registry = CollectorRegistry()
-    registry.register(_Gateway(store, kept, in_flight))
+    registry.register(_Gateway(store, kept, in_flight, offload))
     ProcessCollector(registry=registry)
     GCCollector(registry=registry)
     routes = APIRouter(tags=["operations"])

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gateway.aio.byte_budget import Hold
+
 __all__ = ["RawAnswer"]
 
 
@@ -17,9 +22,10 @@ class RawAnswer:
         http_version: `HTTP/1.1`, `HTTP/1.0`; `HTTP/2` over the stock transport.
         reason: the reason phrase, which means nothing.
         coding: the content coding still on `body`: `gzip`, `deflate`, or empty for none.
+        hold: memory that the content was inflated into; whoever has decoded it gives it back.
     """
 
-    __slots__ = ("body", "coding", "headers", "http_version", "reason", "status")
+    __slots__ = ("body", "coding", "headers", "hold", "http_version", "reason", "status")
 
     def __init__(
         self,
@@ -36,6 +42,7 @@ class RawAnswer:
         self.http_version = http_version
         self.reason = reason
         self.coding = coding
+        self.hold: Hold | None = None
 
     def __repr__(self) -> str:
         return f"RawAnswer({self.status}, {len(self.body)} bytes)"

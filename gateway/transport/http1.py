@@ -16,8 +16,9 @@ from gateway.transport.streaming import AnswerStream
 from gateway.transport.tls import TlsOptions, tls_context
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from gateway.aio.byte_budget import Hold
     from gateway.transport.answer import RawAnswer
     from gateway.transport.connection import Connection
 
@@ -44,6 +45,7 @@ class Http1Transport(httpx.AsyncBaseTransport):
         bounds: what an answer may cost.
         quarantine: seconds for which connections to an origin are not reused after it sent bytes
             that answer no request; repeated, twice as long each time, up to an hour.
+        hold: makes the hold of memory that an answer is inflated into.
 
     An answer belongs to its request as far as HTTP/1.1 can promise it. Bytes that arrive before a
     request is written never pass for its answer. Bytes that an upstream writes unasked while a
@@ -60,6 +62,7 @@ class Http1Transport(httpx.AsyncBaseTransport):
         tls: TlsOptions | ssl.SSLContext | None = None,
         bounds: Bounds | None = None,
         quarantine: float = 60.0,
+        hold: Callable[[], Hold] | None = None,
     ) -> None:
         self._max_connections = max_connections
         self._max_idle = max_connections if max_idle is None else max_idle
@@ -69,6 +72,7 @@ class Http1Transport(httpx.AsyncBaseTransport):
         self._context = tls if isinstance(tls, ssl.SSLContext) else None
         self._bounds = bounds or Bounds()
         self._quarantine = quarantine
+        self._hold = hold
         self._pools: dict[tuple[str, str, int, str], Pool] = {}
         self._closed = False
 
@@ -182,7 +186,9 @@ class Http1Transport(httpx.AsyncBaseTransport):
         return AnswerStream(pool, connection, answer.coding, self._bounds.max_inflated)
 
     async def _inflate(self, answer: RawAnswer, expires: float) -> None:
-        answer.body = await inflate(answer.coding, answer.body, self._bounds.max_inflated, expires)
+        bound = self._bounds.max_inflated
+        answer.hold = self._hold() if self._hold is not None else None
+        answer.body = await inflate(answer.coding, answer.body, bound, expires, answer.hold)
         answer.coding = b""
         answer.headers = [field for field in answer.headers if field[0] not in DESCRIBED]
 

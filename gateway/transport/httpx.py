@@ -25,6 +25,7 @@ from gateway.transport.tls import TlsOptions, tls_context
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Sequence
 
+    from gateway.aio.byte_budget import Hold
     from gateway.transport.channels import Channel
     from gateway.transport.origin import Origin
     from gateway.transport.sockets import Sockets
@@ -87,6 +88,7 @@ class StockTransport:
         bounds: what an answer may cost.
         quarantine: seconds for which HTTP/1.1 connections to an origin are not reused after it sent
             bytes that answer no request; repeated, twice as long each time, up to an hour.
+        hold: makes the hold of memory that an answer is inflated into.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class StockTransport:
         connect_timeout: float = 5.0,
         bounds: Bounds | None = None,
         quarantine: float = 60.0,
+        hold: Callable[[], Hold] | None = None,
     ) -> None:
         self._transport = transport
         self._patched: httpx.AsyncBaseTransport | None = None
@@ -115,6 +118,7 @@ class StockTransport:
         self._connect_timeout = connect_timeout
         self._bounds = bounds or Bounds()
         self._quarantine = quarantine
+        self._hold = hold
         self._pools: dict[tuple[str, str, int, str], Channels] = {}
         self._closed = False
 
@@ -161,8 +165,10 @@ class StockTransport:
                     )
                     answer = await self._through_channels(origin, request, progress)
                 if answer.coding:
+                    bound = self._bounds.max_inflated
+                    answer.hold = self._hold() if self._hold is not None else None
                     answer.body = await inflate(
-                        answer.coding, answer.body, self._bounds.max_inflated, scope.when()
+                        answer.coding, answer.body, bound, scope.when(), answer.hold
                     )
                     answer.coding = b""
                     answer.headers = [

@@ -14,6 +14,8 @@ from gateway.transport.failures import InflatedTooLarge
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gateway.aio.byte_budget import Hold
+
 __all__ = ["CODINGS", "DESCRIBED", "Inflater", "content_coding", "inflate"]
 
 CODINGS = {b"gzip": b"gzip", b"x-gzip": b"gzip", b"deflate": b"deflate"}
@@ -24,7 +26,8 @@ DESCRIBED = frozenset({b"content-encoding", b"content-length"})
 
 _IN = 64 * 1024
 _OUT = 256 * 1024
-_TURN = 1024 * 1024
+_TURN = 256 * 1024
+_FREE = 1024 * 1024
 _SLICE_COST = 4096
 
 _GZIP = 16 + zlib.MAX_WBITS
@@ -127,12 +130,30 @@ def _wrapping(head: bytes) -> int:
     return _ZLIB if is_zlib else _RAW
 
 
-async def inflate(coding: bytes, raw: bytes, bound: int, deadline: float | None = None) -> bytes:
-    """Return `raw` inflated; lets the loop run after every MiB of work.
+async def inflate(
+    coding: bytes, raw: bytes, bound: int, deadline: float | None = None, hold: Hold | None = None
+) -> bytes:
+    """Return `raw` inflated; lets the loop run after every 256 KiB of work.
 
-    A small body never waits. Raises `httpx.ReadTimeout` once the loop's clock passes `deadline`,
-    and what `Inflater` raises.
+    A small body never waits. One that has become a MiB waits until `hold` has room for `bound`
+    bytes, and keeps the room that it needs.
+
+    Raises `httpx.ReadTimeout` once the loop's clock passes `deadline`, and what `Inflater` raises.
     """
+    if hold is None:
+        return await _inflated(coding, raw, bound, deadline, None)
+    try:
+        inflated = await _inflated(coding, raw, bound, deadline, hold)
+    except BaseException:
+        hold.release()
+        raise
+    hold.shrink(len(inflated))
+    return inflated
+
+
+async def _inflated(
+    coding: bytes, raw: bytes, bound: int, deadline: float | None, hold: Hold | None
+) -> bytes:
     inflater = Inflater(coding, bound)
     # Gives its buffer away without a copy, where joining pieces would need the memory twice.
     inflated = BytesIO()
@@ -143,6 +164,8 @@ async def inflate(coding: bytes, raw: bytes, bound: int, deadline: float | None 
         if work > _TURN:
             work = 0
             await asyncio.sleep(0)
+            if hold is not None and inflated.tell() > _FREE:
+                await hold.fill(bound)
             if deadline is not None and asyncio.get_running_loop().time() > deadline:
                 raise httpx.ReadTimeout("no time left to inflate the answer")
     inflater.finish()

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from gateway.call import Call, Clock, Operation
     from gateway.config.models import UpstreamConfig
     from gateway.expressions.reference import Reference, Scope
+    from gateway.offload import Offload
     from gateway.transport import Objections
 
 __all__ = ["Environment", "Kind", "Sent", "Template", "Wire"]
@@ -66,11 +67,13 @@ class Environment(NamedTuple):
         clock: monotonic seconds, that of the deadlines.
         now: POSIX seconds.
         objections: what a test's mock objects to; `None` where no test asks.
+        offload: where large answers are decoded; on the event loop without it.
     """
 
     clock: Clock
     now: Clock
     objections: Objections | None = None
+    offload: Offload | None = None
 
 
 class Wire(NamedTuple):

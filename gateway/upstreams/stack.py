@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from gateway.call import Call, Clock, Request, Sleep
     from gateway.config.models import UpstreamConfig
     from gateway.events import Events
+    from gateway.offload import Offload
     from gateway.transport import Objections
     from gateway.upstreams.kind import Wire
 
@@ -49,6 +50,7 @@ class Shared(NamedTuple):
         sleep: waits between attempts.
         random: uniform in [0, 1).
         objections: what a test's mock objects to; `None` where no test asks.
+        offload: where large answers are decoded; on the event loop without it.
     """
 
     store: Store
@@ -59,6 +61,7 @@ class Shared(NamedTuple):
     sleep: Sleep = asyncio.sleep
     random: Callable[[], float] = randomness.random
     objections: Objections | None = None
+    offload: Offload | None = None
 
 
 class _Named(TypedDict):
@@ -115,7 +118,9 @@ def open_upstream(
         cached: a section keeps answers of this upstream by a policy of its own.
     """
     events, clock, random = shared.events, shared.clock, shared.random
-    wire = kind_of(config).open(name, config, Environment(clock, shared.now, shared.objections))
+    wire = kind_of(config).open(
+        name, config, Environment(clock, shared.now, shared.objections, shared.offload)
+    )
     named: _Named = {"upstream": name, "events": events, "clock": clock}
     budget = Budget(config.retry.budget if config.retry else BudgetPolicy(), clock)
     flights = Flights()

@@ -160,6 +160,28 @@ def test_a_path_into_a_single_value_is_the_section_and_it_cannot_wait_for_itself
         plan('x: {get: "a:/{x.id}"}', parameters="{x: {type: string}}")
 
 
+def test_a_section_knows_what_others_read_of_it_and_how_much_of_a_list() -> None:
+    made = plan(
+        'n: {get: "a:/n/{n}"}\n'
+        'one: {for_each: {in: "{n.list}", limit: 3}, get: "b:/{item}"}\n'
+        'two: {for_each: {in: "{n.list}", limit: 5}, get: "b:/{item}?x={n.x}", when: "one"}\n'
+        'three: {for_each: {in: "{n.all}", limit: 2}, get: "b:/{item}?x={n.all}"}\n'
+        'four: {for_each: "{three}", get: "b:/{item.id}"}',
+        path="/d/{n}",
+        parameters="{n: {type: integer}}",
+    )
+    reads = {section.name: dict(section.reads) for section in made.sections}
+    assert reads["n"] == {"n.list": 5, "n.x": None, "n.all": None}
+    assert list(reads["three"]) == ["three"]
+    assert [s.name for s in made.sections if s.reads] == ["n", "three"]
+    assert [s.name for s in made.sections if s.judged] == ["one"]
+
+
+def test_what_looks_at_everything_looks_into_every_section() -> None:
+    made = plan('a: {get: "a:/"}\nb: {get: "a:/", when: "length(@) > `1`"}')
+    assert all(section.judged for section in made.sections)
+
+
 def test_sections_carry_the_tags_that_they_are_purged_by() -> None:
     assert plan('x: {get: "a:/"}').sections[0].tags == ("dashboard:d", "section:d.x")
 

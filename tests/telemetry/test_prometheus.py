@@ -109,3 +109,22 @@ async def test_two_applications_of_one_process_tell_of_themselves() -> None:
             assert (await read(client))["gateway_cache_entries"] == 1
         async with asked(other) as client:
             assert (await read(client))["gateway_cache_entries"] == 0
+
+
+@respx.mock
+async def test_large_answers_that_were_shaped_elsewhere_are_told() -> None:
+    respx.get("http://a.test/x").respond(json=[{"n": n} for n in range(60_000)])
+    text = TEXT.replace('{get: "a:/x"}', '{get: "a:/x", select: "sort_by(@, &n)[-1].n"}')
+    async with served(application(text)) as url, httpx.AsyncClient(base_url=url) as client:
+        respx.route(host="127.0.0.1").pass_through()
+        assert (await client.get("/d")).json()["data"] == {"x": 59_999}
+        metrics = (await client.get("/metrics")).text
+    for line in (
+        'gateway_worker_jobs_total{lane="slow"} 2.0',
+        'gateway_worker_jobs_total{lane="quick"} 0.0',
+        'gateway_worker_jobs_abandoned_total{lane="slow"} 0.0',
+        'gateway_worker_processes_started_total{lane="slow"} 1.0',
+        "gateway_decoding_bytes 0.0",
+        "gateway_decoding_waiting 0.0",
+    ):
+        assert f"\n{line}\n" in metrics

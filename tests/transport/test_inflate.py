@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+from functools import partial
 
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.transport import InflatedTooLarge
+from gateway.aio.byte_budget import ByteBudget
+from gateway.transport import Http1Transport, InflatedTooLarge, Origin, StockTransport
 from gateway.transport.inflate import Inflater, content_coding, inflate
-from tests.fault_server import deflated, gzip_bomb
+from tests.fault_server import FaultServer, deflated, encoded, gzip_bomb, in_turn, whole
 
 
 @pytest.mark.parametrize(
@@ -133,3 +135,74 @@ async def test_it_stops_when_time_is_up() -> None:
         await inflate(b"gzip", gzip_bomb(64 << 20), 1 << 30, past)
     beside.cancel()
     assert turns < 4  # all of it takes over sixty
+
+
+async def test_what_inflates_to_little_takes_nothing_of_the_budget() -> None:
+    budget = ByteBudget(1)
+    with await budget.hold("other").fill(1):  # there is nothing left to take
+        hold = budget.hold("up")
+        body = b"x" * 1_000_000
+        assert await inflate(b"gzip", gzip.compress(body), 1 << 23, None, hold) == body
+        assert hold.size == 0
+
+
+async def test_what_inflates_to_much_waits_for_room_and_holds_what_it_needs() -> None:
+    bound = 8 << 20
+    budget = ByteBudget(bound)
+    body = b"x" * (3 << 20)
+    first = budget.hold("up")
+    assert await inflate(b"gzip", gzip.compress(body), bound, None, first) == body
+    assert (first.size, budget.used) == (len(body), len(body))
+    second = budget.hold("up")
+    waiting = asyncio.create_task(inflate(b"gzip", gzip.compress(body), bound, None, second))
+    while not budget.waiting:
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    first.release()
+    assert await waiting == body
+    second.release()
+    assert budget.used == 0
+
+
+@pytest.mark.parametrize("raw", [gzip_bomb(32 << 20), gzip.compress(bytes(4 << 20))[:-1]])
+async def test_what_cannot_be_inflated_gives_its_room_back(raw: bytes) -> None:
+    budget = ByteBudget(8 << 20)
+    with pytest.raises((InflatedTooLarge, httpx.DecodingError)):
+        await inflate(b"gzip", raw, 8 << 20, None, budget.hold("up"))
+    assert budget.used == 0
+
+
+async def test_who_is_cancelled_while_it_inflates_gives_its_room_back() -> None:
+    budget = ByteBudget(8 << 20)
+    task = asyncio.create_task(
+        inflate(b"gzip", gzip.compress(bytes(7 << 20)), 8 << 20, None, budget.hold("up"))
+    )
+    while not budget.used:
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    assert budget.used == 0
+
+
+@pytest.mark.parametrize("kind", [Http1Transport, StockTransport])
+async def test_an_answer_comes_with_the_room_that_it_was_inflated_into(
+    kind: type[Http1Transport | StockTransport],
+) -> None:
+    budget = ByteBudget(32 << 20)
+    large = bytes(3 << 20)
+    async with FaultServer(
+        default=in_turn(*(whole(encoded(gzip.compress(body), "gzip")) for body in (b"1", large)))
+    ) as server:
+        transport = kind(hold=partial(budget.hold, "up"))
+        origin = Origin.of(server.url)
+        try:
+            small = await transport.exchange(origin, "GET", b"/")
+            assert budget.used == 0
+            answer = await transport.exchange(origin, "GET", b"/")
+        finally:
+            await transport.aclose()
+    assert (small.body, answer.body) == (b"1", large)
+    assert budget.used == len(large)
+    assert answer.hold is not None
+    answer.hold.release()
+    assert budget.used == 0

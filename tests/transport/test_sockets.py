@@ -10,7 +10,7 @@ import pytest
 
 from gateway.transport import Bounds
 from gateway.transport.sockets import Sockets, Stale
-from tests.fault_server import refused_port
+from tests.ports import refused
 
 
 async def connected(listener: socket.socket, calls: list[str]) -> tuple[Sockets, socket.socket]:
@@ -50,7 +50,8 @@ async def test_a_connection_that_is_given_up_while_it_is_made_fails() -> None:
     sockets = Sockets(Bounds(), ended=lambda: None, surplus=lambda: None)
     sockets.abort()
     with pytest.raises(httpx.ConnectError, match="closed"):
-        await sockets.connect_tcp("127.0.0.1", refused_port(), timeout=5)
+        with refused() as port:
+            await sockets.connect_tcp("127.0.0.1", port, timeout=5)
     assert sockets.gone
 
 

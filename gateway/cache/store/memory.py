@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gateway.cache.store.base import Acquired, Held, Lease
 from gateway.cache.store.purges import Purges
+from gateway.offload import UNDECODED
 
 if TYPE_CHECKING:
     from gateway.cache.freshness import Entry
@@ -29,6 +30,8 @@ _TEXTS = 3  # the text itself, and the strings decoded from it
 def footprint(entry: Entry) -> int:
     """Return the bytes that `entry` is counted for: its text, its decoded value, itself."""
     body = entry.body
+    if entry.response is not None and entry.response.value is UNDECODED:
+        return _ENTRY + len(body)
     return (
         _ENTRY
         + _TEXTS * len(body)

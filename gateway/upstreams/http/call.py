@@ -107,7 +107,10 @@ class HttpCall:
         except (httpx.TransportError, httpx.DecodingError) as error:
             raise _translate(error, self._upstream) from error
         try:
-            return await self._ingress.admit(answer)
+            if answer.hold is None:
+                return await self._ingress.admit(answer)
+            with answer.hold:
+                return await self._ingress.admit(answer)
         except Failed as error:
             error.excerpt = excerpt(answer.body)
             if self._expose_errors and error.excerpt:

@@ -10,16 +10,17 @@ these bytes on.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING
 
 from gateway.cache.cache_control import restrictions
 from gateway.call import Response
 from gateway.errors import UpstreamPayload, UpstreamStatus, meaning_of
+from gateway.expressions.json_schema import compile_schema
+from gateway.expressions.strict_json import NotStrictError, StrictJson
+from gateway.offload import LARGE
 from gateway.upstreams.http.redirects import redirected_to
 from gateway.upstreams.http.retry_after import parse_retry_after
-from gateway.upstreams.http.strict_json import NotStrictError, StrictJson
 from gateway.values.content_type import ContentTypeError, ContentTypes
 
 if TYPE_CHECKING:
@@ -27,15 +28,12 @@ if TYPE_CHECKING:
     from typing import Any, Literal
 
     from gateway.call import Clock
-    from gateway.expressions.json_schema import Validator
+    from gateway.offload import Offload
     from gateway.transport import RawAnswer
 
 __all__ = ["Ingress"]
 
 _NO_CONTENT = frozenset({204, 205})
-# Above this the checks leave the event loop. orjson itself keeps the interpreter lock while it
-# parses (about 2 ms a MiB), but the schema's walk over the value that follows does not.
-_LARGE = 256 * 1024
 
 
 class Ingress:
@@ -45,12 +43,13 @@ class Ingress:
         upstream: its name, for errors.
         max_depth: levels of nesting that are let in.
         max_body: bytes of a payload after it has been transcoded.
-        schema: what every payload must meet.
+        schema: the JSON Schema that every payload must meet.
         content_types: media types that are let in beside those of JSON, or `any`.
+        offload: where large answers are decoded; on the event loop like small ones without it.
         now: POSIX seconds, to read a Retry-After date.
     """
 
-    __slots__ = ("_content_types", "_json", "_now", "_upstream")
+    __slots__ = ("_content_types", "_json", "_now", "_offload", "_schema", "_upstream")
 
     def __init__(
         self,
@@ -58,12 +57,16 @@ class Ingress:
         *,
         max_depth: int,
         max_body: int = 8 * 1024 * 1024,
-        schema: Validator | None = None,
+        schema: dict[str, Any] | None = None,
         content_types: Iterable[str] | Literal["any"] = (),
+        offload: Offload | None = None,
         now: Clock = time.time,
     ) -> None:
         self._upstream = upstream
-        self._json = StrictJson(max_depth, max_body, schema)
+        self._schema = schema
+        compiled = compile_schema(schema) if schema is not None else None
+        self._json = StrictJson(max_depth, max_body, compiled)
+        self._offload = offload
         self._content_types = ContentTypes(content_types)
         self._now = now
 
@@ -84,10 +87,17 @@ class Ingress:
                 self._json.check(value)
             else:
                 codec = self._codec(answer.headers)
-                if len(body) <= _LARGE:
+                if len(body) <= LARGE or self._offload is None:
                     value, body = self._json.read(body, codec)
                 else:
-                    value, body = await asyncio.to_thread(self._json.again().read, body, codec)
+                    value, body = await self._offload.admit(
+                        self._upstream,
+                        self._json,
+                        body,
+                        codec,
+                        schema=self._schema,
+                        hold=answer.hold,
+                    )
         except NotStrictError as error:
             raise UpstreamPayload(str(error), upstream=self._upstream) from None
         headers = answer.headers

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from hashlib import blake2b
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from gateway.expressions.json_schema import compile_schema
 from gateway.transport import Bounds, Http1Transport, Mocked, Origin, StockTransport, TlsOptions
 from gateway.transport.tls import unusable_files
 from gateway.upstreams.http.call import HttpCall
@@ -41,7 +41,7 @@ class _Http:
 
     def open(self, name: str, config: HttpUpstreamConfig, environment: Environment) -> Wire:
         """Return the wire of one upstream; connects to nothing yet."""
-        transports = _Transports(config, environment)
+        transports = _Transports(name, config, environment)
         parts = urlsplit(config.base_url)
         defaults, constant = _fields(config)
         call = HttpCall(
@@ -52,7 +52,8 @@ class _Http:
                 max_depth=config.max_depth,
                 max_body=config.max_body,
                 content_types=config.content_types,
-                schema=compile_schema(config.answer) if config.answer is not None else None,
+                schema=config.answer,
+                offload=environment.offload,
                 now=environment.now,
             ),
             upstream=name,
@@ -93,7 +94,9 @@ class _Transports:
         configured: what the declaration asks for.
     """
 
-    def __init__(self, config: HttpUpstreamConfig, environment: Environment) -> None:
+    def __init__(self, name: str, config: HttpUpstreamConfig, environment: Environment) -> None:
+        offload = environment.offload
+        self._hold = None if offload is None else partial(offload.budget.hold, name)
         self._config = config
         self._objections = environment.objections
         self._mocked: Exchange | None = None
@@ -133,6 +136,7 @@ class _Transports:
             "connect_timeout": config.connect_timeout,
             "bounds": Bounds(max_body=config.max_body, max_inflated=config.max_body),
             "tls": TlsOptions(**config.tls.model_dump()),
+            "hold": self._hold,
         }
 
 

@@ -8,6 +8,7 @@ import pytest
 from gateway.cache.freshness import Entry
 from gateway.cache.store import MemoryStore
 from gateway.cache.store.memory import footprint
+from gateway.offload import UNDECODED
 from tests.cache.store.conftest import entry
 
 
@@ -94,3 +95,12 @@ async def test_it_is_a_store_of_this_process_alone() -> None:
     assert store.purges.latest == 1_000_001
     await store.aclose()
     assert (store.peek("a"), store.size) == (None, 0)
+
+
+def test_what_was_never_decoded_takes_its_text_alone() -> None:
+    body = b"[" + b"1," * 1000 + b"1]"
+    kept = entry("a", body)
+    decoded = footprint(kept)
+    assert kept.response is not None
+    kept.response.value = UNDECODED
+    assert len(body) < footprint(kept) < decoded

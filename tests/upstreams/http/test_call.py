@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import httpx
 import pytest
 import respx
 
+from gateway.aio.byte_budget import ByteBudget
 from gateway.call import Deadline, Request
 from gateway.errors import (
     CallError,
@@ -176,3 +178,18 @@ async def test_the_deadline_is_propagated_as_late_as_can_be(left: float, said: b
     assert wire.sent[0][3] == ((b"accept-language", b"de"), (b"x-request-timeout-ms", said))
     await call(asked.again(2))  # each attempt says it anew
     assert wire.sent[1][3] == wire.sent[0][3]
+
+
+@pytest.mark.parametrize("body", [b"1", b"no JSON"])
+async def test_memory_that_an_answer_was_inflated_into_is_given_back_once_it_is_decoded(
+    body: bytes,
+) -> None:
+    budget = ByteBudget(10)
+    answer = RawAnswer(200, [], body)
+    answer.hold = await budget.hold("up").fill(10)
+    call = HttpCall(
+        Wire(answer), ORIGIN, Ingress("up", max_depth=8), upstream="up", mocked=lambda: Wire(None)
+    )
+    with suppress(UpstreamPayload):
+        await call(request())
+    assert budget.used == 0

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 
 from gateway.errors import UpstreamPayload, UpstreamStatus
-from gateway.expressions.json_schema import compile_schema
+from gateway.offload import UNDECODED
 from gateway.transport import RawAnswer
 from gateway.upstreams.http.decode import Ingress
 from gateway.values.restrictions import Restriction
+from tests.offload.lanes import Lanes
 
 JSON = [(b"content-type", b"application/json; charset=utf-8")]
 
@@ -40,10 +41,10 @@ async def test_no_content_is_null(status: int) -> None:
 
 async def test_no_content_meets_the_schema_too() -> None:
     nothing = answer(b"", 204, [])
-    nullable = compile_schema({"type": ["object", "null"]})
+    nullable = {"type": ["object", "null"]}
     assert (await ingress(schema=nullable).admit(nothing)).value is None
     with pytest.raises(UpstreamPayload, match="does not meet its schema"):
-        await ingress(schema=compile_schema({"type": "object"})).admit(nothing)
+        await ingress(schema={"type": "object"}).admit(nothing)
 
 
 @pytest.mark.parametrize(
@@ -66,6 +67,16 @@ async def test_depth_is_bounded_and_width_is_not() -> None:
     wide = b"[" + b",".join([b'{"a":[1]}'] * 1000) + b"]"
     assert len((await ingress().admit(answer(wide))).value) == 1000
     assert (await ingress().admit(answer(b'"[[[[[[[[[[[["'))).value == "[[[[[[[[[[[["
+
+
+async def test_a_large_answer_goes_elsewhere_and_a_small_one_costs_no_look() -> None:
+    lanes = Lanes()
+    admitting = ingress(offload=lanes.offload)
+    assert (await admitting.admit(answer(b"[" + b"1," * 100_000 + b"1]"))).value[0] == 1
+    assert lanes.slow.jobs == []
+    response = await admitting.admit(answer(b"[" + b"1," * 200_000 + b"1]"))
+    assert (response.value, response.body) == (UNDECODED, b"[" + b"1," * 200_000 + b"1]")
+    assert lanes.slow.jobs == ["admit"]
 
 
 async def test_a_large_answer_is_judged_like_a_small_one() -> None:
@@ -208,8 +219,7 @@ async def test_retry_after_is_read(field: bytes, seconds: float | None) -> None:
 
 
 async def test_a_schema_is_held() -> None:
-    schema = compile_schema({"type": "object", "required": ["id"],
-                             "properties": {"id": {"type": "integer"}}})  # fmt: skip
+    schema = {"type": "object", "required": ["id"], "properties": {"id": {"type": "integer"}}}
     strict = ingress(schema=schema)
     assert (await strict.admit(answer(b'{"id":1}'))).value == {"id": 1}
     with pytest.raises(UpstreamPayload, match="at /id"):

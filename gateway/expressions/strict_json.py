@@ -40,17 +40,17 @@ class StrictJson:
         schema: what every payload must meet.
     """
 
-    __slots__ = ("_frame", "_max_bytes", "_max_depth", "_schema")
+    __slots__ = ("_frame", "_schema", "max_bytes", "max_depth")
 
     def __init__(self, max_depth: int, max_bytes: int, schema: Validator | None = None) -> None:
-        self._max_depth = max_depth
-        self._max_bytes = max_bytes
+        self.max_depth = max_depth
+        self.max_bytes = max_bytes
         self._schema = schema
         self._frame = Frame(max_depth)
 
     def again(self) -> StrictJson:
         """Return another that reads the same, for another thread."""
-        return StrictJson(self._max_depth, self._max_bytes, self._schema)
+        return StrictJson(self.max_depth, self.max_bytes, self._schema)
 
     def read(self, body: bytes, codec: str = "") -> tuple[Any, bytes]:
         """Return the value of `body`, and the value as JSON: compact, and no key twice.
@@ -70,7 +70,7 @@ class StrictJson:
             value = orjson.loads(body)
         except orjson.JSONDecodeError as error:
             value = _behind_mark(body, error)
-        limit = self._max_depth
+        limit = self.max_depth
         # Brackets count the nesting from above. In a small payload counting is quicker.
         flat = len(body) <= _SMALL and body.count(b"[") + body.count(b"{") <= limit
         # Cut out of something larger it is a copy of its own size: what orjson returns sits in a
@@ -95,8 +95,8 @@ class StrictJson:
             body = body.decode(codec).encode()
         except UnicodeError:
             raise NotStrictError("the answer is not in the charset that it declares") from None
-        if len(body) > self._max_bytes:
-            raise NotStrictError(f"more than {self._max_bytes} bytes in UTF-8")
+        if len(body) > self.max_bytes:
+            raise NotStrictError(f"more than {self.max_bytes} bytes in UTF-8")
         return body
 
 

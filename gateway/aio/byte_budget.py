@@ -1,0 +1,133 @@
+"""A budget of bytes that is shared fairly: a weighted semaphore with a queue for each of its users.
+
+All upstreams of one application share it, so that many large answers at once take the memory of a
+few. They take turns: an upstream that sends nothing but large answers waits behind itself and not
+the others behind it. Waiting has no limit of its own; whoever waits has a deadline, and is
+cancelled by it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["ByteBudget", "Hold"]
+
+
+class ByteBudget:
+    """So many bytes at once.
+
+    Args:
+        capacity: bytes; what needs more than all of it gets all of it, alone.
+
+    Attributes:
+        capacity: bytes.
+        used: bytes that are held.
+    """
+
+    __slots__ = ("_queues", "capacity", "used")
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.used = 0
+        self._queues: dict[str, deque[tuple[int, asyncio.Future[None]]]] = {}
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return sum(map(len, self._queues.values()))
+
+    def hold(self, user: str) -> Hold:
+        """Return a hold of nothing yet, for `user` to fill."""
+        return Hold(self, user)
+
+    async def acquire(self, user: str, size: int) -> int:
+        """Return how much of `size` was taken, once there is room, in turn with other users."""
+        size = min(size, self.capacity)
+        if self._queues or self.used + size > self.capacity:
+            await self._wait(user, size)
+        else:
+            self.used += size
+        return size
+
+    async def _wait(self, user: str, size: int) -> None:
+        future = asyncio.get_running_loop().create_future()
+        place = (size, future)
+        self._queues.setdefault(user, deque()).append(place)
+        try:
+            await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled():  # cancelled in the moment of its turn
+                self.give_back(size)
+            else:
+                self._leave(user, place)
+            raise
+
+    def _leave(self, user: str, place: tuple[int, asyncio.Future[None]]) -> None:
+        queue = self._queues.get(user)
+        if queue is not None and place in queue:  # else it was passed over already
+            queue.remove(place)
+            if not queue:
+                del self._queues[user]
+            self._serve()  # it may have stood before a smaller one
+
+    def give_back(self, size: int) -> None:
+        """Return bytes; called by the hold that has them."""
+        self.used -= size
+        self._serve()
+
+    def _serve(self) -> None:
+        while self._queues:
+            user, queue = next(iter(self._queues.items()))
+            size, future = queue[0]
+            if self.used + size > self.capacity:
+                return  # it is next, however small those behind it are
+            queue.popleft()
+            del self._queues[user]
+            if queue:
+                self._queues[user] = queue  # at the end of the line
+            if not future.done():
+                self.used += size
+                future.set_result(None)
+
+
+class Hold:
+    """Bytes of a budget; give them back with `release`, or by leaving the `with` block."""
+
+    __slots__ = ("_budget", "_user", "size")
+
+    def __init__(self, budget: ByteBudget, user: str) -> None:
+        self._budget = budget
+        self._user = user
+        self.size = 0
+
+    async def fill(self, size: int) -> Self:
+        """Wait for `size` bytes, unless it has some already: who held and waited could deadlock."""
+        if not self.size:
+            self.size = await self._budget.acquire(self._user, size)
+        return self
+
+    def shrink(self, size: int) -> None:
+        """Give back what is beyond `size`."""
+        if size < self.size:
+            rest, self.size = self.size - size, size
+            self._budget.give_back(rest)
+
+    def release(self) -> None:
+        """Give everything back; once is enough, again does nothing."""
+        self.shrink(0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.release()

@@ -1,0 +1,134 @@
+"""What a worker process does for the gateway. Pure: bytes in, bytes out."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from gateway.expressions.jmes import compile_expression, is_true, search
+from gateway.expressions.json_schema import compile_schema, complaint
+from gateway.expressions.reference import parse_reference
+from gateway.expressions.strict_json import NotStrictError, StrictJson
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gateway.expressions.json_schema import Validator
+
+__all__ = ["RefusedError", "run"]
+
+_PIECE = 64 * 1024
+
+
+class RefusedError(Exception):
+    """The payload is not let in; the message says why."""
+
+
+def run(head: Mapping[str, Any], body: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    """Do the job that `head` names; return what to say about it and the parts of the result.
+
+    Raises:
+        RefusedError: when the payload is to blame.
+        ExpressionFailed: when an expression cannot take its value.
+    """
+    try:
+        return _JOBS[head["job"]](head, body)
+    except NotStrictError as error:
+        raise RefusedError(str(error)) from None
+
+
+def _admit(head: Mapping[str, Any], body: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    """Check a payload as the ingress does, and write it anew."""
+    schema = head["schema"]
+    reader = StrictJson(
+        head["max_depth"], head["max_bytes"], _validator(schema) if schema is not None else None
+    )
+    return {}, [reader.read(body, head["codec"])[1]]
+
+
+def _shape(head: Mapping[str, Any], body: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    """Shape a checked payload.
+
+    The parts are the shaped value, the value that references see where it is another than the
+    payload's, and what each of them reads in it. Parts that were not asked for are empty.
+    """
+    value = orjson.loads(body)
+    schema = head["schema"]
+    if schema is not None and (wrong := complaint(_validator(schema), value)):
+        raise RefusedError(wrong)
+    if head["base"] is not None:
+        value = search(_expression(head["base"]), value, "select")
+    data = b""
+    if head["select"] is not None:
+        data = _written(search(_expression(head["select"]), value, "select"))
+    elif head["base"] is not None:
+        data = _written(value)
+    whole = _written(value) if head["whole"] and head["base"] is not None else b""
+    reads = []
+    totals = []
+    for text, limit in head["reads"]:
+        reference = parse_reference(text)
+        found = reference.find({reference.root: value})
+        total = None
+        if limit is not None and isinstance(found, list):
+            total = len(found)
+            found = found[:limit]
+        reads.append(_written(found))
+        totals.append(total)
+    return {"null": value is None, "totals": totals}, [data, whole, *reads]
+
+
+def _judge(head: Mapping[str, Any], body: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    """Judge whether the expression of a `when` is true of a scope."""
+    found = search(_expression(head["expression"]), orjson.loads(body), "when")
+    return {"true": is_true(found)}, []
+
+
+def _split(head: Mapping[str, Any], body: bytes) -> tuple[dict[str, Any], list[bytes]]:  # noqa: ARG001
+    """Return a list as lists of few elements each."""
+    value = orjson.loads(body)
+    if not isinstance(value, list):
+        raise RefusedError("a batched call is answered with a list")
+    pieces: list[bytes] = []
+    held: list[bytes] = []
+    size = 0
+    for element in value:
+        written = orjson.dumps(element)
+        held.append(written)
+        size += len(written)
+        if size >= _PIECE:
+            pieces.append(b"[" + b",".join(held) + b"]")
+            held.clear()
+            size = 0
+    return {}, [*pieces, b"[" + b",".join(held) + b"]"]
+
+
+_JOBS: dict[str, Callable[[Mapping[str, Any], bytes], tuple[dict[str, Any], list[bytes]]]] = {
+    "admit": _admit,
+    "shape": _shape,
+    "judge": _judge,
+    "split": _split,
+}
+
+
+def _written(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except TypeError as error:  # an integer of more than 64 bits that an expression made, say
+        raise RefusedError(f"the shaped value is no JSON: {error}") from None
+
+
+@lru_cache(256)
+def _expression(text: str) -> Callable[[Any], Any]:
+    return compile_expression(text)
+
+
+@lru_cache(256)
+def _compiled(schema: bytes) -> Validator:
+    return compile_schema(orjson.loads(schema))
+
+
+def _validator(schema: Any) -> Validator:
+    return _compiled(orjson.dumps(schema))
