@@ -1,9 +1,10 @@
 """A budget of bytes that is shared fairly: a weighted semaphore with a queue for each of its users.
 
 All upstreams of one application share it, so that many large answers at once take the memory of a
-few. They take turns: an upstream that sends nothing but large answers waits behind itself and not
-the others behind it. Waiting has no limit of its own; whoever waits has a deadline, and is
-cancelled by it.
+few. They take turns: an upstream that sends nothing but large answers waits behind itself, and the
+others do not wait behind it. An answer that was decoded already and waits to be shaped goes first,
+since it takes memory while it waits. Waiting has no limit of its own: callers have deadlines, and
+are cancelled by them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ByteBudget", "Hold"]
 
+_Line = dict[str, deque[tuple[int, asyncio.Future[None]]]]
+
 
 class ByteBudget:
     """So many bytes at once.
@@ -29,50 +32,51 @@ class ByteBudget:
         used: bytes that are held.
     """
 
-    __slots__ = ("_queues", "capacity", "used")
+    __slots__ = ("_lines", "capacity", "used")
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.used = 0
-        self._queues: dict[str, deque[tuple[int, asyncio.Future[None]]]] = {}
+        # Those who go first, and the others.
+        self._lines: tuple[_Line, _Line] = ({}, {})
 
     @property
     def waiting(self) -> int:
         """How many wait."""
-        return sum(map(len, self._queues.values()))
+        return sum(len(queue) for line in self._lines for queue in line.values())
 
-    def hold(self, user: str) -> Hold:
-        """Return a hold of nothing yet, for `user` to fill."""
-        return Hold(self, user)
+    def hold(self, user: str, *, first: bool = False) -> Hold:
+        """Return a hold of nothing yet, for `user` to fill; `first` goes before all others."""
+        return Hold(self, user, first=first)
 
-    async def acquire(self, user: str, size: int) -> int:
+    async def acquire(self, user: str, size: int, *, first: bool = False) -> int:
         """Return how much of `size` was taken, once there is room, in turn with other users."""
         size = min(size, self.capacity)
-        if self._queues or self.used + size > self.capacity:
-            await self._wait(user, size)
+        if any(self._lines) or self.used + size > self.capacity:
+            await self._wait(self._lines[not first], user, size)
         else:
             self.used += size
         return size
 
-    async def _wait(self, user: str, size: int) -> None:
+    async def _wait(self, line: _Line, user: str, size: int) -> None:
         future = asyncio.get_running_loop().create_future()
         place = (size, future)
-        self._queues.setdefault(user, deque()).append(place)
+        line.setdefault(user, deque()).append(place)
         try:
             await future
         except asyncio.CancelledError:
             if future.done() and not future.cancelled():  # cancelled in the moment of its turn
                 self.give_back(size)
             else:
-                self._leave(user, place)
+                self._leave(line, user, place)
             raise
 
-    def _leave(self, user: str, place: tuple[int, asyncio.Future[None]]) -> None:
-        queue = self._queues.get(user)
+    def _leave(self, line: _Line, user: str, place: tuple[int, asyncio.Future[None]]) -> None:
+        queue = line.get(user)
         if queue is not None and place in queue:  # else it was passed over already
             queue.remove(place)
             if not queue:
-                del self._queues[user]
+                del line[user]
             self._serve()  # it may have stood before a smaller one
 
     def give_back(self, size: int) -> None:
@@ -81,15 +85,15 @@ class ByteBudget:
         self._serve()
 
     def _serve(self) -> None:
-        while self._queues:
-            user, queue = next(iter(self._queues.items()))
+        while line := self._lines[0] or self._lines[1]:
+            user, queue = next(iter(line.items()))
             size, future = queue[0]
             if self.used + size > self.capacity:
                 return  # it is next, however small those behind it are
             queue.popleft()
-            del self._queues[user]
+            del line[user]
             if queue:
-                self._queues[user] = queue  # at the end of the line
+                line[user] = queue  # at the end of the line
             if not future.done():
                 self.used += size
                 future.set_result(None)
@@ -98,17 +102,18 @@ class ByteBudget:
 class Hold:
     """Bytes of a budget; give them back with `release`, or by leaving the `with` block."""
 
-    __slots__ = ("_budget", "_user", "size")
+    __slots__ = ("_budget", "_first", "_user", "size")
 
-    def __init__(self, budget: ByteBudget, user: str) -> None:
+    def __init__(self, budget: ByteBudget, user: str, *, first: bool) -> None:
         self._budget = budget
         self._user = user
+        self._first = first
         self.size = 0
 
     async def fill(self, size: int) -> Self:
         """Wait for `size` bytes, unless it has some already: who held and waited could deadlock."""
         if not self.size:
-            self.size = await self._budget.acquire(self._user, size)
+            self.size = await self._budget.acquire(self._user, size, first=self._first)
         return self
 
     def shrink(self, size: int) -> None:

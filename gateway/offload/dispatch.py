@@ -211,7 +211,7 @@ class Offload:
         if values <= QUICK:
             with await self._turns.hold(upstream).fill(len(body)):
                 return await self._do(self.quick, upstream, job, body)
-        with await self.budget.hold(upstream).fill(len(body)):
+        with await self.budget.hold(upstream, first=True).fill(len(body)):
             return await self._do(self.slow, upstream, job, body)
 
     @staticmethod

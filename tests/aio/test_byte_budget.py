@@ -16,11 +16,11 @@ class Line:
         self.holds: dict[str, Hold] = {}
         self.tasks: dict[str, asyncio.Task[None]] = {}
 
-    async def ask(self, name: str, size: int) -> None:
+    async def ask(self, name: str, size: int, *, first: bool = False) -> None:
         """Ask for `size` bytes; the first letter of the name is the user."""
 
         async def waiting() -> None:
-            self.holds[name] = await self.budget.hold(name[0]).fill(size)
+            self.holds[name] = await self.budget.hold(name[0], first=first).fill(size)
             self.granted.append(name)
 
         self.tasks[name] = asyncio.create_task(waiting())
@@ -72,6 +72,19 @@ async def test_users_take_turns() -> None:
     for name in ("a0", "a1", "b1", "c1", "a2", "b2"):
         await line.release(name)
     assert line.granted == ["a0", "a1", "b1", "c1", "a2", "b2", "a3"]
+
+
+async def test_who_has_memory_while_it_waits_goes_first() -> None:
+    line = Line(1)
+    await line.ask("a0", 1)
+    await line.ask("a1", 1)
+    await line.ask("b1", 1, first=True)
+    await line.ask("a2", 1, first=True)
+    line.tasks["b1"].cancel()
+    await settled()
+    for name in ("a0", "a2"):
+        await line.release(name)
+    assert line.granted == ["a0", "a2", "a1"]
 
 
 async def test_what_needs_more_than_there_is_gets_all_of_it() -> None:
