@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from typing import TYPE_CHECKING
+from http.server import ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import httpx
 
+from gateway.cli import main
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from http.server import BaseHTTPRequestHandler
 
 _HANGS = 120.0
 """Seconds after which a process is given up: not how long it may take."""
@@ -34,6 +41,36 @@ def gateway(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
         check=False,
         env=clean_environment(**environment),
     )
+
+
+def inside(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end in this process, which is quicker where nothing else differs."""
+    out, err = io.StringIO(), io.StringIO()
+    code: Any = 0
+    with (
+        mock.patch.dict(os.environ, clean_environment(**environment), clear=True),
+        mock.patch.object(sys, "argv", ["gateway", *arguments]),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            main()
+        except SystemExit as ended:
+            code = ended.code
+    return subprocess.CompletedProcess(arguments, code or 0, out.getvalue(), err.getvalue())
+
+
+@contextlib.contextmanager
+def answering(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
+    """Run an HTTP server in threads of this process and give its port."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @contextlib.contextmanager

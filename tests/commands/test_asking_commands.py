@@ -121,8 +121,9 @@ def test_a_broken_configuration_ends_with_its_findings(
 
 
 def test_it_is_a_module_too() -> None:
-    assert "lowercase" not in gateway("--help").stdout
-    assert "demo" in gateway("--help").stdout
+    told = gateway("--help").stdout
+    assert "lowercase" not in told
+    assert "demo" in told
 
 
 BRACKETS = """

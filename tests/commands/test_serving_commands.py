@@ -6,22 +6,19 @@ import concurrent.futures
 import signal
 import socket
 import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from typer.testing import CliRunner
 
-from gateway.cli import app
-from tests.commands.processes import gateway, running
+from tests.commands.processes import answering, gateway, inside, running
 from tests.ports import reserved_port
 from tests.waiting import until_blocking
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-RUNNER = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1"})
 DASHBOARDS = [
     "/dashboard/1",
     "/dashboard",
@@ -87,37 +84,61 @@ dashboards:
   one:
     path: /one
     tags: [t]
+    deadline: 2m
     sections: {{user: {{get: "up:/users/1"}}}}
 """
 
 
-def test_run_with_two_workers_and_purge(tmp_path: Path) -> None:
-    mock, port = reserved_port(), reserved_port()
+class Upstream(BaseHTTPRequestHandler):
+    """An upstream that has a user."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.reply(200, b'{"id":1}')
+
+    def reply(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.send_header("connection", "close")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def configured(directory: Path, upstream: int) -> list[str]:
+    """Write a configuration and return the options that name it."""
+    config = directory / "own.yaml"
+    config.write_text(CONFIG.format(mock=f"http://127.0.0.1:{upstream}"))
+    return ["--config", str(config)]
+
+
+def test_run_and_purge(tmp_path: Path) -> None:
+    port = reserved_port()
     url = f"http://127.0.0.1:{port}"
-    config = tmp_path / "own.yaml"
-    config.write_text(CONFIG.format(mock=f"http://127.0.0.1:{mock}"))
-    serve = ["run", "--config", str(config), "--port", str(port)]
-    with running(f"http://127.0.0.1:{mock}/healthz", "mock", "--port", str(mock)):
-        with running(f"{url}/healthz", *serve, "--workers", "2"):
-            assert get(f"{url}/one").json()["data"]["user"]["id"] == 1
-        token = {"GATEWAY_ADMIN_TOKEN": "s3cret"}
+    token = {"GATEWAY_ADMIN_TOKEN": "s3cret"}
+    everything = ["purge", "--url", url, "--everything"]
+    with answering(Upstream) as upstream:
+        serve = ["run", "--port", str(port), *configured(tmp_path, upstream)]
         with running(f"{url}/healthz", *serve, **token, GATEWAY_LOG_FORMAT="json"):
             first = get(f"{url}/one")
             assert "hit" in get(f"{url}/one").headers["cache-status"]
             for what in (["--dashboard", "one"], ["--upstream", "up"], ["--tag", "t"],
                          ["--everything"]):  # fmt: skip
-                purged = RUNNER.invoke(app(), ["purge", "--url", url, *what], env=token)
-                assert (purged.exit_code, purged.stdout) == (0, "1 processes were told\n")
+                purged = inside("purge", "--url", url, *what, **token)
+                assert (purged.returncode, purged.stdout) == (0, "1 processes were told\n")
                 assert "fwd=miss" in get(f"{url}/one").headers["cache-status"]
                 assert "hit" in get(f"{url}/one").headers["cache-status"]
-            assert RUNNER.invoke(app(), ["purge", "--url", url], env=token).exit_code == 1
-            wrong = gateway("purge", "--url", url, "--everything", GATEWAY_ADMIN_TOKEN="other")
+            assert inside("purge", "--url", url, **token).returncode == 1
+            wrong = inside(*everything, GATEWAY_ADMIN_TOKEN="other")
             assert wrong.returncode == 1
             assert "bearer token" in wrong.stderr
             assert first.json()["data"] == get(f"{url}/one").json()["data"]
-    everything = ["purge", "--url", url, "--everything"]
-    assert RUNNER.invoke(app(), everything, env={"GATEWAY_ADMIN_TOKEN": ""}).exit_code == 1
-    assert RUNNER.invoke(app(), everything, env=token).exit_code == 1
+    assert inside("purge", "--everything").returncode == 1
+    assert inside(*everything, **token).returncode == 1
 
 
 SLOW_START = """
@@ -129,55 +150,39 @@ if "--multiprocessing-fork" in sys.orig_argv:
 """
 
 
-def test_a_worker_that_takes_long_to_import_is_not_killed(tmp_path: Path) -> None:
+def test_two_workers_serve_and_are_not_killed_for_taking_long_to_import(tmp_path: Path) -> None:
     port, started = reserved_port(), tmp_path / "started"
     url = f"http://127.0.0.1:{port}"
-    config = tmp_path / "own.yaml"
-    config.write_text(CONFIG.format(mock="http://127.0.0.1:1"))
     (tmp_path / "sitecustomize.py").write_text(SLOW_START)
     slow = {"PYTHONPATH": str(tmp_path), "STARTED": str(started)}
-    serve = ["run", "--config", str(config), "--port", str(port), "--workers", "2"]
-    with running(f"{url}/healthz", *serve, **slow):
-        assert started.read_text() == "xx"
-
-
-class _Held(BaseHTTPRequestHandler):
-    """An upstream that answers when it is told to."""
-
-    asked = threading.Event()
-    answers = threading.Event()
-
-    def do_GET(self) -> None:
-        self.asked.set()
-        self.answers.wait(120)
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", "8")
-        self.end_headers()
-        self.wfile.write(b'{"id":1}')
-
-    def log_message(self, *_: object) -> None:
-        pass
+    with answering(Upstream) as upstream:
+        serve = ["run", "--port", str(port), "--workers", "2", *configured(tmp_path, upstream)]
+        with running(f"{url}/healthz", *serve, **slow):
+            assert started.read_text() == "xx"
+            assert get(f"{url}/one").json()["data"]["user"]["id"] == 1
 
 
 def test_a_request_under_way_is_finished_when_the_process_is_told_to_end(tmp_path: Path) -> None:
+    asked, answers = threading.Event(), threading.Event()
+
+    class Held(Upstream):
+        """It answers when it is told to."""
+
+        def do_GET(self) -> None:
+            asked.set()
+            answers.wait(120)
+            super().do_GET()
+
     port = reserved_port()
     url = f"http://127.0.0.1:{port}"
-    config = tmp_path / "own.yaml"
-    serve = ["run", "--config", str(config), "--port", str(port)]
-    with HTTPServer(("127.0.0.1", 0), _Held) as upstream:
-        text = CONFIG.format(mock=f"http://127.0.0.1:{upstream.server_port}")
-        config.write_text(text.replace("path: /one", "path: /one\n    deadline: 120s"))
-        with (
-            concurrent.futures.ThreadPoolExecutor(2) as pool,
-            running(f"{url}/healthz", *serve, GATEWAY_DRAIN_SECONDS="120") as process,
-        ):
-            pool.submit(upstream.handle_request)
+    with answering(Held) as upstream, concurrent.futures.ThreadPoolExecutor(1) as pool:
+        serve = ["run", "--port", str(port), *configured(tmp_path, upstream)]
+        with running(f"{url}/healthz", *serve, GATEWAY_DRAIN_SECONDS="120") as process:
             answer = pool.submit(get, f"{url}/one")
-            assert _Held.asked.wait(120)
+            assert asked.wait(120)
             process.send_signal(signal.SIGTERM)
             _stopped_listening(port)
-            _Held.answers.set()
+            answers.set()
             assert answer.result(120).json()["data"]["user"]["id"] == 1
             assert process.wait(120) in {0, -signal.SIGTERM}
 
@@ -204,7 +209,7 @@ def _stopped_listening(port: int) -> None:
 def test_what_cannot_be_served_is_told(
     arguments: list[str], environment: dict[str, str], said: str
 ) -> None:
-    ended = gateway(*arguments, **environment)
+    ended = inside(*arguments, **environment)
     assert ended.returncode != 0
     assert said in ended.stderr
     assert "Traceback" not in ended.stderr
@@ -212,41 +217,29 @@ def test_what_cannot_be_served_is_told(
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_what_no_worker_could_serve_is_told_once_and_ends(tmp_path: Path, workers: str) -> None:
-    config = tmp_path / "own.yaml"
-    config.write_text(CONFIG.format(mock="http://127.0.0.1:1"))
-    port = str(reserved_port())
-    arguments = ["run", "--config", str(config), "--port", port, "--workers", workers]
-    ended = gateway(*arguments, GATEWAY_REDIS_URL="http://x")
+    serve = ["run", "--port", "1", "--workers", workers, *configured(tmp_path, 1)]
+    ended = inside(*serve, GATEWAY_REDIS_URL="http://x")
     assert ended.returncode == 1
     (line,) = ended.stderr.splitlines()
     assert line.startswith("environment: GATEWAY_REDIS_URL: ")
 
 
-class _Refusing(BaseHTTPRequestHandler):
+class Refusing(Upstream):
     """Some server that refuses with brackets in its words."""
 
     def do_POST(self) -> None:
-        body = b'{"detail": "no x[/y]"}'
-        self.send_response(422)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
+        self.reply(422, b'{"detail": "no x[/y]"}')
 
 
 def test_purge_prints_what_was_answered_as_it_is() -> None:
-    with HTTPServer(("127.0.0.1", 0), _Refusing) as server:
-        threading.Thread(target=server.handle_request).start()
-        url = f"http://127.0.0.1:{server.server_port}"
-        ended = gateway("purge", "--url", url, "--everything", GATEWAY_ADMIN_TOKEN="t")
+    with answering(Refusing) as port:
+        url = f"http://127.0.0.1:{port}"
+        ended = inside("purge", "--url", url, "--everything", GATEWAY_ADMIN_TOKEN="t")
     assert (ended.returncode, ended.stderr) == (1, "no x[/y]\n")
 
 
 def test_a_taken_port_is_told() -> None:
-    port = reserved_port()
-    with running(f"http://127.0.0.1:{port}/healthz", "mock", "--port", str(port)):
+    with answering(Upstream) as port:
         ended = gateway("mock", "--port", str(port))
     assert ended.returncode == 1
     assert "cannot listen" in ended.stdout

@@ -60,7 +60,7 @@ def entry(key: str = "k", body: bytes = b'{"a":1}', **changes: Any) -> Entry:
 
     now = time.time()
     fields: dict[str, Any] = {
-        "status": 200, "stored_at": now, "as_of": now, "fresh_until": now + 3600,
+        "status": 200, "stored_at": now, "as_of": changes.get("stored_at", now), "fresh_until": now + 3600,
         "revalidate_until": now + 3600, "error_until": now + 3600, "cost": 0.1, "mark": 0,
     }  # fmt: skip
     status = changes.get("status", 200)
