@@ -10,11 +10,13 @@ import httpx
 import pytest
 import respx
 
+import gateway.app
 from gateway.app import create_app
 from gateway.config.models import Config
 from gateway.config.settings import Settings
 from gateway.errors import ConfigError
 from gateway.events import Attempt, Event
+from gateway.offload import Offload
 from gateway.plan.load import loads
 from tests.serving import application, asked, served
 
@@ -443,3 +445,22 @@ async def test_the_lifespan_closes_what_was_opened(settings: Settings) -> None:
     async with served(app) as url, httpx.AsyncClient() as client:
         assert (await client.get(f"{url}/readyz")).status_code == 200
     assert app.state.draining is True
+
+
+async def test_worker_processes_end_with_the_application(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Offload] = []
+
+    class Noted(Offload):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            made.append(self)
+
+    monkeypatch.setattr(gateway.app, "Offload", Noted)
+    async with served(create_app(SHIPPED, settings)):
+        (offload,) = made
+        assert await offload.is_true("a", b'{"a":1}')
+        (process,) = offload.quick._running
+        assert process.alive
+    assert not process.alive

@@ -110,6 +110,15 @@ async def test_large_answers_share_a_budget_of_bytes_and_upstreams_take_turns() 
     assert (lanes.offload.budget.used, lanes.offload.budget.waiting) == (0, 0)
 
 
+async def test_what_waits_to_be_shaped_goes_before_what_waits_to_be_decoded() -> None:
+    body = numbers(MANY + 1)
+    lanes = Lanes(memory=len(body))
+    await asyncio.gather(
+        *(admit(lanes, body) for _ in range(3)), shape(lanes, body, MANY + 1)
+    )  # fmt: skip
+    assert lanes.slow.jobs == ["admit", "shape", "admit", "admit"]
+
+
 async def test_who_is_cancelled_while_it_waits_or_is_decoded_gives_everything_back() -> None:
     body = numbers(MANY + 1)
     lanes = Lanes(takes=600, memory=len(body))
