@@ -12,12 +12,11 @@ import respx
 
 import gateway.app
 from gateway.app import create_app
-from gateway.config.models import Config
 from gateway.config.settings import Settings
 from gateway.errors import ConfigError
 from gateway.events import Attempt, Event
 from gateway.offload import Offload
-from gateway.plan.load import loads
+from gateway.plan.load import document_model, loads
 from tests.serving import application, asked, served
 
 SHIPPED = Path(__file__).parent.parent / "config" / "gateway.yaml"
@@ -430,7 +429,7 @@ async def test_a_path_or_a_model_or_what_was_loaded(settings: Settings) -> None:
         assert "/d" in create_app(source, settings).openapi()["paths"]
     with pytest.raises(ConfigError, match="cannot be read"):
         create_app("no/such/file.yaml", settings)
-    wrong = Config.model_validate(
+    wrong = document_model().model_validate(
         {
             "upstreams": {"a": {"base_url": "http://a"}},
             "dashboards": {"d": {"path": "/d", "sections": {"x": {"get": "b:/"}}}},

@@ -9,7 +9,6 @@ import re
 import shlex
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from gateway import cli
 from tests.commands.processes import clean_environment
 from tests.docs.pages import ROOT, Block, blocks
 from tests.ports import reserved_port
+from tests.waiting import until_blocking
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -141,14 +141,14 @@ class Story:
         self._printed += "" if command["file"] else printed
 
     def _await(self, command: str, process: ForkServerProcess, port: int) -> None:
-        ends = time.monotonic() + _PATIENCE
-        while True:
+        def answers() -> bool:
             with suppress(httpx.TransportError):
-                httpx.get(f"http://localhost:{port}/healthz", trust_env=False, timeout=5)
-                return
+                httpx.get(f"http://localhost:{port}/healthz", trust_env=False, timeout=30)
+                return True
             assert process.is_alive(), f"`{command}` ended with {process.exitcode}"
-            assert time.monotonic() < ends, f"`{command}` does not answer on port {port}"
-            time.sleep(0.02)
+            return False
+
+        until_blocking(answers)
 
     def _compare(self, language: str, expected: str) -> None:
         if language == "json":

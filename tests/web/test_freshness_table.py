@@ -11,6 +11,7 @@ import pytest
 import respx
 
 import gateway.app
+import gateway.runtime
 from gateway.cache.store.memory import MemoryStore
 from gateway.upstreams.stack import Shared
 from tests.serving import application, asked
@@ -64,7 +65,7 @@ class World:
         router.route().mock(side_effect=self.answer)
         self.store = MemoryStore(now=lambda: self.time)
         monkeypatch.setattr(
-            gateway.app, "Shared", partial(Shared, now=lambda: self.time, random=lambda: 0.5)
+            gateway.runtime, "Shared", partial(Shared, now=lambda: self.time, random=lambda: 0.5)
         )
         monkeypatch.setattr(gateway.app, "_open_store", lambda settings, events: self.store)
         self.app = application(CONFIG)

@@ -18,6 +18,7 @@ from gateway.plan.model import Plan
 from gateway.web.openapi.document import OpenApi
 from gateway.web.problems import status_of
 from tests.large_configuration import large_configuration
+from tests.operations import target_of
 from tests.planning import Upstreams, after, plan, walked
 from tests.serving import application
 from tests.virtual_time import run
@@ -415,7 +416,7 @@ ANSWERS = {
 
 def test_real_answers_meet_what_is_told_and_no_others() -> None:
     compiled = plan(ODD, parameters="{n: {type: array, items: {type: string}}}")
-    upstreams = Upstreams(after(0, lambda request: ANSWERS[request.target]))
+    upstreams = Upstreams(after(0, lambda request: ANSWERS[target_of(request)]))
     body = orjson.loads(run(walked(compiled, upstreams, n=["a"])).merged.body)
     whole = answers_of(compiled)
     assert list(whole.iter_errors(body)) == []
