@@ -26,7 +26,7 @@ from cache_chaos import (  # a package wins over the module of its name
     turmoil,
     values,
 )
-from cache_chaos.scene import Finding, Scene
+from cache_chaos.scene import Diagnostic, Scene
 
 CHECKS = {
     "cold": (flights.cold, 120),
@@ -41,7 +41,7 @@ CHECKS = {
 }
 
 
-async def play(name: str, *, quick: bool) -> list[Finding]:
+async def play(name: str, *, quick: bool) -> list[Diagnostic]:
     check, limit = CHECKS[name]
     print(f"{name}: {check.__doc__.splitlines()[0]}", flush=True)
     began = time.monotonic()
@@ -62,7 +62,7 @@ async def play(name: str, *, quick: bool) -> list[Finding]:
     return scene.findings
 
 
-def table(findings: list[Finding]) -> str:
+def table(findings: list[Diagnostic]) -> str:
     rows = [("what", "measured", "wanted", "ok"), ("---", "---", "---", "---")]
     rows += [(f.what, f.measured, f.wanted, "yes" if f.ok else "NO") for f in findings]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
@@ -76,7 +76,7 @@ def main() -> int:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 8192)), hard))
 
-    async def all_of_them() -> list[Finding]:
+    async def all_of_them() -> list[Diagnostic]:
         findings = []
         for name in options.check or CHECKS:
             findings += await play(name, quick=options.quick)

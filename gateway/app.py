@@ -10,7 +10,7 @@ from gateway.admin import purge
 from gateway.cache.store import open_store
 from gateway.config.models import Config
 from gateway.config.settings import Settings
-from gateway.errors import ConfigError, Finding
+from gateway.errors import ConfigError, Diagnostic
 from gateway.events import Events
 from gateway.offload import Offload, Processes
 from gateway.plan.load import Loaded, compile_config, load
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from gateway.cache.store import Store
     from gateway.events import Event
-    from gateway.web.response_cache import KeptAnswers
+    from gateway.web.response_cache import ResponseCache
 
 __all__ = ["create_app", "swap"]
 
@@ -78,7 +78,7 @@ def create_app(
     )
     app: Application[Runtime]
 
-    def response_cache() -> KeptAnswers:
+    def response_cache() -> ResponseCache:
         return app.served.response_cache
 
     token = settings.admin_token.get_secret_value() if settings.admin_token else ""
@@ -137,7 +137,7 @@ def _open_store(settings: Settings, events: Events) -> Store:
     try:
         return open_store(redis, events=events, max_bytes=settings.cache_memory)
     except ValueError as error:
-        raise ConfigError([Finding(f"GATEWAY_REDIS_URL: {error}")], "environment") from None
+        raise ConfigError([Diagnostic(f"GATEWAY_REDIS_URL: {error}")], "environment") from None
 
 
 def _version() -> str:

@@ -3,7 +3,7 @@
 ::
 
     GatewayError
-    ├── ConfigError                 the configuration cannot be used; carries every finding
+    ├── ConfigError                 the configuration cannot be used; carries every diagnostic
     └── CallError                   a section's call came to nothing
         ├── Rejected                we refused; nothing more was sent
         │   ├── DeadlineExceeded    deadline_exceeded
@@ -38,10 +38,10 @@ __all__ = [
     "ConfigError",
     "DeadlineExceeded",
     "DependencyFailed",
+    "Diagnostic",
     "ErrorCode",
     "ExpressionFailed",
     "Failed",
-    "Finding",
     "GatewayError",
     "LimiterFull",
     "ListTruncated",
@@ -75,7 +75,7 @@ class GatewayError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Diagnostic:
     """One mistake in a configuration.
 
     Attributes:
@@ -83,8 +83,8 @@ class Finding:
         location: keys and indexes that lead to the offending node from the document's root.
         at_key: the mistake is the key itself (an unknown key), not its value.
         offset: characters from the start of a scalar's text to the mistake inside it.
-        line: line in the file, 1-based; 0 until the loader has placed the finding.
-        column: column in the file, 1-based; 0 until the loader has placed the finding.
+        line: line in the file, 1-based; 0 until the loader has placed the diagnostic.
+        column: column in the file, 1-based; 0 until the loader has placed the diagnostic.
     """
 
     message: str
@@ -99,20 +99,20 @@ class ConfigError(GatewayError):
     """The configuration cannot be used.
 
     Attributes:
-        findings: every mistake found, in the order of the file.
+        diagnostics: every mistake found, in the order of the file.
         file: the name of the file that was read, for `file:line:col: message` lines.
     """
 
-    def __init__(self, findings: Sequence[Finding], file: str = "<config>") -> None:
-        self.findings = tuple(findings)
+    def __init__(self, diagnostics: Sequence[Diagnostic], file: str = "<config>") -> None:
+        self.diagnostics = tuple(diagnostics)
         self.file = file
         super().__init__("\n".join(self.lines()))
 
     def lines(self) -> list[str]:
-        """Return one `file:line:col: message` line for each finding; no place where it has none."""
+        """Return one `file:line:col: message` line for each diagnostic, its place where known."""
         return [
             f"{self.file}{f':{f.line}:{f.column}' if f.line else ''}: {f.message}"
-            for f in self.findings
+            for f in self.diagnostics
         ]
 
 

@@ -12,7 +12,7 @@ from gateway.engine.prefetch import Prefetch
 from gateway.upstreams.stack import Shared, Upstream, open_upstream
 from gateway.web.client_headers import ClientHeaders
 from gateway.web.dashboard import DashboardEndpoint
-from gateway.web.response_cache import KeptAnswers
+from gateway.web.response_cache import ResponseCache
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,7 +79,7 @@ class Runtime:
             offload=process.offload,
         )
         self.upstreams = open_upstreams(loaded, shared)
-        self.response_cache = KeptAnswers(process.response_memory, process.store.purges)
+        self.response_cache = ResponseCache(process.response_memory, process.store.purges)
         calls = {name: upstream.call for name, upstream in self.upstreams.items()}
         plans = [
             BoundPlan(

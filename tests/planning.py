@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from gateway.answers.document import merge
+from gateway.answers.document import compose
 from gateway.call import Deadline, Request, Response
 from gateway.engine.context import Inputs
 from gateway.engine.execution import BoundPlan
@@ -94,7 +94,7 @@ class Result:
         }
         self.took = round(took, 6)
         self.left = left
-        self.merged = merge(plan, outcomes)
+        self.merged = compose(plan, outcomes)
 
     def data(self, name: str) -> Any:
         data = self.outcomes[name].data

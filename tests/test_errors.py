@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway import errors
-from gateway.errors import CallError, ConfigError, ErrorCode, Failed, Finding, Rejected
+from gateway.errors import CallError, ConfigError, Diagnostic, ErrorCode, Failed, Rejected
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_one_error_can_differ_from_its_kind(*, retryable: bool) -> None:
 
 
 def test_findings_without_a_place_are_told_without_one() -> None:
-    error = ConfigError([Finding("first"), Finding("second", ("a", 0), line=2, column=7)])
+    error = ConfigError([Diagnostic("first"), Diagnostic("second", ("a", 0), line=2, column=7)])
     assert error.lines() == ["<config>: first", "<config>:2:7: second"]
     assert str(error) == "<config>: first\n<config>:2:7: second"
     assert isinstance(error, errors.GatewayError)

@@ -39,7 +39,7 @@ dashboards:
 """
 
 
-class Finding(NamedTuple):
+class Diagnostic(NamedTuple):
     """One line of the table."""
 
     what: str
@@ -56,12 +56,12 @@ class Scene:
         self.quick = quick
         self.upstream = Upstream()
         self.redis = RedisServer(directory)
-        self.findings: list[Finding] = []
+        self.findings: list[Diagnostic] = []
         self._gateways: list[Server] = []
         self._clients: list[Client] = []
 
     def found(self, what: str, measured: object, wanted: str, *, ok: bool) -> None:
-        finding = Finding(what, str(measured), wanted, bool(ok))
+        finding = Diagnostic(what, str(measured), wanted, bool(ok))
         self.findings.append(finding)
         print(f"  {'ok  ' if ok else 'FAIL'} {what}: {measured} (wanted {wanted})", flush=True)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.cache.store import Store
-    from gateway.web.response_cache import KeptAnswers
+    from gateway.web.response_cache import ResponseCache
 
 __all__ = ["Purge", "Purged", "router"]
 
@@ -55,7 +55,7 @@ class Purged(BaseModel):
     processes: int
 
 
-def router(token: str, store: Store, kept: Callable[[], KeptAnswers]) -> APIRouter:
+def router(token: str, store: Store, kept: Callable[[], ResponseCache]) -> APIRouter:
     """Return the route `POST /admin/purge`, for who has `token`."""
 
     async def authenticated(

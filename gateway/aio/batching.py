@@ -1,4 +1,4 @@
-"""Batches: what is asked for in one turn of the event loop goes out in one round trip."""
+"""Batcher: what is asked for in one turn of the event loop goes out in one round trip."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gateway.aio.tasks import cancel_until_gone
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-__all__ = ["Batches"]
+__all__ = ["Batcher"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 _log = logging.getLogger("gateway.store")
 
 
-class Batches(Generic[Item, Result]):
+class Batcher(Generic[Item, Result]):
     """Collects items and runs them together, a bounded number of batches at once.
 
     The first item of an idle collector waits for the end of the loop's turn only; while all lanes

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
     from gateway.plan.model import Plan, Section
 
-__all__ = ["Merged", "Plain", "describe", "merge"]
+__all__ = ["Document", "DocumentTemplate", "compose", "describe"]
 
 
-class Merged:
+class Document:
     """One document and what its header fields are made of.
 
     Attributes:
@@ -59,7 +59,7 @@ class Merged:
         self.rendered = rendered
 
 
-class Plain:
+class DocumentTemplate:
     """The document of a plan around its values, where no section failed.
 
     Made once; what is known before a request comes is not written again for each.
@@ -87,7 +87,7 @@ class Plain:
         self._complete = self._close + b'"errors":[],"meta":{"complete":true,"sections":{'
         self.end = self._complete + b"".join([ok + b"}" for _, ok, _, _ in self._states]) + b"}}}"
 
-    def write(self, outcomes: Sequence[Outcome | None]) -> Merged | None:
+    def write(self, outcomes: Sequence[Outcome | None]) -> Document | None:
         """Return the document, `None` where an outcome has an error to speak of."""
         new = True
         end = self.end
@@ -106,11 +106,11 @@ class Plain:
         end = end or self._ending(outcomes, aged=False)
         if new:
             body = self.join(outcomes, end)
-            return Merged(body, [], complete=True, required=None, rendered=(body,))
+            return Document(body, [], complete=True, required=None, rendered=(body,))
         aged = self._ending(outcomes, aged=True)
         body = self.join(outcomes, aged)
         values = memoryview(body)[: len(body) - len(aged)]
-        return Merged(body, [], complete=True, required=None, rendered=(values, end))
+        return Document(body, [], complete=True, required=None, rendered=(values, end))
 
     def _ending(self, outcomes: Sequence[Outcome | None], *, aged: bool) -> bytes:
         """Return what follows the last value; without an age all that is not skipped is `ok`."""
@@ -153,7 +153,9 @@ class Plain:
         return self._close + meta[1:]
 
 
-def merge(plan: Plan, outcomes: Sequence[Outcome | None], plain: Plain | None = None) -> Merged:
+def compose(
+    plan: Plan, outcomes: Sequence[Outcome | None], plain: DocumentTemplate | None = None
+) -> Document:
     """Put the outcomes of a plan's sections together.
 
     Only when a required section failed may others be missing. `plain` is a short cut: the document
@@ -170,17 +172,17 @@ def merge(plan: Plan, outcomes: Sequence[Outcome | None], plain: Plain | None = 
     for section, outcome in zip(plan.sections, outcomes, strict=True):
         if section.required and outcome is not None and outcome.state is State.FAILED:
             deciding = _deciding(outcome.faults)
-            return Merged(b"", errors, complete=False, required=deciding, rendered=())
+            return Document(b"", errors, complete=False, required=deciding, rendered=())
     landed = [outcome for outcome in outcomes if outcome is not None]
     try:
-        return _document(plan, landed, errors, plain or Plain(plan))
+        return _document(plan, landed, errors, plain or DocumentTemplate(plan))
     except (TypeError, ValueError):
         # Only a shaped value can hold what JSON cannot (an integer of more than 64 bits that an
-        # expression made of text, say). Finding out which costs, so it is done only now.
+        # expression made of text, say). Diagnostic out which costs, so it is done only now.
         sound = [_sound(s, outcome) for s, outcome in zip(plan.sections, landed, strict=True)]
         if sound == landed:
             raise
-        return merge(plan, sound)
+        return compose(plan, sound)
 
 
 def _deciding(faults: Sequence[Fault]) -> Fault:
@@ -199,8 +201,8 @@ def _deciding(faults: Sequence[Fault]) -> Fault:
 
 
 def _document(
-    plan: Plan, outcomes: list[Outcome], errors: list[dict[str, Any]], plain: Plain
-) -> Merged:
+    plan: Plan, outcomes: list[Outcome], errors: list[dict[str, Any]], plain: DocumentTemplate
+) -> Document:
     sections: dict[str, Any] = {}
     rendered: dict[str, Any] = {}
     complete = not errors
@@ -222,7 +224,7 @@ def _document(
     body = plain.join(outcomes, end)
     values = memoryview(body)[: len(body) - len(end)]
     as_rendered = plain.ending(errors, rendered, complete=complete)
-    return Merged(body, errors, complete=complete, required=None, rendered=(values, as_rendered))
+    return Document(body, errors, complete=complete, required=None, rendered=(values, as_rendered))
 
 
 def _errors(plan: Plan, outcomes: Sequence[Outcome | None]) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ __all__ = ["check"]
 
 
 class Format(StrEnum):
-    """How findings are printed."""
+    """How diagnostics are printed."""
 
     TEXT = "text"
     JSON = "json"
@@ -39,16 +39,16 @@ def check(
         loaded = load(file)
     except ConfigError as error:
         if form is Format.JSON:
-            findings = [
+            diagnostics = [
                 {"file": error.file, "line": f.line, "column": f.column, "message": f.message}
-                for f in error.findings
+                for f in error.diagnostics
             ]
-            sys.stdout.write(json.dumps({"ok": False, "findings": findings}, indent=2) + "\n")
+            sys.stdout.write(json.dumps({"ok": False, "diagnostics": diagnostics}, indent=2) + "\n")
         else:
             sys.stdout.write("\n".join(error.lines()) + "\n")
         raise typer.Exit(1) from None
     if form is Format.JSON:
-        sys.stdout.write(json.dumps({"ok": True, "findings": []}, indent=2) + "\n")
+        sys.stdout.write(json.dumps({"ok": True, "diagnostics": []}, indent=2) + "\n")
         return
     sections = sum(len(plan.sections) for plan in loaded.plans)
     sys.stdout.write(

@@ -1,4 +1,4 @@
-"""pydantic's errors as findings: one line for a human, at the place that is meant."""
+"""pydantic's errors as diagnostics: one line for a human, at the place that is meant."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from gateway.errors import Finding
+from gateway.errors import Diagnostic
 from gateway.expressions.json_schema import SchemaError
 from gateway.values.suggestion import suggest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["complaints"]
+__all__ = ["diagnostics_of"]
 
 Location = tuple[str | int, ...]
 
@@ -42,11 +42,11 @@ _MESSAGES = {
 }
 
 
-def complaints(
+def diagnostics_of(
     error: ValidationError, model: type[BaseModel], raw: Any, at: Location
-) -> list[Finding]:
+) -> list[Diagnostic]:
     """Return what `error` says about `raw`, which stands at `at` and was to be a `model`."""
-    told: dict[Location, list[tuple[Finding, bool]]] = {}
+    told: dict[Location, list[tuple[Diagnostic, bool]]] = {}
     missing: dict[Location, list[str]] = {}
     unknown: list[Location] = []
     for one in error.errors(include_url=False):
@@ -60,7 +60,7 @@ def complaints(
         # A key that is there under a wrong name is one mistake, not two.
         for name in _close(str(key), missing.get(tuple(parent), [])):
             told.pop((*parent, name), None)
-    findings = []
+    diagnostics = []
     for path, here in told.items():
         deeper = any(len(p) > len(path) and p[: len(path)] == path for p in told)
         # Of a union every branch complains. The branch that got further into the value is meant.
@@ -69,9 +69,9 @@ def complaints(
         first = here[0][0]
         if len(here) > 1 and not first.at_key:
             wanted = dict.fromkeys(f.message.removeprefix("should be ") for f, _ in here)
-            first = Finding(f"should be {' or '.join(wanted)}", first.location)
-        findings.append(first)
-    return findings
+            first = Diagnostic(f"should be {' or '.join(wanted)}", first.location)
+        diagnostics.append(first)
+    return diagnostics
 
 
 def _path(loc: tuple[int | str, ...], raw: Any, kind: str) -> tuple[Location, bool]:
@@ -101,27 +101,27 @@ def _inside(value: Any, step: int | str) -> Any:
 
 def _finding(
     error: dict[str, Any], model: type[BaseModel], path: Location, at: Location
-) -> Finding:
+) -> Diagnostic:
     location = (*at, *path)
     kind = error["type"]
     about_key = error["loc"][-1:] == ("[key]",)
     if kind == "extra_forbidden":
         known = sorted(_known(model, path[:-1]))
-        return Finding(
+        return Diagnostic(
             f"unknown key {path[-1]}{suggest(str(path[-1]), known)}", location, at_key=True
         )
     if kind == "missing":
-        return Finding(f"{path[-1]} is missing", location[:-1], at_key=True)
+        return Diagnostic(f"{path[-1]} is missing", location[:-1], at_key=True)
     if kind == "value_error":
         cause = error["ctx"]["error"]
         if isinstance(cause, SchemaError):
-            return Finding(f"no JSON Schema: {cause}", (*location, *cause.location))
+            return Diagnostic(f"no JSON Schema: {cause}", (*location, *cause.location))
         location = (*location, *getattr(cause, "location", ()))
-        return Finding(str(cause), location, at_key=about_key)
+        return Diagnostic(str(cause), location, at_key=about_key)
     if kind == "string_pattern_mismatch" and about_key:
         message = "a name has letters, digits and _ only, no digit first"
-        return Finding(message, location, at_key=True)
-    return Finding(_words(kind, error), location)
+        return Diagnostic(message, location, at_key=True)
+    return Diagnostic(_words(kind, error), location)
 
 
 def _words(kind: str, error: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from gateway.errors import ConfigError, Finding
+from gateway.errors import ConfigError, Diagnostic
 from gateway.values.units import Size
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Settings(BaseSettings):
         except ValidationError as error:
             raise ConfigError(
                 [
-                    Finding(f"{_PREFIX}{str(e['loc'][0]).upper()}: {e['msg']}")
+                    Diagnostic(f"{_PREFIX}{str(e['loc'][0]).upper()}: {e['msg']}")
                     for e in error.errors(include_input=False, include_url=False)
                 ],
                 "environment",

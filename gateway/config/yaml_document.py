@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
-from gateway.errors import Finding
+from gateway.errors import Diagnostic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,40 +61,45 @@ class Document:
     Attributes:
         value: the document as JSON values.
         places: place of every value by its location.
-        findings: what is wrong with it as YAML.
-        refused: values that a finding speaks of already; whatever else is wrong with the text that
-            stands in for them is no further mistake.
+        diagnostics: what is wrong with it as YAML.
+        refused: values that have a diagnostic already; whatever else is wrong with the text that
+            stands in for them is not a further mistake.
     """
 
     def __init__(self) -> None:
         self.value: Any = None
         self.places: dict[Location, Place] = {}
-        self.findings: list[Finding] = []
+        self.diagnostics: list[Diagnostic] = []
         self.refused: set[Location] = set()
 
-    def explains(self, finding: Finding) -> bool:
-        """Whether `finding` only follows from a value that was refused already."""
+    def explains(self, diagnostic: Diagnostic) -> bool:
+        """Whether `diagnostic` only follows from a value that was refused already."""
         # A key is none of the value's business, so it is wrong for a reason of its own.
-        location = finding.location[:-1] if finding.at_key else finding.location
+        location = diagnostic.location[:-1] if diagnostic.at_key else diagnostic.location
         return any(location[:n] in self.refused for n in range(1, len(location) + 1))
 
-    def place(self, finding: Finding) -> Finding:
-        """Return the finding with line and column."""
-        location = finding.location
+    def place(self, diagnostic: Diagnostic) -> Diagnostic:
+        """Return the diagnostic with line and column."""
+        location = diagnostic.location
         exact = True
         while location not in self.places and location:
             location, exact = location[:-1], False
         place = self.places.get(location, Place((1, 1), (1, 1), 0))
-        line, column = place.key if finding.at_key or not exact else place.value
-        if exact and finding.offset and place.inner and not finding.at_key:
-            column = place.inner + finding.offset
-        return Finding(
-            finding.message, finding.location, finding.at_key, finding.offset, line, column
+        line, column = place.key if diagnostic.at_key or not exact else place.value
+        if exact and diagnostic.offset and place.inner and not diagnostic.at_key:
+            column = place.inner + diagnostic.offset
+        return Diagnostic(
+            diagnostic.message,
+            diagnostic.location,
+            diagnostic.at_key,
+            diagnostic.offset,
+            line,
+            column,
         )
 
 
 def read(text: str, environment: Mapping[str, str]) -> Document:
-    """Read `text`; what is wrong is told in the document's findings."""
+    """Read `text`; what is wrong is told in the document's diagnostics."""
     reader = _Reader(environment)
     try:
         deep = _too_deep(text)
@@ -172,7 +177,7 @@ class _Reader:
 
     def refuse_at(self, at: tuple[int, int], message: str, value: Location = ()) -> None:
         """Note a mistake, and at which `value` nothing more is to be told."""
-        self.document.findings.append(Finding(message, value, line=at[0], column=at[1]))
+        self.document.diagnostics.append(Diagnostic(message, value, line=at[0], column=at[1]))
         if value:
             self.document.refused.add(value)
 
@@ -258,7 +263,7 @@ class _Reader:
         return text
 
     def _replaced(self, raw: str, location: Location) -> str:
-        """Replace variables; a missing one is a finding at its very column."""
+        """Replace variables; a missing one is a diagnostic at its very column."""
 
         def one(match: re.Match[str]) -> str:
             if match[0] == "$${":
@@ -272,8 +277,8 @@ class _Reader:
                 return str(default)
             else:
                 message = f"the environment has no {name}; set it, or write ${{{name}:-default}}"
-            finding = Finding(message, location, offset=match.start())
-            self.document.findings.append(self.document.place(finding))
+            diagnostic = Diagnostic(message, location, offset=match.start())
+            self.document.diagnostics.append(self.document.place(diagnostic))
             self.document.refused.add(location)
             return match[0]
 

@@ -11,7 +11,7 @@ from gateway.call import Request
 from gateway.engine.outcome import LargeOutcome, Outcome, State
 from gateway.errors import ExpressionFailed, UpstreamPayload
 from gateway.expressions.jmes import shape
-from gateway.expressions.json_schema import complaint
+from gateway.expressions.json_schema import violation
 from gateway.expressions.reference import CutList, Glimpse
 from gateway.offload import FEW, MANY, SMALL, UNDECODED, values_in
 from gateway.upstreams.kind import Sent
@@ -91,7 +91,7 @@ class BoundSource:
             data = Fragment(written)  # the decoded value is freed at once
         else:
             data = value = response.value
-            if section.schema is not None and (wrong := complaint(section.schema, value)):
+            if section.schema is not None and (wrong := violation(section.schema, value)):
                 said = excerpt(response.body)
                 raise UpstreamPayload(wrong, upstream=source.upstream, excerpt=said)
             try:

@@ -9,7 +9,7 @@ import jsonschema_rs
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["SchemaError", "Validator", "compile_schema", "complaint"]
+__all__ = ["SchemaError", "Validator", "compile_schema", "violation"]
 
 _MOST = 120
 
@@ -32,7 +32,7 @@ class Validator(Protocol):
         """Yield what is wrong with `instance`."""
 
 
-def complaint(validator: Validator, value: Any) -> str:
+def violation(validator: Validator, value: Any) -> str:
     """Return the first thing that is wrong with `value`, in one line; empty where nothing is."""
     if validator.is_valid(value):
         return ""

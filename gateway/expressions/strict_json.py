@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from gateway.expressions.json_schema import complaint
+from gateway.expressions.json_schema import violation
 from gateway.expressions.nesting import Frame
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class StrictJson:
 
     def check(self, value: Any) -> None:
         """Raise `NotStrictError` when `value` does not meet the schema."""
-        if self._schema is not None and (wrong := complaint(self._schema, value)):
+        if self._schema is not None and (wrong := violation(self._schema, value)):
             raise NotStrictError(wrong)
 
     def _transcoded(self, body: bytes, codec: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Limiter: a bound on the calls in flight, with a short queue in front.
+"""Permits: a bound on the calls in flight, with a short queue in front.
 
 An upstream that hangs takes its own permits and nobody else's (the bulkhead of Nygard, "Release
 It!"). Waiting is bounded in number and time, because work that waited too long is of no use to
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from gateway.call import Call, Clock, Layer, Request, Response
     from gateway.events import Events
 
-__all__ = ["Limiter", "LimiterPolicy", "limiter"]
+__all__ = ["ConcurrencyPolicy", "Permits", "concurrency"]
 
 
-class LimiterPolicy(Policy):
+class ConcurrencyPolicy(Policy):
     """How many calls may be in flight and how many may wait."""
 
     concurrency: Annotated[int, Field(ge=1)] | Literal["adaptive"] = 64
@@ -47,7 +47,7 @@ class LimiterPolicy(Policy):
     """Calls in flight at once that `adaptive` never exceeds."""
 
 
-class Limiter:
+class Permits:
     """Permits, and those who wait for one: first come, first served.
 
     Nobody waits while a permit is free, so whoever finds `in_flight < limit` may take one by
@@ -111,7 +111,7 @@ class Limiter:
             waiter.set_result(False)
 
 
-def limiter(policy: LimiterPolicy, *, upstream: str, events: Events, clock: Clock) -> Layer:
+def concurrency(policy: ConcurrencyPolicy, *, upstream: str, events: Events, clock: Clock) -> Layer:
     """Return a layer that lets so many calls pass at once and no more.
 
     It raises `LimiterFull` when the queue is full or the wait too long, and `DeadlineExceeded` when
@@ -124,10 +124,10 @@ def limiter(policy: LimiterPolicy, *, upstream: str, events: Events, clock: Cloc
         clock: that of the deadlines.
     """
     if policy.concurrency != "adaptive":
-        permits = Limiter(policy.concurrency)
+        permits = Permits(policy.concurrency)
         return _fixed(permits, _Queue(policy, permits, upstream, events, clock))
     gradient = Gradient(policy.initial, 1, policy.max)
-    permits = Limiter(int(gradient.limit))
+    permits = Permits(int(gradient.limit))
     queue = _Queue(policy, permits, upstream, events, clock)
 
     def tell(section: str, before: int) -> None:
@@ -137,7 +137,7 @@ def limiter(policy: LimiterPolicy, *, upstream: str, events: Events, clock: Cloc
     return _adaptive(permits, queue, gradient, clock, tell)
 
 
-def _fixed(permits: Limiter, queue: _Queue) -> Layer:
+def _fixed(permits: Permits, queue: _Queue) -> Layer:
     def layer(call: Call) -> Call:
         async def limited(request: Request) -> Response:
             if permits.in_flight < permits.limit:
@@ -155,7 +155,7 @@ def _fixed(permits: Limiter, queue: _Queue) -> Layer:
 
 
 def _adaptive(
-    permits: Limiter,
+    permits: Permits,
     queue: _Queue,
     gradient: Gradient,
     clock: Clock,
@@ -199,7 +199,12 @@ class _Queue:
     __slots__ = ("_clock", "_events", "_permits", "_policy", "_upstream")
 
     def __init__(
-        self, policy: LimiterPolicy, permits: Limiter, upstream: str, events: Events, clock: Clock
+        self,
+        policy: ConcurrencyPolicy,
+        permits: Permits,
+        upstream: str,
+        events: Events,
+        clock: Clock,
     ) -> None:
         self._policy = policy
         self._permits = permits

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gateway.call import Call, Clock, Layer, Request, Response, Sleep
     from gateway.events import Events
 
-__all__ = ["lease"]
+__all__ = ["fill"]
 
 _FIRST_LOOK = 0.005
 _LONGEST_LOOK = 0.025
@@ -38,7 +38,7 @@ _GROWTH = 1.5
 _UNKEPT = 1024
 
 
-def lease(
+def fill(
     policy: CachePolicy | None,
     *,
     upstream: str,

@@ -11,7 +11,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from gateway.errors import ConfigError, Finding
+from gateway.errors import ConfigError, Diagnostic
 from gateway.expressions.jmes import ExpressionError, compile_expression, names_read
 from gateway.expressions.json_schema import compile_schema
 from gateway.expressions.mistakes import references_in
@@ -74,7 +74,7 @@ def compile_plan(
 
 
 class _Compiler:
-    """Collects findings while it compiles, so that all mistakes are told at once."""
+    """Collects diagnostics while it compiles, so that all mistakes are told at once."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class _Compiler:
         self.kinds = kinds
         self.declared = frozenset(declared)
         self.at: tuple[str | int, ...] = ("dashboards", name)
-        self.findings: list[Finding] = []
+        self.diagnostics: list[Diagnostic] = []
         self.index = {section: i for i, section in enumerate(dashboard.sections)}
         self.names = {*dashboard.parameters, *self.index, *self.declared}
         self.needs: list[dict[int, tuple[tuple[str | int, ...], int]]] = [
@@ -112,7 +112,9 @@ class _Compiler:
         offset: int = 0,
         at_key: bool = False,
     ) -> None:
-        self.findings.append(Finding(message, (*self.at, *location), offset=offset, at_key=at_key))
+        self.diagnostics.append(
+            Diagnostic(message, (*self.at, *location), offset=offset, at_key=at_key)
+        )
 
     def compile(self) -> Plan:
         parameters = self.parameters()
@@ -124,8 +126,8 @@ class _Compiler:
         ]
         self.cycles()
         self.absent_parameters()
-        if self.findings:
-            raise ConfigError(self.findings)
+        if self.diagnostics:
+            raise ConfigError(self.diagnostics)
         compiled = tuple(section for section in sections if section is not None)
         count = len(compiled)
         dependents: list[list[int]] = [[] for _ in range(count)]
@@ -206,7 +208,7 @@ class _Compiler:
     # Sections
 
     def section(self, index: int, name: str, config: SectionConfig) -> Section | None:
-        before = len(self.findings)
+        before = len(self.diagnostics)
         at: tuple[str | int, ...] = ("sections", name)
         element = None
         for_each = None
@@ -218,7 +220,7 @@ class _Compiler:
         select = self.expression(config.select, *at, "select", element=element)
         if for_each is not None and for_each.batch is not None:
             self.batch(sources, for_each, at)
-        if len(self.findings) > before:
+        if len(self.diagnostics) > before:
             return None
         needs = set(self.needs[index])
         leader = for_each.flows_from if for_each else None

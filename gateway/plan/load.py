@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError, create_model
 
 import gateway
 from gateway.config import yaml_document as document
-from gateway.config.diagnostics import complaints
+from gateway.config.diagnostics import diagnostics_of
 from gateway.config.models import (
     MAX_NAME,
     NAME,
@@ -27,7 +27,7 @@ from gateway.config.models import (
     SectionConfig,
     UpstreamConfig,
 )
-from gateway.errors import ConfigError, Finding
+from gateway.errors import ConfigError, Diagnostic
 from gateway.plan.compiler import compile_plan, path_shape
 from gateway.upstreams.kinds import KINDS, kind_declared, kind_of
 from gateway.values.suggestion import suggest
@@ -92,7 +92,7 @@ def load(path: str | Path, environment: Mapping[str, str] | None = None) -> Load
     except UnicodeDecodeError as error:
         before = data[: error.start].decode("utf-8", "replace")
         line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-        raise ConfigError([Finding("no UTF-8", line=line, column=column)], name) from None
+        raise ConfigError([Diagnostic("no UTF-8", line=line, column=column)], name) from None
     return loads(text, name, environment)
 
 
@@ -102,12 +102,14 @@ def loads(
     """Load a text; see `load`."""
     read = document.read(text, os.environ if environment is None else environment)
     checker = _Checker(read.value)
-    if read.value is not None or not read.findings:
+    if read.value is not None or not read.diagnostics:
         checker.check()
-    told = [read.place(f) for f in checker.findings if not read.explains(f)]
-    findings = {(f.line, f.column, f.message): f for f in map(_one_line, (*read.findings, *told))}
-    if findings:
-        raise ConfigError([findings[key] for key in sorted(findings)], name)
+    told = [read.place(f) for f in checker.diagnostics if not read.explains(f)]
+    diagnostics = {
+        (f.line, f.column, f.message): f for f in map(_one_line, (*read.diagnostics, *told))
+    }
+    if diagnostics:
+        raise ConfigError([diagnostics[key] for key in sorted(diagnostics)], name)
     config = Config(upstreams=checker.upstreams, dashboards=checker.dashboards)
     return Loaded(config, tuple(checker.plans), name)
 
@@ -122,12 +124,12 @@ def compile_config(config: Config, file: str = "<config>") -> Loaded:
     checker.upstreams = dict(config.upstreams)
     checker.kinds = {name: kind_of(upstream) for name, upstream in config.upstreams.items()}
     for name, upstream in config.upstreams.items():
-        checker.findings += _missing_here(upstream, ("upstreams", name))
+        checker.diagnostics += _missing_here(upstream, ("upstreams", name))
     for name, dashboard in config.dashboards.items():
         checker.compile(name, dashboard, config.upstreams, ())
     checker.collisions({name: d.path for name, d in config.dashboards.items()})
-    if checker.findings:
-        raise ConfigError(checker.findings, file)
+    if checker.diagnostics:
+        raise ConfigError(checker.diagnostics, file)
     return Loaded(config, tuple(checker.plans), file)
 
 
@@ -144,29 +146,29 @@ def document_model() -> type[Config]:
     )
 
 
-def _at_start(message: str) -> Finding:
-    return Finding(message, line=1, column=1)
+def _at_start(message: str) -> Diagnostic:
+    return Diagnostic(message, line=1, column=1)
 
 
-def _one_line(finding: Finding) -> Finding:
-    """Return the finding in one line of printable text, whatever the document had it quote."""
-    message = finding.message
+def _one_line(diagnostic: Diagnostic) -> Diagnostic:
+    """Return the diagnostic in one line of printable text, whatever the document had it quote."""
+    message = diagnostic.message
     if not message.isprintable():
         message = "".join(
             c if c.isprintable() else c.encode("unicode_escape").decode() for c in message
         )
     if len(message) > _MAX_MESSAGE:
         message = message[:_MAX_MESSAGE] + " ..."
-    return finding if message is finding.message else replace(finding, message=message)
+    return diagnostic if message is diagnostic.message else replace(diagnostic, message=message)
 
 
-def _missing_here(upstream: UpstreamConfig, at: Location) -> Iterator[Finding]:
+def _missing_here(upstream: UpstreamConfig, at: Location) -> Iterator[Diagnostic]:
     """Yield what the upstream needs and this machine does not have.
 
     A model is as good without; but the process would end with the first of these.
     """
     for place, message in kind_of(upstream).missing(upstream):
-        yield Finding(message, (*at, *place))
+        yield Diagnostic(message, (*at, *place))
 
 
 class _AnyName:
@@ -201,7 +203,7 @@ class _Checker:
 
     def __init__(self, raw: Any) -> None:
         self.raw = raw
-        self.findings: list[Finding] = []
+        self.diagnostics: list[Diagnostic] = []
         self.upstreams: dict[str, UpstreamConfig] = {}
         self.kinds: dict[str, Kind] = {}
         self.dashboards: dict[str, DashboardConfig] = {}
@@ -209,21 +211,23 @@ class _Checker:
 
     def check(self) -> None:
         if not isinstance(self.raw, dict):
-            self.findings.append(
-                Finding("a configuration is a mapping with upstreams and dashboards")
+            self.diagnostics.append(
+                Diagnostic("a configuration is a mapping with upstreams and dashboards")
             )
             return
         for key in self.raw:
             if key not in Config.model_fields:
                 close = suggest(key, Config.model_fields)
-                self.findings.append(Finding(f"unknown key {key}{close}", (key,), at_key=True))
+                self.diagnostics.append(
+                    Diagnostic(f"unknown key {key}{close}", (key,), at_key=True)
+                )
         upstreams = self.members("upstreams")
         for name, raw in upstreams.items():
             kind = self.kinds[name] = kind_declared(raw)
             model = self.model(kind.config, raw, ("upstreams", name))
             if model is not None:
                 self.upstreams[name] = model
-                self.findings += _missing_here(model, ("upstreams", name))
+                self.diagnostics += _missing_here(model, ("upstreams", name))
         dashboards = self.members("dashboards")
         for name, raw in dashboards.items():
             self.dashboard(name, raw, upstreams or _AnyName())
@@ -240,10 +244,12 @@ class _Checker:
         raw = self.raw.get(key)
         if not isinstance(raw, dict) or not raw:
             if key in self.raw:
-                self.findings.append(Finding("should be a mapping of names, not empty", (key,)))
+                self.diagnostics.append(
+                    Diagnostic("should be a mapping of names, not empty", (key,))
+                )
             # A key that is there under a wrong name is one mistake, not two.
             elif not difflib.get_close_matches(key, set(self.raw) - set(Config.model_fields)):
-                self.findings.append(Finding(f"{key} is missing"))
+                self.diagnostics.append(Diagnostic(f"{key} is missing"))
             return {}
         self.names(raw, (key,), UPSTREAM_NAME if key == "upstreams" else NAME)
         return raw
@@ -252,16 +258,18 @@ class _Checker:
         for name in raw:
             if not re.match(pattern, name) or len(name) > MAX_NAME:
                 message = f"{name!r} is no name; write letters, digits and _, no digit first"
-                self.findings.append(Finding(message, (*at, name), at_key=True))
+                self.diagnostics.append(Diagnostic(message, (*at, name), at_key=True))
 
     def model(self, kind: type[M], raw: Any, at: Location) -> M | None:
         if raw is None:
-            self.findings.append(Finding("should be a mapping, and is empty", at, at_key=True))
+            self.diagnostics.append(
+                Diagnostic("should be a mapping, and is empty", at, at_key=True)
+            )
             return None
         try:
             return kind.model_validate(raw, context=WRITTEN)
         except ValidationError as error:
-            self.findings += complaints(error, kind, raw, at)
+            self.diagnostics += diagnostics_of(error, kind, raw, at)
             return None
 
     def dashboard(self, name: str, raw: Any, upstreams: Collection[str]) -> None:
@@ -280,11 +288,11 @@ class _Checker:
         # What is wrong beside the sections is told, and left out to look at the sections all the
         # same: their references can be wrong too.
         rest = {key: value for key, value in raw.items() if key != "sections"}
-        before = len(self.findings)
+        before = len(self.diagnostics)
         stand_in = {"stand_in": {"get": "a:/"}}
         model = self.model(DashboardConfig, {**rest, "sections": stand_in} if sections else raw, at)
         if model is None:
-            wrong = {f.location[2] for f in self.findings[before:] if len(f.location) > 2}  # noqa: PLR2004
+            wrong = {f.location[2] for f in self.diagnostics[before:] if len(f.location) > 2}  # noqa: PLR2004
             kept = {key: value for key, value in rest.items() if key not in wrong}
             kept.setdefault("path", "/")
             parameters = _declared(rest.get("parameters"))
@@ -306,7 +314,7 @@ class _Checker:
                 name, dashboard, upstreams=upstreams, declared=refused, kinds=self.kinds
             )
         except ConfigError as error:
-            self.findings += error.findings
+            self.diagnostics += error.diagnostics
             return
         self.dashboards[name] = dashboard
         self.plans.append(plan)
@@ -317,8 +325,8 @@ class _Checker:
         for name, path in paths.items():
             first = seen.setdefault(path_shape(path), name)
             if first != name:
-                self.findings.append(
-                    Finding(
+                self.diagnostics.append(
+                    Diagnostic(
                         f"dashboard {first} has this path already", ("dashboards", name, "path")
                     )
                 )

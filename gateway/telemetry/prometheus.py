@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gateway.cache.store import Store
     from gateway.offload import Offload
     from gateway.web.load_shedding import InFlight
-    from gateway.web.response_cache import KeptAnswers
+    from gateway.web.response_cache import ResponseCache
 
 __all__ = ["router"]
 
@@ -34,7 +34,7 @@ class _Gateway(Collector):
     def __init__(
         self,
         store: Store,
-        kept: Callable[[], KeptAnswers],
+        kept: Callable[[], ResponseCache],
         in_flight: InFlight,
         offload: Offload,
     ) -> None:
@@ -90,7 +90,7 @@ class _Gateway(Collector):
 
 
 def router(
-    store: Store, kept: Callable[[], KeptAnswers], in_flight: InFlight, offload: Offload
+    store: Store, kept: Callable[[], ResponseCache], in_flight: InFlight, offload: Offload
 ) -> APIRouter:
     """Return the route `/metrics`; `kept` returns the response cache that is in use."""
     registry = CollectorRegistry()

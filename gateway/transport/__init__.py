@@ -1,6 +1,6 @@
 """The way to upstreams; the only place in the gateway that speaks HTTP to them.
 
-`Http1Transport` is our own HTTP/1.1 client; `StockTransport` is httpx's, for HTTP/2 and proxies.
+`Http1Transport` is our own HTTP/1.1 client; `HttpxTransport` is httpx's, for HTTP/2 and proxies.
 Both are an `Exchange`. `Http1Transport` is also an `httpx.AsyncBaseTransport`.
 """
 
@@ -9,7 +9,7 @@ from gateway.transport.bounds import Bounds
 from gateway.transport.exchange import Exchange
 from gateway.transport.failures import AnswerTooLarge, InflatedTooLarge
 from gateway.transport.http1 import Http1Transport
-from gateway.transport.httpx import StockTransport, pool_is_patched
+from gateway.transport.httpx import HttpxTransport, pool_is_patched
 from gateway.transport.mocked import Mocked, Objections
 from gateway.transport.origin import Origin
 from gateway.transport.tls import TlsOptions
@@ -19,12 +19,12 @@ __all__ = [
     "Bounds",
     "Exchange",
     "Http1Transport",
+    "HttpxTransport",
     "InflatedTooLarge",
     "Mocked",
     "Objections",
     "Origin",
     "RawAnswer",
-    "StockTransport",
     "TlsOptions",
     "pool_is_patched",
 ]

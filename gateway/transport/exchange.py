@@ -14,7 +14,7 @@ __all__ = ["Exchange"]
 
 
 class Exchange(Protocol):
-    """One request, one whole answer; `Http1Transport` and `StockTransport` both are one."""
+    """One request, one whole answer; `Http1Transport` and `HttpxTransport` both are one."""
 
     async def exchange(
         self,

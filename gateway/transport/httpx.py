@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gateway.transport.origin import Origin
     from gateway.transport.sockets import Sockets
 
-__all__ = ["StockTransport", "pool_is_patched"]
+__all__ = ["HttpxTransport", "pool_is_patched"]
 
 _NO_BODY = frozenset({204, 304})
 _MANY_POOLS = 64
@@ -66,7 +66,7 @@ def pool_is_patched() -> bool:
     return not httpcore.AsyncConnectionPool.handle_async_request.__module__.startswith("httpcore.")
 
 
-class StockTransport:
+class HttpxTransport:
     """`exchange` over httpcore's connections, with the same bounds and the same errors.
 
     What is promised is what `Http1Transport` promises: callers that leave, at whatever moment, take

@@ -12,10 +12,10 @@ from gateway.layers.breaker import breaker
 from gateway.layers.budget import Budget, BudgetPolicy
 from gateway.layers.cache import cache
 from gateway.layers.collapse import CollapsePolicy, Flights, collapse
-from gateway.layers.concurrency import LimiterPolicy, limiter
+from gateway.layers.concurrency import ConcurrencyPolicy, concurrency
 from gateway.layers.cooldown import cooldown
 from gateway.layers.deadline import deadline
-from gateway.layers.fill import lease
+from gateway.layers.fill import fill
 from gateway.layers.hedge import hedge
 from gateway.layers.observe import observe
 from gateway.layers.retry import retry
@@ -124,7 +124,7 @@ def open_upstream(
     named: _Named = {"upstream": name, "events": events, "clock": clock}
     budget = Budget(config.retry.budget if config.retry else BudgetPolicy(), clock)
     flights = Flights()
-    permits = LimiterPolicy(
+    permits = ConcurrencyPolicy(
         concurrency=config.concurrency, queue=config.queue, queue_timeout=config.queue_timeout
     )
     patience = timeout(TimeoutPolicy(after=config.timeout), upstream=name, clock=clock)
@@ -145,7 +145,7 @@ def open_upstream(
         # A purge lands between two flights: who asks after it joins none that began before it.
         collapse(CollapsePolicy(), flights=flights, key=flown_for, **named) if keeps else None,
         # One fetch for many replicas; what it brings is kept for all of them.
-        lease(config.cache, generation=wire.generation, store=shared.store, now=shared.now,
+        fill(config.cache, generation=wire.generation, store=shared.store, now=shared.now,
               sleep=shared.sleep, random=random, **named)
         if keeps else None,
         # Everything below spends what remains of the request's time.
@@ -161,7 +161,7 @@ def open_upstream(
         # What the upstream asked for by Retry-After holds for every call, not only for this one.
         cooldown(config.cool_down, **named) if config.cool_down else None,
         # Waiting for a permit is charged to the deadline, not to the upstream's timeout.
-        limiter(permits, **named),
+        concurrency(permits, **named),
         # Attempts as they end, timeouts among them: told to whoever listens.
         observe(**named),
         # One attempt, from sending to the last byte.

@@ -11,13 +11,13 @@ import logging
 from typing import TYPE_CHECKING
 
 from gateway.aio.timers import Wheel
-from gateway.answers.document import Plain, merge
+from gateway.answers.document import DocumentTemplate, compose
 from gateway.call import Deadline
 from gateway.engine.context import Inputs
 from gateway.web.disconnect import DisconnectWatch
 from gateway.web.parameters import InvalidRequestError, RequestParameters
 from gateway.web.problems import NOSNIFF, invalid, not_for, problem, status_of
-from gateway.web.response_cache import KeptAnswer
+from gateway.web.response_cache import CachedAnswer
 from gateway.web.response_headers import ServerTiming, etag, freshness, matches
 
 if TYPE_CHECKING:
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
-    from gateway.answers.document import Merged
+    from gateway.answers.document import Document
     from gateway.call import Clock
     from gateway.engine.execution import BoundPlan
     from gateway.plan.model import Plan
     from gateway.transport import Objections
     from gateway.web.client_headers import ClientHeaders, Read
     from gateway.web.load_shedding import InFlight
-    from gateway.web.response_cache import KeptAnswers
+    from gateway.web.response_cache import ResponseCache
 
 __all__ = ["DashboardEndpoint"]
 
@@ -61,7 +61,7 @@ class DashboardEndpoint:
         *,
         client_headers: ClientHeaders,
         in_flight: InFlight,
-        kept: KeptAnswers | None,
+        kept: ResponseCache | None,
         clock: Clock,
         now: Clock,
         objections: Objections,
@@ -78,7 +78,7 @@ class DashboardEndpoint:
         self._objections = objections
         self._busy = busy
         self._wheel = Wheel()
-        self._plain = Plain(bound.plan)
+        self._plain = DocumentTemplate(bound.plan)
         self._timing = ServerTiming(bound.plan)
 
     async def __call__(
@@ -135,7 +135,7 @@ class DashboardEndpoint:
         mark = self._kept.mark if self._kept is not None else 0
         try:
             outcomes = await self._bound.execute(Inputs(parameters, read.sent), deadline)
-            merged = merge(self.plan, outcomes, self._plain)
+            merged = compose(self.plan, outcomes, self._plain)
         except Exception as error:
             _log.exception("dashboard %s failed", self.plan.name)
             if self._objections.expected and isinstance(error, AssertionError):
@@ -147,7 +147,7 @@ class DashboardEndpoint:
             await self._required_failed(merged, scope, receive, send)
             return
         landed = [outcome for outcome in outcomes if outcome is not None]
-        answer = KeptAnswer(
+        answer = CachedAnswer(
             merged.body,
             etag(merged.rendered),
             freshness(landed, complete=merged.complete),
@@ -159,7 +159,7 @@ class DashboardEndpoint:
         await self._send(send, scope["method"], answer, read.if_none_match)
 
     async def _required_failed(
-        self, merged: Merged, scope: Scope, receive: Receive, send: Send
+        self, merged: Document, scope: Scope, receive: Receive, send: Send
     ) -> None:
         assert merged.required is not None  # noqa: S101 - the caller asked
         error = merged.required.error
@@ -173,7 +173,7 @@ class DashboardEndpoint:
         await refusal(scope, receive, send)
 
     async def _send(
-        self, send: Send, method: str, answer: KeptAnswer, if_none_match: bytes
+        self, send: Send, method: str, answer: CachedAnswer, if_none_match: bytes
     ) -> None:
         vary = _ANY if answer.varies else self._client_headers.vary
         headers = [*answer.fields(self._now()), *vary]

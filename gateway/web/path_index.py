@@ -1,4 +1,4 @@
-"""Finding a dashboard by path: a tree of segments, so that a thousand cost no more than one."""
+"""Diagnostic a dashboard by path: a tree of segments, so that a thousand cost no more than one."""
 
 from __future__ import annotations
 

@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from gateway.cache.store import Purges
     from gateway.web.response_headers import Freshness
 
-__all__ = ["KeptAnswer", "KeptAnswers"]
+__all__ = ["CachedAnswer", "ResponseCache"]
 
 _LAST = 1.0  # seconds
 _LAST_SHARE = 0.1
 _OVERHEAD = 1024  # key, header values and bookkeeping of one answer, in bytes
 
 
-class KeptAnswer:
+class CachedAnswer:
     """One answer: its bytes, its validator, its freshness, its timings.
 
     Attributes:
@@ -54,9 +54,9 @@ class KeptAnswer:
         self._at = -1
         self._fields: list[tuple[bytes, bytes]] = []
 
-    def again(self, timing: bytes) -> KeptAnswer:
+    def again(self, timing: bytes) -> CachedAnswer:
         """Return the answer as it is from now on: a hit."""
-        return KeptAnswer(
+        return CachedAnswer(
             self.body, self.etag, self.freshness.as_hit(), timing, private=self._private
         )
 
@@ -73,7 +73,7 @@ class KeptAnswer:
         return self._fields
 
 
-class KeptAnswers:
+class ResponseCache:
     """Answers by request, bounded in bytes, the least recently used one dropped first.
 
     Args:
@@ -90,7 +90,7 @@ class KeptAnswers:
         self._max_bytes = max_bytes
         self._purges = purges
         self._purged = purges.latest
-        self._answers: dict[tuple[bytes, bytes], KeptAnswer] = {}
+        self._answers: dict[tuple[bytes, bytes], CachedAnswer] = {}
         self.size = 0
 
     @property
@@ -98,7 +98,7 @@ class KeptAnswers:
         """The latest purge: what is begun now is not outdated by it."""
         return self._purges.latest
 
-    def get(self, key: tuple[bytes, bytes], now: float) -> KeptAnswer | None:
+    def get(self, key: tuple[bytes, bytes], now: float) -> CachedAnswer | None:
         """Return the answer for `key` if all of it is still fresh."""
         if self._purged != self._purges.latest:
             self._purged = self._purges.latest
@@ -112,7 +112,7 @@ class KeptAnswers:
         self._answers[key] = answer  # back in, as the most recently used
         return answer
 
-    def put(self, key: tuple[bytes, bytes], answer: KeptAnswer, timing: bytes, mark: int) -> None:
+    def put(self, key: tuple[bytes, bytes], answer: CachedAnswer, timing: bytes, mark: int) -> None:
         """Keep an answer that is complete, fresh and for anyone; others are passed over.
 
         Args:
@@ -145,5 +145,5 @@ class KeptAnswers:
         self.size = 0
 
     @staticmethod
-    def _cost(key: tuple[bytes, bytes], answer: KeptAnswer) -> int:
+    def _cost(key: tuple[bytes, bytes], answer: CachedAnswer) -> int:
         return len(answer.body) + len(key[0]) + len(key[1]) + _OVERHEAD

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from gateway.expressions.jmes import compile_expression, is_true, search
-from gateway.expressions.json_schema import compile_schema, complaint
+from gateway.expressions.json_schema import compile_schema, violation
 from gateway.expressions.reference import parse_reference
 from gateway.expressions.strict_json import NotStrictError, StrictJson
 
@@ -56,7 +56,7 @@ def _shape(head: Mapping[str, Any], body: bytes) -> tuple[dict[str, Any], list[b
     """
     value = orjson.loads(body)
     schema = head["schema"]
-    if schema is not None and (wrong := complaint(_validator(schema), value)):
+    if schema is not None and (wrong := violation(_validator(schema), value)):
         raise RefusedError(wrong)
     if head["base"] is not None:
         value = search(_expression(head["base"]), value, "select")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.answers.document import Plain, merge
+from gateway.answers.document import DocumentTemplate, compose
 from gateway.engine.outcome import Fault, Outcome, State
 from gateway.errors import DependencyFailed, ListTruncated, UpstreamStatus, UpstreamTimeout
 from tests.planning import plan
@@ -18,7 +18,7 @@ THREE = plan('c: {get: "a:/"}\na: {get: "a:/", required: true}\nh: {get: "a:/", 
 
 
 def test_sections_keep_the_order_of_their_declaration() -> None:
-    merged = merge(THREE, [Outcome(State.OK, 1, 1), Outcome(State.OK, 2, 2), Outcome(State.OK)])
+    merged = compose(THREE, [Outcome(State.OK, 1, 1), Outcome(State.OK, 2, 2), Outcome(State.OK)])
     assert merged.body == (
         b'{"data":{"c":1,"a":2},"errors":[],"meta":{"complete":true,'
         b'"sections":{"c":{"state":"ok"},"a":{"state":"ok"}}}}'
@@ -35,7 +35,7 @@ def test_states_reasons_and_times_are_told() -> None:
         ),
         Outcome.failed(DependencyFailed("y"), "k"),
     ]
-    document = json.loads(merge(THREE, outcomes).body)
+    document = json.loads(compose(THREE, outcomes).body)
     assert document["meta"] == {
         "complete": False,
         "sections": {
@@ -53,7 +53,7 @@ def test_states_reasons_and_times_are_told() -> None:
 
 def test_a_stale_section_is_complete_and_a_skipped_one_too() -> None:
     outcomes = [Outcome(State.SKIPPED), Outcome(State.STALE, 1, 1), Outcome(State.OK)]
-    merged = merge(THREE, outcomes)
+    merged = compose(THREE, outcomes)
     assert merged.complete
     assert json.loads(merged.body)["data"]["c"] is None
 
@@ -71,13 +71,13 @@ def test_gone_is_certain_only_when_every_source_says_so(faults: str, deciding: i
     }
     required = plan('x: {get: "a:/", required: true}')
     told = tuple(Fault(errors[letter]) for letter in faults)
-    merged = merge(required, [Outcome(State.FAILED, faults=told)])
+    merged = compose(required, [Outcome(State.FAILED, faults=told)])
     assert merged.required is told[deciding]
 
 
 def test_a_required_failure_is_told_even_where_others_never_landed() -> None:
     fault = UpstreamStatus("no", upstream="a", status=404)
-    merged = merge(THREE, [None, Outcome.failed(fault), None])
+    merged = compose(THREE, [None, Outcome.failed(fault), None])
     assert merged.required is not None
     assert merged.required.error is fault
     assert merged.body == b""
@@ -88,12 +88,12 @@ def test_a_required_failure_is_told_even_where_others_never_landed() -> None:
 def test_a_shaped_value_that_is_no_json_is_a_payload_error(value: Any) -> None:
     optional = plan('x: {get: "a:/"}\ny: {get: "a:/"}')
     document = json.loads(
-        merge(optional, [Outcome(State.OK, 1, value), Outcome(State.OK, 1, "fine")]).body
+        compose(optional, [Outcome(State.OK, 1, value), Outcome(State.OK, 1, "fine")]).body
     )
     assert document["data"] == {"x": None, "y": "fine"}
     assert document["errors"][0]["code"] == "upstream_payload"
     required = plan('x: {get: "a:/", required: true}')
-    assert merge(required, [Outcome(State.OK, 1, value)]).required is not None
+    assert compose(required, [Outcome(State.OK, 1, value)]).required is not None
 
 
 JSON = st.recursive(
@@ -115,7 +115,7 @@ OUTCOMES = st.builds(
 
 @given(st.lists(OUTCOMES, min_size=3, max_size=3))
 def test_any_outcomes_make_strict_json_and_the_same_bytes_again(outcomes: list[Outcome]) -> None:
-    first, second = merge(THREE, outcomes), merge(THREE, outcomes)
+    first, second = compose(THREE, outcomes), compose(THREE, outcomes)
     assert first.body == second.body
     document = json.loads(first.body, parse_constant=pytest.fail)
     assert list(document["data"]) == ["c", "a"]
@@ -133,7 +133,7 @@ def nested(levels: int) -> Any:
 def test_however_deep_a_value_is_it_is_written_or_told(levels: int) -> None:
     """The writer of values has a bound."""
     both = plan('x: {get: "a:/"}\ny: {get: "a:/"}')
-    merged = merge(both, [Outcome(State.OK, 1, nested(levels)), Outcome(State.OK, 1, 2)])
+    merged = compose(both, [Outcome(State.OK, 1, nested(levels)), Outcome(State.OK, 1, 2)])
     assert b'"y":2' in merged.body
     written = re.search(rb'"x":\[', merged.body) is not None
     assert written == merged.complete == (levels <= 254)
@@ -142,7 +142,7 @@ def test_however_deep_a_value_is_it_is_written_or_told(levels: int) -> None:
 
 def test_a_fallback_stands_in_for_a_value_that_is_no_json() -> None:
     stand_in = plan('x: {get: "a:/", required: true, fallback: {y: 1}}')
-    merged = merge(stand_in, [Outcome(State.OK, 1, 2**70)])
+    merged = compose(stand_in, [Outcome(State.OK, 1, 2**70)])
     assert merged.required is None
     document = json.loads(merged.body)
     assert document["data"] == {"x": {"y": 1}}
@@ -153,7 +153,7 @@ def test_a_fallback_stands_in_for_a_value_that_is_no_json() -> None:
 def test_what_cannot_be_written_for_another_reason_is_a_bug_and_no_endless_search() -> None:
     one = plan('x: {get: "a:/"}')
     with pytest.raises(TypeError, match="surrogates"):
-        merge(one, [Outcome.failed(DependencyFailed("\ud800"))])
+        compose(one, [Outcome.failed(DependencyFailed("\ud800"))])
 
 
 @given(
@@ -175,19 +175,19 @@ def test_any_mix_of_outcomes_is_merged_in_the_declared_order(
         Outcome.failed(UpstreamTimeout("late", upstream="a")) if failed else outcome
         for outcome, failed in outcomes
     ]
-    merged = merge(declared, mixed)
+    merged = compose(declared, mixed)
     document = json.loads(merged.body, parse_constant=pytest.fail)
     shown = [name for n, name in enumerate(names) if not hidden[n]]
     assert list(document["data"]) == list(document["meta"]["sections"]) == shown
     faulty = [name for name, outcome in zip(names, mixed, strict=True) if outcome.faults]
     assert [error["section"] for error in document["errors"]] == faulty
     assert document["meta"]["complete"] == merged.complete == (not faulty)
-    assert merge(declared, mixed).body == merged.body
+    assert compose(declared, mixed).body == merged.body
 
 
 def test_what_is_hidden_need_not_be_json() -> None:
     both = plan('x: {get: "a:/"}\nh: {get: "a:/", hidden: true}')
-    merged = merge(both, [Outcome(State.OK, 1, 2**70), Outcome(State.OK, 1, 2**70)])
+    merged = compose(both, [Outcome(State.OK, 1, 2**70), Outcome(State.OK, 1, 2**70)])
     assert [error["section"] for error in merged.errors] == ["x"]
 
 
@@ -232,25 +232,30 @@ def test_the_short_cut_writes_the_same_document(told: list[tuple[str, Any]]) -> 
                 outcomes.append(Outcome.failed(UpstreamTimeout("late", upstream="a")))
             case _:  # what cannot be written
                 outcomes.append(Outcome(State.OK, 2**70, [2**70]))
-    merged = merge(THREE, outcomes)
-    short = merge(THREE, outcomes, Plain(THREE))
+    merged = compose(THREE, outcomes)
+    short = compose(THREE, outcomes, DocumentTemplate(THREE))
     assert short.body == merged.body
     assert (short.complete, short.errors) == (merged.complete, merged.errors)
     assert b"".join(short.rendered) == b"".join(merged.rendered)
     kinds = {kind for kind, _ in told}
     if "odd" not in kinds:
-        assert (Plain(THREE).write(outcomes) is None) is bool(kinds & {"failing", "failed"})
+        assert (DocumentTemplate(THREE).write(outcomes) is None) is bool(
+            kinds & {"failing", "failed"}
+        )
 
 
 def test_the_short_cut_of_a_plan_that_shows_nothing() -> None:
     nothing = plan('h: {get: "a:/", hidden: true}')
     outcomes = [Outcome(State.OK, 1, 1)]
-    assert merge(nothing, outcomes, Plain(nothing)).body == merge(nothing, outcomes).body
+    assert (
+        compose(nothing, outcomes, DocumentTemplate(nothing)).body
+        == compose(nothing, outcomes).body
+    )
 
 
 def rendered(*outcomes: Outcome, short: bool = True) -> bytes:
     two = plan('x: {get: "a:/"}\ny: {get: "a:/"}')
-    return b"".join(merge(two, outcomes, Plain(two) if short else None).rendered)
+    return b"".join(compose(two, outcomes, DocumentTemplate(two) if short else None).rendered)
 
 
 OK = Outcome(State.OK, 1, 1)

@@ -39,15 +39,18 @@ def test_check_says_ok_and_tells_mistakes(tmp_path: Path) -> None:
     code, text = run("check", SHIPPED)
     assert code == 0
     assert text.endswith("ok, 4 upstreams, 5 dashboards, 12 sections\n")
-    assert json.loads(run("check", SHIPPED, "--format", "json")[1]) == {"ok": True, "findings": []}
+    assert json.loads(run("check", SHIPPED, "--format", "json")[1]) == {
+        "ok": True,
+        "diagnostics": [],
+    }
     bad = tmp_path / "bad.yaml"
     bad.write_text("upstreams:\n  a: {base_url: nope}\ndashboards: 5\n")
     code, text = run("check", str(bad))
     assert code == 1
     assert [line.split(": ")[0] for line in text.splitlines()] == [f"{bad}:2:17", f"{bad}:3:13"]
     code, text = run("check", str(bad), "--format", "json")
-    findings = json.loads(text)["findings"]
-    assert (code, [(f["line"], f["column"]) for f in findings]) == (1, [(2, 17), (3, 13)])
+    diagnostics = json.loads(text)["diagnostics"]
+    assert (code, [(f["line"], f["column"]) for f in diagnostics]) == (1, [(2, 17), (3, 13)])
 
 
 def test_explain_shows_the_graph() -> None:

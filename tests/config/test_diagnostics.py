@@ -1,4 +1,4 @@
-"""pydantic's errors as findings, by models made for it."""
+"""pydantic's errors as diagnostics, by models made for it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError, model_validator
 
-from gateway.config.diagnostics import complaints
+from gateway.config.diagnostics import diagnostics_of
 from gateway.config.models import JsonSchema
-from gateway.errors import Finding
+from gateway.errors import Diagnostic
 
 
 class Inner(BaseModel):
@@ -41,15 +41,15 @@ class Whole(BaseModel):
         return self
 
 
-def told(raw: dict[str, Any]) -> list[Finding]:
+def told(raw: dict[str, Any]) -> list[Diagnostic]:
     with pytest.raises(ValidationError) as caught:
         Whole.model_validate(raw)
-    return complaints(caught.value, Whole, raw, ("at",))
+    return diagnostics_of(caught.value, Whole, raw, ("at",))
 
 
-def one(**members: Any) -> Finding:
-    (finding,) = told({"name": "n", **members})
-    return finding
+def one(**members: Any) -> Diagnostic:
+    (diagnostic,) = told({"name": "n", **members})
+    return diagnostic
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def one(**members: Any) -> Finding:
 def test_a_value_is_told_at_its_place(
     members: dict[str, Any], message: str, location: tuple[str | int, ...]
 ) -> None:
-    assert one(**members) == Finding(message, ("at", *location))
+    assert one(**members) == Diagnostic(message, ("at", *location))
 
 
 @pytest.mark.parametrize("size", ["lots", "5 parsecs", [1]])
@@ -106,31 +106,33 @@ def test_sizes_are_told_how_to_be_written(size: Any) -> None:
 def test_a_key_is_told_as_a_key(
     members: dict[str, Any], message: str, location: tuple[str | int, ...]
 ) -> None:
-    finding = one(**members)
-    assert finding.at_key
-    assert finding.location == ("at", *location)
-    assert finding.message.startswith(message)
+    diagnostic = one(**members)
+    assert diagnostic.at_key
+    assert diagnostic.location == ("at", *location)
+    assert diagnostic.message.startswith(message)
 
 
 def test_what_is_missing_is_told_where_it_should_be() -> None:
-    assert told({}) == [Finding("name is missing", ("at",), at_key=True)]
+    assert told({}) == [Diagnostic("name is missing", ("at",), at_key=True)]
 
 
 def test_a_misspelt_key_is_not_missing_too() -> None:
-    (finding,) = told({"nmae": "n"})
-    assert finding.message == "unknown key nmae, did you mean name?"
+    (diagnostic,) = told({"nmae": "n"})
+    assert diagnostic.message == "unknown key nmae, did you mean name?"
     assert {f.message.partition(";")[0] for f in told({"zzzzz": 1})} == {
         "name is missing", "unknown key zzzzz",
     }  # fmt: skip
 
 
 def test_every_mistake_is_told() -> None:
-    findings = told({"inner": {"width": "x", "nope": 1}, "rate": "y", "items": [1, {"width": []}]})
-    assert {f.location[1:] for f in findings} == {
+    diagnostics = told(
+        {"inner": {"width": "x", "nope": 1}, "rate": "y", "items": [1, {"width": []}]}
+    )
+    assert {f.location[1:] for f in diagnostics} == {
         (), ("inner", "width"), ("inner", "nope"), ("rate",), ("items", 0), ("items", 1, "width"),
     }  # fmt: skip
 
 
 def test_of_a_union_the_branch_that_got_further_is_meant() -> None:
-    (finding,) = told({"name": "n", "shape": {"width": "x"}})
-    assert finding == Finding("should be an integer", ("at", "shape", "width"))
+    (diagnostic,) = told({"name": "n", "shape": {"width": "x"}})
+    assert diagnostic == Diagnostic("should be an integer", ("at", "shape", "width"))

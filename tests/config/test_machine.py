@@ -30,7 +30,7 @@ def document(upstream: str) -> str:
     )
 
 
-def findings(upstream: str, **environment: str) -> list[str]:
+def diagnostics(upstream: str, **environment: str) -> list[str]:
     """Return `column: message` for each mistake; all are in line 4."""
     try:
         loads(document(upstream), "f", environment)
@@ -104,7 +104,7 @@ MISTAKES = [
 @pytest.mark.usefixtures("working_directory")
 @pytest.mark.parametrize(("tls", "expected"), MISTAKES)
 def test_a_file_that_cannot_be_used_is_told_at_its_name(tls: str, expected: list[str]) -> None:
-    assert findings(f"tls: {{{tls}}}") == expected
+    assert diagnostics(f"tls: {{{tls}}}") == expected
     options = dict(pair.split(": ") for pair in tls.replace('"', "").split(", "))
     options = {name: value.replace("\\0", "\0") for name, value in options.items()}
     with pytest.raises((OSError, ValueError)):  # what it would have ended with
@@ -116,19 +116,19 @@ def test_a_file_that_cannot_be_used_is_told_at_its_name(tls: str, expected: list
     "tls", ["ca_file: ca", "client_cert: both", "ca_file: both, client_cert: cert, client_key: key"]
 )
 def test_files_that_can_be_used_are_no_mistake(tls: str) -> None:
-    assert findings(f"tls: {{{tls}}}") == []
+    assert diagnostics(f"tls: {{{tls}}}") == []
 
 
 @pytest.mark.usefixtures("working_directory")
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_file_that_may_not_be_read_is_told(tmp_path: Path) -> None:
     (tmp_path / "ca").chmod(0)
-    assert findings("tls: {ca_file: ca}") == ["20: ca_file cannot be read: Permission denied"]
+    assert diagnostics("tls: {ca_file: ca}") == ["20: ca_file cannot be read: Permission denied"]
 
 
 def test_a_name_from_the_environment_is_looked_at_and_not_told() -> None:
-    assert findings('tls: {ca_file: "${CA}"}', CA="/secret") == [f"20: ca_file {NOT_THERE}"]
-    (told,) = findings('tls: {ca_file: "${CA}"}')
+    assert diagnostics('tls: {ca_file: "${CA}"}', CA="/secret") == [f"20: ca_file {NOT_THERE}"]
+    (told,) = diagnostics('tls: {ca_file: "${CA}"}')
     assert "the environment has no CA" in told
 
 
@@ -144,7 +144,7 @@ def test_a_configuration_made_in_code_is_looked_at_as_strictly() -> None:
 @pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
 def test_socks_without_its_package_is_told(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "socksio", None)
-    assert findings(f'proxy: "{scheme}://p.test:1080"\n    transport: httpx') == [
+    assert diagnostics(f'proxy: "{scheme}://p.test:1080"\n    transport: httpx') == [
         "12: SOCKS needs the package socksio, which is not installed; httpx[socks] brings it"
     ]
 
@@ -165,7 +165,7 @@ def test_socks_without_its_package_is_told(scheme: str, monkeypatch: pytest.Monk
     ],
 )
 def test_a_proxy_that_is_no_url_is_told(proxy: str, why: str) -> None:
-    (told,) = findings(f'proxy: "{proxy}"\n    transport: httpx')
+    (told,) = diagnostics(f'proxy: "{proxy}"\n    transport: httpx')
     assert told.startswith(f"12: {why}")
 
 
@@ -173,5 +173,5 @@ def test_a_proxy_that_is_no_url_is_told(proxy: str, why: str) -> None:
     "proxy", ["http://p.test", "https://u:p%40@p.test:3128/", "http://[::1]:80", "http://1.2.3.4:1"]
 )
 def test_proxies_that_are_fine(proxy: str) -> None:
-    assert findings(f'proxy: "{proxy}"\n    transport: httpx') == []
+    assert diagnostics(f'proxy: "{proxy}"\n    transport: httpx') == []
     httpx.Proxy(proxy)

@@ -11,19 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config.yaml_document import Document, Place, read
-from gateway.errors import Finding
+from gateway.errors import Diagnostic
 
 
 def value(text: str, **environment: str) -> Any:
     """Return the value of a text that is fine."""
     document = read(text, environment)
-    assert document.findings == []
+    assert document.diagnostics == []
     return document.value
 
 
 def told(text: str, **environment: str) -> list[str]:
     """Return `line:col: message` for each mistake, in the order they were found."""
-    return [f"{f.line}:{f.column}: {f.message}" for f in read(text, environment).findings]
+    return [f"{f.line}:{f.column}: {f.message}" for f in read(text, environment).diagnostics]
 
 
 # What a scalar is
@@ -165,9 +165,9 @@ def test_keys_are_no_place_for_variables() -> None:
 def test_a_duplicate_key_is_told_at_the_second_and_the_first_one_counts() -> None:
     document = read("a: 1\nb: 2\n'a': 3\n", {})
     assert document.value == {"a": 1, "b": 2}
-    (finding,) = document.findings
-    assert (finding.line, finding.column) == (3, 1)
-    assert finding.message == "duplicate key a, first on line 1"
+    (diagnostic,) = document.diagnostics
+    assert (diagnostic.line, diagnostic.column) == (3, 1)
+    assert diagnostic.message == "duplicate key a, first on line 1"
 
 
 def test_only_texts_are_keys() -> None:
@@ -258,36 +258,36 @@ def test_every_key_and_value_has_its_place() -> None:
 
 
 @pytest.mark.parametrize(
-    ("finding", "place"),
+    ("diagnostic", "place"),
     [
-        (Finding("m", ("a", "b")), (2, 6)),
-        (Finding("m", ("a", "b"), at_key=True), (2, 3)),
-        (Finding("m", ("a", "b"), offset=2), (2, 8)),
-        (Finding("m", ("a", "c"), offset=2), (3, 9)),  # behind the quote
-        (Finding("m", ("a", "nowhere", "deep")), (1, 1)),  # the nearest that is there
-        (Finding("m", ("a", "nowhere"), offset=5), (1, 1)),
-        (Finding("m", ("gone",)), (1, 1)),
-        (Finding("m", ("a", "v"), offset=3), (4, 6)),  # replaced: columns cannot be counted
+        (Diagnostic("m", ("a", "b")), (2, 6)),
+        (Diagnostic("m", ("a", "b"), at_key=True), (2, 3)),
+        (Diagnostic("m", ("a", "b"), offset=2), (2, 8)),
+        (Diagnostic("m", ("a", "c"), offset=2), (3, 9)),  # behind the quote
+        (Diagnostic("m", ("a", "nowhere", "deep")), (1, 1)),  # the nearest that is there
+        (Diagnostic("m", ("a", "nowhere"), offset=5), (1, 1)),
+        (Diagnostic("m", ("gone",)), (1, 1)),
+        (Diagnostic("m", ("a", "v"), offset=3), (4, 6)),  # replaced: columns cannot be counted
     ],
 )
-def test_findings_get_the_nearest_place(finding: Finding, place: tuple[int, int]) -> None:
+def test_findings_get_the_nearest_place(diagnostic: Diagnostic, place: tuple[int, int]) -> None:
     document = read('a:\n  b: text\n  c: "text"\n  v: ${V}\n', {"V": "text"})
-    placed = document.place(finding)
+    placed = document.place(diagnostic)
     assert (placed.line, placed.column) == place
-    assert (placed.message, placed.location) == (finding.message, finding.location)
+    assert (placed.message, placed.location) == (diagnostic.message, diagnostic.location)
 
 
 def test_an_empty_document_has_a_place_all_the_same() -> None:
-    placed = Document().place(Finding("m", ("a", 5)))
+    placed = Document().place(Diagnostic("m", ("a", 5)))
     assert (placed.line, placed.column) == (1, 1)
 
 
 @given(st.text(st.sampled_from("ab: {}[]\n -&*!|>'\"#$~,?%@\t<.0123é\r\x85\u2028"), max_size=60))
 def test_any_text_is_a_value_or_told_why_not(text: str) -> None:
     document = read(text, {"a": "1"})
-    for finding in document.findings:
-        assert finding.line >= 1
-        assert finding.column >= 1
+    for diagnostic in document.diagnostics:
+        assert diagnostic.line >= 1
+        assert diagnostic.column >= 1
 
     def finite(node: Any) -> bool:
         if isinstance(node, dict):

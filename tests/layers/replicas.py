@@ -12,7 +12,7 @@ from gateway.call import Deadline, Request, stack
 from gateway.events import Event, Events
 from gateway.layers.cache import cache
 from gateway.layers.collapse import CollapsePolicy, Flights, collapse
-from gateway.layers.fill import lease
+from gateway.layers.fill import fill
 from gateway.upstreams.http.operation import HttpOperation
 from tests.layers.fakes import NAME
 from tests.virtual_time import loop_time
@@ -136,7 +136,7 @@ class Replica:
             upstream,
             cache(policy, refreshes=self.refreshes, **kept, **named),
             collapse(CollapsePolicy(), flights=self.flights, **named) if collapsed else None,
-            lease(policy, sleep=asyncio.sleep, **kept, **named),
+            fill(policy, sleep=asyncio.sleep, **kept, **named),
         )
 
     async def get(

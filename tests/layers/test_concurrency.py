@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import DeadlineExceeded, ErrorCode, LimiterFull, UpstreamStatus, UpstreamTimeout
 from gateway.events import Events, LimitChange, Rejection
-from gateway.layers.concurrency import Limiter, LimiterPolicy, limiter
+from gateway.layers.concurrency import ConcurrencyPolicy, Permits, concurrency
 from tests.layers.fakes import NAME, FakeUpstream, request
 from tests.operations import target_of
 from tests.virtual_time import loop_time, run
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 
 def limited(upstream: Call, events: Events | None = None, **policy: Any) -> Call:
-    return limiter(
-        LimiterPolicy(**policy), upstream=NAME, events=events or Events(), clock=loop_time
+    return concurrency(
+        ConcurrencyPolicy(**policy), upstream=NAME, events=events or Events(), clock=loop_time
     )(upstream)
 
 
@@ -31,7 +31,7 @@ def start(call: Call, seconds: float = 100) -> asyncio.Future[Response]:
     return asyncio.ensure_future(call(request(seconds)))
 
 
-async def blocked(limiter: Limiter) -> asyncio.Task[bool]:
+async def blocked(limiter: Permits) -> asyncio.Task[bool]:
     task = asyncio.create_task(limiter.wait(100))
     await asyncio.sleep(0)
     return task
@@ -192,7 +192,7 @@ def test_a_hanging_upstream_takes_its_own_permits_only() -> None:
 
 def test_one_cancelled_while_waiting_leaves_the_queue() -> None:
     async def main() -> None:
-        permits = Limiter(1)
+        permits = Permits(1)
         permits.in_flight = 1
         waiting = await blocked(permits)
         waiting.cancel()
@@ -206,7 +206,7 @@ def test_one_cancelled_while_waiting_leaves_the_queue() -> None:
 
 def test_one_cancelled_in_the_moment_of_the_grant_passes_it_on() -> None:
     async def main() -> None:
-        permits = Limiter(1)
+        permits = Permits(1)
         permits.in_flight = 1
         granted, next_one = await blocked(permits), await blocked(permits)
         permits.release()
@@ -220,7 +220,7 @@ def test_one_cancelled_in_the_moment_of_the_grant_passes_it_on() -> None:
 
 def test_a_permit_is_not_given_to_one_already_cancelled() -> None:
     async def main() -> None:
-        permits = Limiter(1)
+        permits = Permits(1)
         permits.in_flight = 1
         gone, next_one = await blocked(permits), await blocked(permits)
         gone.cancel()
@@ -233,7 +233,7 @@ def test_a_permit_is_not_given_to_one_already_cancelled() -> None:
 
 def test_one_cancelled_in_the_moment_its_patience_ends_holds_nothing() -> None:
     async def main() -> None:
-        permits = Limiter(1)
+        permits = Permits(1)
         permits.in_flight = 1
         waiting = await blocked(permits)
         permits._expire(permits._waiters[0])
@@ -247,7 +247,7 @@ def test_one_cancelled_in_the_moment_its_patience_ends_holds_nothing() -> None:
 
 def test_patience_that_ends_in_the_moment_of_the_grant_changes_nothing() -> None:
     async def main() -> None:
-        permits = Limiter(1)
+        permits = Permits(1)
         permits.in_flight = 1
         waiting = await blocked(permits)
         waiter = permits._waiters[0]
@@ -292,7 +292,7 @@ def test_permits_are_conserved_under_random_cancellation(
 def test_permits_are_conserved_while_their_number_changes(seed: int, callers: int) -> None:
     async def main() -> None:
         rng = random.Random(seed)
-        permits = Limiter(3)
+        permits = Permits(3)
         holders = 0
 
         async def hold() -> None:

@@ -14,7 +14,7 @@ from gateway.events import Attempt, BreakerChange, Events, Hedge, Retry
 from gateway.layers.breaker import BreakerPolicy, breaker
 from gateway.layers.budget import Budget
 from gateway.layers.collapse import CollapsePolicy, Flights, collapse
-from gateway.layers.concurrency import LimiterPolicy, limiter
+from gateway.layers.concurrency import ConcurrencyPolicy, concurrency
 from gateway.layers.cooldown import CoolDownPolicy, cooldown
 from gateway.layers.deadline import deadline
 from gateway.layers.hedge import HedgePolicy, hedge
@@ -50,8 +50,8 @@ def layers(events: Events) -> dict[str, Layer | None]:
             BreakerPolicy(), upstream=NAME, events=events, clock=loop_time, random=rng.random
         ),
         "cooldown": cooldown(CoolDownPolicy(), upstream=NAME, events=events, clock=loop_time),
-        "limiter": limiter(
-            LimiterPolicy(concurrency=8), upstream=NAME, events=events, clock=loop_time
+        "limiter": concurrency(
+            ConcurrencyPolicy(concurrency=8), upstream=NAME, events=events, clock=loop_time
         ),
         "timeout": timeout(TimeoutPolicy(after=3), upstream=NAME, clock=loop_time),
         "observe": observe(upstream=NAME, events=events, clock=loop_time),

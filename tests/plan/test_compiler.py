@@ -94,7 +94,7 @@ def test_an_optional_parameter_is_fine_where_its_absence_fails_nothing(sections:
 def test_an_optional_parameter_whose_absence_always_fails_a_section_is_told(sections: str) -> None:
     with pytest.raises(ConfigError, match="may be absent, and then x always fails") as caught:
         plan(sections, parameters=OPTIONAL)
-    assert len(caught.value.findings) == 1
+    assert len(caught.value.diagnostics) == 1
 
 
 @pytest.mark.parametrize(
@@ -150,9 +150,9 @@ def test_a_name_that_nothing_refers_to_can_be_a_parameter_and_a_section() -> Non
 def test_a_name_that_could_be_either_is_told_once_with_both_places(section: str, x: str) -> None:
     with pytest.raises(ConfigError) as caught:
         plan(f'x: {{get: "a:/"}}\n{section}', parameters=f"{{x: {x}}}")
-    (finding,) = caught.value.findings
-    assert "could mean parameters.x or sections.x; rename one of them" in finding.message
-    assert finding.location[:4] == ("dashboards", "d", "sections", "y")
+    (diagnostic,) = caught.value.diagnostics
+    assert "could mean parameters.x or sections.x; rename one of them" in diagnostic.message
+    assert diagnostic.location[:4] == ("dashboards", "d", "sections", "y")
 
 
 def test_a_path_into_a_single_value_is_the_section_and_it_cannot_wait_for_itself() -> None:

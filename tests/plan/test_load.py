@@ -38,7 +38,7 @@ dashboards:
 """
 
 
-def findings(text: str, **environment: str) -> list[str]:
+def diagnostics(text: str, **environment: str) -> list[str]:
     """Return `line:col: message` for each mistake."""
     with pytest.raises(ConfigError) as caught:
         loads(text, "f", environment)
@@ -46,7 +46,7 @@ def findings(text: str, **environment: str) -> list[str]:
 
 
 def test_eight_mistakes_are_eight_lines_each_at_its_place() -> None:
-    assert findings(EIGHT) == [
+    assert diagnostics(EIGHT) == [
         "4:5: unknown key timeot, did you mean timeout?",
         "5:21: write an absolute http or https URL, such as https://api.example.com",
         "8:5: duplicate key base_url, first on line 7",
@@ -118,7 +118,7 @@ def document(section: str = 'x: {get: "a:/"}', upstream: str = "", dashboard: st
     ],
 )  # fmt: skip
 def test_each_mistake_is_told_at_its_place(text: str, expected: list[str] | None) -> None:
-    told = findings(text)
+    told = diagnostics(text)
     assert expected is None or told == expected
     assert all(int(line.split(":")[0]) >= 1 and int(line.split(":")[1]) >= 1 for line in told)
 
@@ -138,7 +138,7 @@ def test_each_mistake_is_told_at_its_place(text: str, expected: list[str] | None
     ],
 )
 def test_base_urls_that_are_none(url: str, why: str) -> None:
-    (told,) = findings(document().replace("http://a.test", f'"{url}"'))
+    (told,) = diagnostics(document().replace("http://a.test", f'"{url}"'))
     assert told.startswith("2:17: ")
     assert why in told
 
@@ -155,12 +155,12 @@ dashboards:
       uses: {get: "a:/{broken.id}"}
       wrong: {get: "b:/{broken.id}/{nope}"}
 """
-    assert findings(text) == [
+    assert diagnostics(text) == [
         "5:15: write a duration with its unit, such as 500ms, 2s, 10m, 1h or 1d",
         "7:16: unknown key gett, did you mean get?",
         "9:20: b is no declared upstream; there is a",
         "9:36: {nope}: nope is no parameter and no section",
-    ] or findings(text)[:3] == [
+    ] or diagnostics(text)[:3] == [
         "5:15: write a duration with its unit, such as 500ms, 2s, 10m, 1h or 1d",
         "7:16: unknown key gett, did you mean get?",
         "9:20: b is no declared upstream; there is a",
@@ -168,7 +168,7 @@ dashboards:
 
 
 def test_a_broken_upstream_is_still_a_name() -> None:
-    assert findings(document(upstream=", nope: 1")) == ["2:32: unknown key nope"]
+    assert diagnostics(document(upstream=", nope: 1")) == ["2:32: unknown key nope"]
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_a_broken_upstream_is_still_a_name() -> None:
     ],
 )
 def test_cycles_are_refused_whatever_they_are_made_of(section: str) -> None:
-    told = findings(document(section))
+    told = diagnostics(document(section))
     assert len(told) == 1
     assert "sections wait for each other" in told[0]
 
@@ -208,7 +208,7 @@ def test_cycles_are_refused_whatever_they_are_made_of(section: str) -> None:
     ],
 )  # fmt: skip
 def test_sections_that_cannot_be(section: str, why: str) -> None:
-    told = findings(document(section))
+    told = diagnostics(document(section))
     assert len(told) == 1
     assert why in told[0]
 
@@ -218,7 +218,7 @@ def test_a_parameter_that_is_no_list_cannot_be_fanned_out() -> None:
         'x: {for_each: "{p}", get: "a:/{item}"}',
         dashboard="    parameters: {p: {type: string, default: a}}\n",
     )
-    assert "is no array parameter" in findings(text)[0]
+    assert "is no array parameter" in diagnostics(text)[0]
 
 
 def test_variables_are_replaced_and_typed() -> None:
@@ -226,7 +226,7 @@ def test_variables_are_replaced_and_typed() -> None:
         upstream=', concurrency: "${N}", queue: "${Q:-7}", headers: {x: "a$${b}-${S:-}"}'
     ).replace("path: /d", "path: /d\n    deadline: ${T:-3s}\n    summary: ${S:-5}")
     assert loads(text, "f", {"N": "12", "S": "x"}).config.dashboards["d"].deadline == 3
-    assert "7:14: should be a valid string" in findings(text, N="12")  # plain: typed anew
+    assert "7:14: should be a valid string" in diagnostics(text, N="12")  # plain: typed anew
     text = text.replace("${S:-5}", "${S:-five}")
     upstream = loads(text, "f", {"N": "12"}).config.upstreams["a"]
     assert (upstream.concurrency, upstream.queue) == (12, 7)
@@ -242,7 +242,7 @@ def test_a_variable_is_a_value_and_never_yaml() -> None:
 
 
 def test_a_variable_that_is_none_is_told() -> None:
-    assert "write ${NAME}" in findings(document(upstream=', headers: {x: "${1}"}'))[0]
+    assert "write ${NAME}" in diagnostics(document(upstream=', headers: {x: "${1}"}'))[0]
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_scalars_are_those_of_yaml_1_2(yaml: str, value: Any) -> None:
      ("!!binary aGk=", "tags such as"), ("!own {a: 1}", "tags such as"), ('"\\ud800"', "")],
 )  # fmt: skip
 def test_scalars_that_are_no_json(yaml: str, why: str) -> None:
-    (told,) = findings(document(f'x: {{get: "a:/", fallback: {yaml}}}'))
+    (told,) = diagnostics(document(f'x: {{get: "a:/", fallback: {yaml}}}'))
     assert why in told
 
 
@@ -287,7 +287,7 @@ def test_scalars_that_are_no_json(yaml: str, why: str) -> None:
     ],
 )  # fmt: skip
 def test_yaml_that_is_refused(text: str, why: str) -> None:
-    assert any(why in line for line in findings(text))
+    assert any(why in line for line in diagnostics(text))
 
 
 def test_aliases_are_fine() -> None:
@@ -342,6 +342,6 @@ def test_any_text_is_a_configuration_or_told_why_not(text: str) -> None:
     try:
         loads(text, "f", {})
     except ConfigError as error:
-        assert error.findings
-        assert all(f.line >= 1 and f.column >= 1 for f in error.findings)
+        assert error.diagnostics
+        assert all(f.line >= 1 and f.column >= 1 for f in error.diagnostics)
         assert all("\n" not in line for line in error.lines())

@@ -14,7 +14,7 @@ from gateway.errors import ConfigError
 from gateway.plan.load import load, loads, shipped
 
 
-def findings(text: str, **environment: str) -> list[str]:
+def diagnostics(text: str, **environment: str) -> list[str]:
     """Return `line:col: message` for each mistake."""
     with pytest.raises(ConfigError) as caught:
         loads(text, "f", environment)
@@ -108,22 +108,22 @@ def test_no_nesting_ends_the_process(made: str) -> None:
         (dashboard("    path: /d/{r}\n    parameters: {§q q: {}, r: {type: string}}\n"
                    '    sections: {x: {get: "a:/{r}"}}'),
          ["a name has letters, digits and _ only"]),
-        # Plain variables between braces are no YAML; it is told how to write them.
+        # DocumentTemplate variables between braces are no YAML; it is told how to write them.
         (upstream("tls: {roots: $§{ROOTS}}"), ["no YAML: "]),
     ],
 )  # fmt: skip
 def test_one_mistake_is_one_line(text: str, expected: list[str]) -> None:
     text, places = marked(text)
-    told = findings(text)
+    told = diagnostics(text)
     assert len(told) == len(expected), told
     for line, place, start in zip(told, places or ["1:1: "], expected, strict=True):
         assert line.startswith(place + start)
 
 
 def test_how_to_write_a_variable_between_braces_is_told() -> None:
-    (told,) = findings(upstream("tls: {roots: ${ROOTS}}"))
+    (told,) = diagnostics(upstream("tls: {roots: ${ROOTS}}"))
     assert told.endswith('between braces or brackets write "${NAME}" in quotes')
-    assert "quotes" not in findings("a: [b, }")[0]
+    assert "quotes" not in diagnostics("a: [b, }")[0]
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_how_to_write_a_variable_between_braces_is_told() -> None:
 )  # fmt: skip
 def test_messages_say_what_was_expected(text: str, message: str) -> None:
     text, (place,) = marked(text)
-    (told,) = findings(text)
+    (told,) = diagnostics(text)
     assert told.startswith(place + message)
 
 
@@ -204,13 +204,13 @@ def parameterized(sections: str, q: str = "{type: string, required: false}") -> 
 )  # fmt: skip
 def test_what_was_surely_meant_otherwise_is_told(sections: str, message: str) -> None:
     text, (place,) = marked(parameterized(sections))
-    (told,) = findings(text)
+    (told,) = diagnostics(text)
     assert told.startswith(place + message)
     assert len(told.splitlines()) == 1
 
 
 def test_the_number_that_was_meant_is_told() -> None:
-    (told,) = findings(parameterized('      x: {get: "a:/", when: "q > 1.5"}'))
+    (told,) = diagnostics(parameterized('      x: {get: "a:/", when: "q > 1.5"}'))
     assert told.endswith("; write `1.5` in backticks for the number")
 
 
@@ -227,13 +227,13 @@ def test_what_is_meant_as_it_stands_is_no_mistake(sections: str) -> None:
 
 
 def test_what_a_variable_holds_is_not_told() -> None:
-    (told,) = findings(upstream("timeout: ${SECRET}"), SECRET="1e999")
+    (told,) = diagnostics(upstream("timeout: ${SECRET}"), SECRET="1e999")
     assert told == "4:14: ${SECRET} is no finite number"
 
 
 @pytest.mark.parametrize("key", ['"a\\nb"', '"a\\e[31mb"', '"\\u2028"', '"a\\x85b"', "z" * 5000])
 def test_whatever_is_quoted_is_one_printable_line(key: str) -> None:
-    for line in findings(upstream(f"? {key}\n    : 1\n    ? {key}\n    : 2")):
+    for line in diagnostics(upstream(f"? {key}\n    : 1\n    ? {key}\n    : 2")):
         assert line.isprintable()
         assert len(line) < 500
 
@@ -277,7 +277,7 @@ def test_any_document_is_a_configuration_or_told_why_not(
     try:
         loads(text, "f", {"A": "1"})
     except ConfigError as error:
-        assert all(f.line >= 1 and f.column >= 1 for f in error.findings)
+        assert all(f.line >= 1 and f.column >= 1 for f in error.diagnostics)
         assert all(line.isprintable() for line in error.lines())
 
 
@@ -291,5 +291,5 @@ def test_the_shipped_file_with_a_slip_in_it(at: int, gone: int, there: str) -> N
         loads(TEXT[:at] + there + TEXT[at + gone :], "f", {})
     except ConfigError as error:
         lines = TEXT.count("\n") + there.count("\n") + 3
-        assert all(1 <= f.line <= lines + len(there) for f in error.findings)
+        assert all(1 <= f.line <= lines + len(there) for f in error.diagnostics)
     assert load(shipped()).plans

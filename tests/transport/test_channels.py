@@ -14,7 +14,7 @@ import httpx
 import pytest
 import respx
 
-from gateway.transport import AnswerTooLarge, Bounds, Origin, StockTransport, channels
+from gateway.transport import AnswerTooLarge, Bounds, HttpxTransport, Origin, channels
 from gateway.transport.channels import Channel, Channels
 from tests.fault_server import (
     Asked,
@@ -40,7 +40,7 @@ CALLS = 3000
 AT_ONCE = 60
 
 
-def only_pool(transport: StockTransport) -> Channels:
+def only_pool(transport: HttpxTransport) -> Channels:
     (pool,) = transport.pools
     return pool
 
@@ -59,7 +59,7 @@ def sockets() -> int:
 
 
 async def leave_early(
-    transport: StockTransport, origin: Origin, *, calls: int, timeout: float, share: float = 0.3
+    transport: HttpxTransport, origin: Origin, *, calls: int, timeout: float, share: float = 0.3
 ) -> Counter[str]:
     """Make many calls, of which a share is cancelled at a random moment."""
     rng = random.Random(5)
@@ -89,7 +89,7 @@ async def leave_early(
     return outcomes
 
 
-async def all_is_well(transport: StockTransport, origin: Origin) -> None:
+async def all_is_well(transport: HttpxTransport, origin: Origin) -> None:
     """Ten calls succeed, and no slot is taken but by idle connections."""
     pool = only_pool(transport)
     await until(lambda: not pool.waiting and pool.slots == pool.idle)
@@ -107,7 +107,7 @@ async def echo(peer: Peer, asked: Asked) -> bool:
 
 async def disconnects_over_http1() -> None:
     tasks = len(asyncio.all_tasks())
-    transport = StockTransport(max_connections=SLOTS)
+    transport = HttpxTransport(max_connections=SLOTS)
     async with FaultServer(default=echo) as server:
         before = sockets()
         origin = Origin.of(server.url)
@@ -133,7 +133,7 @@ def test_callers_that_leave_early_lose_no_connection_on_uvloop() -> None:
 
 
 async def test_callers_that_time_out_together_lose_no_connection() -> None:
-    transport = StockTransport(max_connections=SLOTS)
+    transport = HttpxTransport(max_connections=SLOTS)
     async with FaultServer(default=hang()) as server:
         origin = Origin.of(server.url)
         outcomes = await leave_early(transport, origin, calls=300, timeout=0.1)
@@ -144,7 +144,7 @@ async def test_callers_that_time_out_together_lose_no_connection() -> None:
 
 
 async def test_an_answer_that_fails_loses_no_connection() -> None:
-    transport = StockTransport(max_connections=2)
+    transport = HttpxTransport(max_connections=2)
     async with FaultServer(default=then_close(b"HTTP/1.1 200 OK\r\ncontent-le")) as server:
         origin = Origin.of(server.url)
         for _ in range(20):
@@ -155,7 +155,7 @@ async def test_an_answer_that_fails_loses_no_connection() -> None:
 
 
 async def test_a_kept_connection_that_ends_as_we_write_is_replaced() -> None:
-    transport = StockTransport()
+    transport = HttpxTransport()
     async with FaultServer(default=once_per_connection(answer(body=b"good"))) as server:
         origin = Origin.of(server.url)
         for _ in range(3):
@@ -167,7 +167,7 @@ async def test_a_kept_connection_that_ends_as_we_write_is_replaced() -> None:
 
 
 async def test_an_idle_connection_that_the_server_closes_is_forgotten() -> None:
-    transport = StockTransport()
+    transport = HttpxTransport()
     async with FaultServer(default=then_close(answer())) as server:
         await transport.exchange(Origin.of(server.url), "GET", b"/", timeout=5)
         await until(lambda: only_pool(transport).slots == 0)
@@ -175,7 +175,7 @@ async def test_an_idle_connection_that_the_server_closes_is_forgotten() -> None:
 
 
 async def test_idle_connections_are_bounded_in_number_and_age() -> None:
-    transport = StockTransport(max_idle=2, idle_age=0.05)
+    transport = HttpxTransport(max_idle=2, idle_age=0.05)
     together = asyncio.Barrier(4)
 
     async def script(peer: Peer, asked: Asked) -> bool:
@@ -195,7 +195,7 @@ async def test_idle_connections_are_bounded_in_number_and_age() -> None:
 
 
 async def test_those_in_line_are_served_in_order_and_the_cancelled_are_skipped() -> None:
-    transport = StockTransport(max_connections=1)
+    transport = HttpxTransport(max_connections=1)
     async with FaultServer(default=echo) as server:
         origin = Origin.of(server.url)
         calls = [
@@ -213,7 +213,7 @@ async def test_those_in_line_are_served_in_order_and_the_cancelled_are_skipped()
 
 
 async def test_closing_fails_what_is_in_flight_in_line_and_later() -> None:
-    transport = StockTransport(max_connections=1)
+    transport = HttpxTransport(max_connections=1)
     async with FaultServer(default=hang()) as server:
         origin = Origin.of(server.url)
         calls = [
@@ -236,7 +236,7 @@ async def test_closing_fails_what_is_in_flight_in_line_and_later() -> None:
 
 
 async def test_what_is_no_http_is_not_sent() -> None:
-    transport = StockTransport()
+    transport = HttpxTransport()
     origin = Origin("http", "127.0.0.1", 1)
     for method, target in (("GET", b"/ x"), ("GET", b"/\r\n"), ("G T", b"/"), ("CONNECT", b"/")):
         with pytest.raises(httpx.LocalProtocolError):
@@ -338,12 +338,12 @@ async def test_a_repeated_call_takes_no_connection_that_served_before() -> None:
 
 
 @pytest.fixture
-async def stock() -> AsyncIterator[Callable[..., StockTransport]]:
-    made: list[StockTransport] = []
+async def stock() -> AsyncIterator[Callable[..., HttpxTransport]]:
+    made: list[HttpxTransport] = []
 
-    def make(server: Http2Server, **more: Any) -> StockTransport:
+    def make(server: Http2Server, **more: Any) -> HttpxTransport:
         options = {"max_connections": SLOTS} | more
-        made.append(StockTransport(tls=server.trusting, http2=True, **options))
+        made.append(HttpxTransport(tls=server.trusting, http2=True, **options))
         return made[-1]
 
     yield make
@@ -363,7 +363,7 @@ def slow(seconds: float = 0.02) -> Callable[[bytes], Awaitable[None]]:
     ("streams", "connections", "at_once"), [(100, 1, 40), (10, 4, 40), (None, SLOTS, SLOTS)]
 )
 async def test_http2_connections_take_as_many_exchanges_as_the_server_says(
-    stock: Callable[..., StockTransport], streams: int | None, connections: int, at_once: int
+    stock: Callable[..., HttpxTransport], streams: int | None, connections: int, at_once: int
 ) -> None:
     gate = asyncio.Event()
 
@@ -387,7 +387,7 @@ async def test_http2_connections_take_as_many_exchanges_as_the_server_says(
 
 
 async def test_callers_that_leave_early_end_no_http2_connection_and_spoil_no_answer(
-    stock: Callable[..., StockTransport],
+    stock: Callable[..., HttpxTransport],
 ) -> None:
     async with Http2Server(before=slow(0.003)) as server:
         transport = stock(server)
@@ -400,7 +400,7 @@ async def test_callers_that_leave_early_end_no_http2_connection_and_spoil_no_ans
 
 
 async def test_http2_answers_that_never_come_retire_their_connection(
-    stock: Callable[..., StockTransport], monkeypatch: pytest.MonkeyPatch
+    stock: Callable[..., HttpxTransport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(channels, "_FINISH", 0.05)
     never = asyncio.Event()
@@ -430,7 +430,7 @@ async def test_http2_answers_that_never_come_retire_their_connection(
 
 
 async def test_many_http2_answers_that_never_come_do_not_block_the_others(
-    stock: Callable[..., StockTransport],
+    stock: Callable[..., HttpxTransport],
 ) -> None:
     never = asyncio.Event()
 
@@ -451,7 +451,7 @@ async def test_many_http2_answers_that_never_come_do_not_block_the_others(
 
 
 async def test_an_idle_http2_connection_that_the_server_closes_is_forgotten(
-    stock: Callable[..., StockTransport],
+    stock: Callable[..., HttpxTransport],
 ) -> None:
     async with Http2Server() as server:
         transport = stock(server)
@@ -464,7 +464,7 @@ async def test_an_idle_http2_connection_that_the_server_closes_is_forgotten(
         assert (await transport.exchange(origin, "POST", b"/again", timeout=5)).body == b"/again"
 
 
-async def test_http2_frames_of_nothing_are_bounded(stock: Callable[..., StockTransport]) -> None:
+async def test_http2_frames_of_nothing_are_bounded(stock: Callable[..., HttpxTransport]) -> None:
     async with Http2Server(frames=lambda path: [b""] * 9000) as server:
         transport = stock(server)
         with pytest.raises(AnswerTooLarge, match="framing"):
@@ -473,7 +473,7 @@ async def test_http2_frames_of_nothing_are_bounded(stock: Callable[..., StockTra
 
 
 async def test_content_over_the_bound_ends_an_http2_connection(
-    stock: Callable[..., StockTransport],
+    stock: Callable[..., HttpxTransport],
 ) -> None:
     async with Http2Server(frames=lambda path: [b"x" * 16000] * 2) as server:
         transport = stock(server, bounds=Bounds(max_body=20_000))
@@ -493,7 +493,7 @@ async def test_an_origin_that_refuses_http2_gets_connections_side_by_side() -> N
             await together.wait()
         return await echo(peer, asked)
 
-    transport = StockTransport(tls=context, http2=True)
+    transport = HttpxTransport(tls=context, http2=True)
     async with FaultServer(default=script, tls=authority.context()) as server:
         origin = Origin.of(server.url)
         await transport.exchange(origin, "GET", b"/first", timeout=5)
@@ -515,7 +515,7 @@ async def test_a_first_call_that_fails_lets_the_next_one_connect() -> None:
     authority = Authority()
     context = Http2Server().trusting
     authority.ca.configure_trust(context)
-    transport = StockTransport(tls=context, http2=True)
+    transport = HttpxTransport(tls=context, http2=True)
     script = in_turn(then_close(), whole(answer(body=b"good")))
     async with FaultServer(default=script, tls=authority.context()) as server:
         origin = Origin.of(server.url)
@@ -533,7 +533,7 @@ async def test_a_first_call_that_fails_lets_the_next_one_connect() -> None:
 
 async def test_plain_http_goes_to_a_proxy_in_absolute_form() -> None:
     async with FaultServer(default=whole(answer(body=b"by proxy"))) as proxy:
-        transport = StockTransport(proxy=f"http://user:secret@127.0.0.1:{proxy.port}")
+        transport = HttpxTransport(proxy=f"http://user:secret@127.0.0.1:{proxy.port}")
         for _ in range(3):
             got = await transport.exchange(
                 Origin("http", "api.example"), "GET", b"/a?b=1", timeout=5
@@ -556,7 +556,7 @@ async def test_https_goes_through_a_tunnel(scheme: str, http2: bool) -> None:
         FaultServer(default=echo, tls=authority.context()) as server,
         ProxyServer() as proxy,
     ):
-        transport = StockTransport(
+        transport = HttpxTransport(
             proxy=f"{scheme}://127.0.0.1:{proxy.port}",
             tls=context,
             http2=http2,
@@ -576,7 +576,7 @@ async def test_https_goes_through_a_tunnel(scheme: str, http2: bool) -> None:
 @pytest.mark.parametrize("scheme", ["http", "socks5"])
 async def test_http2_goes_through_a_tunnel_on_one_connection(scheme: str) -> None:
     async with Http2Server(before=slow()) as server, ProxyServer() as proxy:
-        transport = StockTransport(
+        transport = HttpxTransport(
             proxy=f"{scheme}://127.0.0.1:{proxy.port}", tls=server.trusting, http2=True
         )
         origin = Origin.of(server.url)
@@ -604,7 +604,7 @@ def test_tls_goes_through_a_proxy_that_speaks_tls(
             FaultServer(default=echo, tls=authority.context()) as server,
             ProxyServer(tls=authority.context()) as proxy,
         ):
-            transport = StockTransport(proxy=f"https://127.0.0.1:{proxy.port}")
+            transport = HttpxTransport(proxy=f"https://127.0.0.1:{proxy.port}")
             origin = Origin.of(server.url)
             for n in range(3):
                 got = await transport.exchange(origin, "GET", b"/%d" % n, timeout=5)
@@ -620,7 +620,7 @@ def test_tls_goes_through_a_proxy_that_speaks_tls(
 
 async def test_plain_http_goes_through_socks() -> None:
     async with FaultServer(default=echo) as server, ProxyServer() as proxy:
-        transport = StockTransport(proxy=f"socks5://127.0.0.1:{proxy.port}")
+        transport = HttpxTransport(proxy=f"socks5://127.0.0.1:{proxy.port}")
         origin = Origin.of(server.url)
         for n in range(3):
             got = await transport.exchange(origin, "GET", b"/%d" % n, timeout=5)
@@ -631,7 +631,7 @@ async def test_plain_http_goes_through_socks() -> None:
 
 async def test_a_proxy_that_refuses_is_a_proxy_error() -> None:
     async with ProxyServer(status=b"407 Proxy Authentication Required") as proxy:
-        transport = StockTransport(proxy=f"http://127.0.0.1:{proxy.port}")
+        transport = HttpxTransport(proxy=f"http://127.0.0.1:{proxy.port}")
         with pytest.raises(httpx.ProxyError, match="407"):
             await transport.exchange(Origin("https", "127.0.0.1", 1), "GET", b"/", timeout=5)
         assert only_pool(transport).slots == 0
@@ -646,7 +646,7 @@ async def test_a_proxy_that_refuses_is_a_proxy_error() -> None:
 async def test_plain_respx_intercepts_calls_over_every_way_out(
     scheme: str, proxy: str | None
 ) -> None:
-    transport = StockTransport(proxy=proxy, http2=True)
+    transport = HttpxTransport(proxy=proxy, http2=True)
     with respx.mock:
         route = respx.get(f"{scheme}://api.example/users/1").respond(json={"mocked": True})
         got = await transport.exchange(Origin(scheme, "api.example"), "GET", b"/users/1", timeout=1)

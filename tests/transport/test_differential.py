@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from gateway.transport import Exchange, Http1Transport, Origin, StockTransport
+from gateway.transport import Exchange, Http1Transport, HttpxTransport, Origin
 from gateway.transport.inflate import DESCRIBED
 from tests.fault_server import Asked, FaultServer, Peer
 from tests.transport.corpus import Case, corpus, truncated
@@ -191,7 +191,7 @@ async def test_same_outcome_over_a_reset_connection() -> None:
 async def test_both_transports_of_the_gateway_agree() -> None:
     cases = corpus(400)
     async with served(cases) as server:
-        theirs = await through_exchange(StockTransport(max_idle=0), server.url, cases)
+        theirs = await through_exchange(HttpxTransport(max_idle=0), server.url, cases)
         ours = await through_exchange(own(), server.url, cases)
     for case, one, two in zip(cases, theirs, ours, strict=True):
         assert agree(one, two), (case, one, two)

@@ -14,9 +14,9 @@ import respx
 from gateway.transport import (
     AnswerTooLarge,
     Bounds,
+    HttpxTransport,
     InflatedTooLarge,
     Origin,
-    StockTransport,
     pool_is_patched,
 )
 from gateway.transport import (
@@ -41,7 +41,7 @@ BOUNDS = Bounds(max_body=100_000, max_inflated=300_000, max_headers=50)
 
 
 async def ask(script: Script, timeout: float | None = 60, **more: Any) -> Any:
-    transport = StockTransport(bounds=BOUNDS, **more)
+    transport = HttpxTransport(bounds=BOUNDS, **more)
     async with FaultServer(default=script) as server:
         origin = Origin.of(server.url, [(b"accept", b"*/*")])
         try:
@@ -86,7 +86,7 @@ async def test_the_same_errors(script: Script, error: type[Exception]) -> None:
 
 
 async def test_the_timeout_tells_where_time_ran_out() -> None:
-    transport = StockTransport(max_connections=1)
+    transport = HttpxTransport(max_connections=1)
     async with FaultServer(default=hang()) as server:
         origin = Origin.of(server.url)
         busy = asyncio.ensure_future(transport.exchange(origin, "GET", b"/"))
@@ -118,7 +118,7 @@ async def test_every_stage_has_its_timeout() -> None:
 
 async def test_a_transport_of_ones_own() -> None:
     mock = httpx.MockTransport(lambda request: httpx.Response(200, content=request.url.path))
-    transport = StockTransport(transport=mock)
+    transport = HttpxTransport(transport=mock)
     got = await transport.exchange(Origin("https", "api.example"), "GET", b"/path", timeout=60)
     assert got.body == b"/path"
 
@@ -130,7 +130,7 @@ async def test_respx_is_noticed_and_answers() -> None:
         assert pool_is_patched()
         importlib.reload(stock)
         assert stock.pool_is_patched()
-        transport = StockTransport()
+        transport = HttpxTransport()
         got = await transport.exchange(Origin("http", "api.example"), "GET", b"/", timeout=60)
         assert got.body == b'{"mocked":true}'
         await transport.aclose()

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.aio.byte_budget import ByteBudget
-from gateway.transport import Http1Transport, InflatedTooLarge, Origin, StockTransport
+from gateway.transport import Http1Transport, HttpxTransport, InflatedTooLarge, Origin
 from gateway.transport.inflate import Inflater, content_coding, inflate
 from tests.fault_server import FaultServer, deflated, encoded, gzip_bomb, in_turn, whole
 
@@ -184,9 +184,9 @@ async def test_who_is_cancelled_while_it_inflates_gives_its_room_back() -> None:
     assert budget.used == 0
 
 
-@pytest.mark.parametrize("kind", [Http1Transport, StockTransport])
+@pytest.mark.parametrize("kind", [Http1Transport, HttpxTransport])
 async def test_an_answer_comes_with_the_room_that_it_was_inflated_into(
-    kind: type[Http1Transport | StockTransport],
+    kind: type[Http1Transport | HttpxTransport],
 ) -> None:
     budget = ByteBudget(32 << 20)
     large = bytes(3 << 20)

@@ -19,19 +19,19 @@ from gateway.transport import (
     Bounds,
     Exchange,
     Http1Transport,
+    HttpxTransport,
     Origin,
-    StockTransport,
 )
 from tests.fault_server import Asked, Authority, FaultServer, Peer, answer, chunked, whole
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-Transport = Http1Transport | StockTransport
+Transport = Http1Transport | HttpxTransport
 POISON = answer(body=b"poison")
 
 
-@pytest.fixture(params=[Http1Transport, StockTransport])
+@pytest.fixture(params=[Http1Transport, HttpxTransport])
 async def transport(request: pytest.FixtureRequest) -> AsyncIterator[Transport]:
     transport: Transport = request.param(max_connections=4)
     yield transport
@@ -156,7 +156,7 @@ async def test_an_offence_closes_every_idle_connection_and_ends_reuse_for_a_whil
         assert server.connections == 6
 
 
-@pytest.mark.parametrize("kind", [Http1Transport, StockTransport])
+@pytest.mark.parametrize("kind", [Http1Transport, HttpxTransport])
 async def test_reuse_goes_on_where_quarantines_are_off(kind: type[Transport]) -> None:
     transport = kind(quarantine=0)
     bad = iter([True])
@@ -228,7 +228,7 @@ async def test_surplus_is_refused_over_tls_too() -> None:
     authority = Authority()
     trusting = ssl.create_default_context()
     authority.ca.configure_trust(trusting)
-    for kind in (Http1Transport, StockTransport):
+    for kind in (Http1Transport, HttpxTransport):
         transport: Transport = kind(tls=trusting)
         async with FaultServer(
             default=whole(answer(body=b"good") + POISON), tls=authority.context()
@@ -241,7 +241,7 @@ async def test_surplus_is_refused_over_tls_too() -> None:
         await transport.aclose()
 
 
-@pytest.mark.parametrize("kind", [Http1Transport, StockTransport])
+@pytest.mark.parametrize("kind", [Http1Transport, HttpxTransport])
 @pytest.mark.parametrize(
     "body",
     [

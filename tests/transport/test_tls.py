@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from gateway.transport import Http1Transport, Origin, StockTransport, TlsOptions
+from gateway.transport import Http1Transport, HttpxTransport, Origin, TlsOptions
 from gateway.transport.tls import tls_context
 from tests.fault_server import Authority, FaultServer, Peer, answer, whole
 
@@ -32,9 +32,9 @@ def trusting(authority: Authority, tmp_path: Path) -> TlsOptions:
     return TlsOptions(roots="none", ca_file=ca_file)
 
 
-@pytest.mark.parametrize("kind", [Http1Transport, StockTransport])
+@pytest.mark.parametrize("kind", [Http1Transport, HttpxTransport])
 async def test_a_certificate_of_the_authority_is_trusted(
-    authority: Authority, trusting: TlsOptions, kind: type[Http1Transport | StockTransport]
+    authority: Authority, trusting: TlsOptions, kind: type[Http1Transport | HttpxTransport]
 ) -> None:
     transport: Exchange = kind(tls=trusting)
     async with FaultServer(default=GOOD, tls=authority.context()) as server:
@@ -45,12 +45,12 @@ async def test_a_certificate_of_the_authority_is_trusted(
         await transport.aclose()
 
 
-@pytest.mark.parametrize("kind", [Http1Transport, StockTransport])
+@pytest.mark.parametrize("kind", [Http1Transport, HttpxTransport])
 @pytest.mark.parametrize("fault", ["expired", "wrong host", "unknown authority", "no TLS"])
 async def test_what_cannot_be_trusted_is_a_connect_error(
     authority: Authority,
     trusting: TlsOptions,
-    kind: type[Http1Transport | StockTransport],
+    kind: type[Http1Transport | HttpxTransport],
     fault: str,
 ) -> None:
     context = {

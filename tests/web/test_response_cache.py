@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from gateway.cache.store import Purges
 from gateway.values.restrictions import UNRESTRICTED, Restriction
-from gateway.web.response_cache import KeptAnswer, KeptAnswers
+from gateway.web.response_cache import CachedAnswer, ResponseCache
 from gateway.web.response_headers import Freshness
 
 
@@ -12,12 +12,12 @@ def answer(
     *,
     complete: bool = True,
     restrictions: Restriction = UNRESTRICTED,
-) -> KeptAnswer:
+) -> CachedAnswer:
     fresh = Freshness(
         as_of=0.0, fresh_until=until, complete=complete, status="gateway; fwd=miss",
         restrictions=restrictions,
     )  # fmt: skip
-    return KeptAnswer(body, b'"e"', fresh, b"t")
+    return CachedAnswer(body, b'"e"', fresh, b"t")
 
 
 def key(name: str) -> tuple[bytes, bytes]:
@@ -25,7 +25,7 @@ def key(name: str) -> tuple[bytes, bytes]:
 
 
 def test_an_answer_is_served_again_while_it_is_fresh() -> None:
-    kept = KeptAnswers(10_000, Purges())
+    kept = ResponseCache(10_000, Purges())
     kept.put(key("a"), answer(), b"none", 0)
     found = kept.get(key("a"), 98.9)
     assert found is not None
@@ -41,7 +41,7 @@ def test_an_answer_is_served_again_while_it_is_fresh() -> None:
 
 
 def test_what_is_not_fresh_or_not_complete_is_not_kept() -> None:
-    kept = KeptAnswers(10_000, Purges())
+    kept = ResponseCache(10_000, Purges())
     kept.put(key("a"), answer(until=None), b"", 0)
     kept.put(key("b"), answer(complete=False), b"", 0)
     kept.put(key("c"), answer(b"x" * 20_000), b"", 0)
@@ -49,7 +49,7 @@ def test_what_is_not_fresh_or_not_complete_is_not_kept() -> None:
 
 
 def test_what_is_not_for_a_shared_cache_is_not_kept() -> None:
-    kept = KeptAnswers(10_000, Purges())
+    kept = ResponseCache(10_000, Purges())
     kept.put(key("a"), answer(restrictions=Restriction.PRIVATE), b"", 0)
     kept.put(key("b"), answer(restrictions=Restriction.NO_STORE), b"", 0)
     assert [kept.get(key(name), 0.0) for name in "ab"] == [None] * 2
@@ -61,7 +61,7 @@ def test_what_is_not_for_a_shared_cache_is_not_kept() -> None:
 
 
 def test_memory_is_bounded_and_the_least_recently_used_goes_first() -> None:
-    kept = KeptAnswers(3500, Purges())
+    kept = ResponseCache(3500, Purges())
     for name in "abc":
         kept.put(key(name), answer(), b"", 0)
     kept.get(key("a"), 0.0)
@@ -74,7 +74,7 @@ def test_memory_is_bounded_and_the_least_recently_used_goes_first() -> None:
 
 def test_a_purge_empties_it() -> None:
     purges = Purges()
-    kept = KeptAnswers(10_000, purges)
+    kept = ResponseCache(10_000, purges)
     kept.put(key("a"), answer(), b"", 0)
     purges.add("tag:x", purges.latest + 1)
     assert kept.get(key("a"), 0.0) is None
@@ -83,7 +83,7 @@ def test_a_purge_empties_it() -> None:
 
 def test_what_was_begun_before_a_purge_is_not_kept_after_it() -> None:
     purges = Purges()
-    kept = KeptAnswers(10_000, purges)
+    kept = ResponseCache(10_000, purges)
     mark = kept.mark
     purges.add("tag:x", purges.latest + 1)
     assert kept.get(key("a"), 0.0) is None  # another request: the purge has been noticed

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from gateway.call import Clock, Deadline, Request, Response
     from gateway.transport import Exchange, Origin
-    from gateway.upstreams.http.decode import Ingress
+    from gateway.upstreams.http.decode import Decoder
 
 __all__ = ["HttpCall"]
 
@@ -65,7 +65,7 @@ class HttpCall:
         self,
         exchange: Exchange,
         origin: Origin,
-        ingress: Ingress,
+        ingress: Decoder,
         *,
         upstream: str,
         mocked: Callable[[], Exchange],

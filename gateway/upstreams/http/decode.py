@@ -1,4 +1,4 @@
-"""Ingress: what an upstream answered becomes a value, or a typed failure.
+"""Decoding: what an upstream answered becomes a value, or a typed failure.
 
 An upstream is not trusted: nothing gets past here but strict JSON of bounded size and depth, of the
 right content type and, where one is configured, of the declared schema.
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from gateway.offload import Offload
     from gateway.transport import RawAnswer
 
-__all__ = ["Ingress"]
+__all__ = ["Decoder"]
 
 _NO_CONTENT = frozenset({204, 205})
 
 
-class Ingress:
+class Decoder:
     """Judges the answers of one upstream.
 
     Args:

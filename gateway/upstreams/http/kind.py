@@ -8,11 +8,11 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from gateway.transport import Bounds, Http1Transport, Mocked, Origin, StockTransport, TlsOptions
+from gateway.transport import Bounds, Http1Transport, HttpxTransport, Mocked, Origin, TlsOptions
 from gateway.transport.tls import unusable_files
 from gateway.upstreams.http.call import HttpCall
 from gateway.upstreams.http.config import HttpUpstreamConfig
-from gateway.upstreams.http.decode import Ingress
+from gateway.upstreams.http.decode import Decoder
 from gateway.upstreams.http.operation import HttpOperation
 from gateway.upstreams.http.template import Template, parse_template
 from gateway.upstreams.kind import Wire
@@ -47,7 +47,7 @@ class _Http:
         call = HttpCall(
             transports.configured,
             Origin.of(f"{parts.scheme}://{parts.netloc}", constant),
-            Ingress(
+            Decoder(
                 name,
                 max_depth=config.max_depth,
                 max_body=config.max_body,
@@ -122,10 +122,10 @@ class _Transports:
         if self._mocked is not None:
             await self._mocked.aclose()
 
-    def _stock(self) -> StockTransport:
+    def _stock(self) -> HttpxTransport:
         config = self._config
         http2 = config.transport == "httpx" and find_spec("h2") is not None
-        return StockTransport(**self._options(), http2=http2, proxy=config.proxy)
+        return HttpxTransport(**self._options(), http2=http2, proxy=config.proxy)
 
     def _options(self) -> dict[str, Any]:
         config = self._config

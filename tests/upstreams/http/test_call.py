@@ -17,9 +17,9 @@ from gateway.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from gateway.transport import AnswerTooLarge, InflatedTooLarge, Origin, RawAnswer, StockTransport
+from gateway.transport import AnswerTooLarge, HttpxTransport, InflatedTooLarge, Origin, RawAnswer
 from gateway.upstreams.http.call import HttpCall
-from gateway.upstreams.http.decode import Ingress
+from gateway.upstreams.http.decode import Decoder
 from gateway.upstreams.http.operation import HttpOperation
 
 ORIGIN = Origin.of("http://up.test", [(b"x-constant", b"1")])
@@ -52,7 +52,7 @@ async def test_sends_method_target_and_headers_below_the_prefix() -> None:
     call = HttpCall(
         wire,
         ORIGIN,
-        Ingress("up", max_depth=8),
+        Decoder("up", max_depth=8),
         upstream="up",
         prefix="/v1",
         mocked=lambda: Wire(None),
@@ -64,7 +64,7 @@ async def test_sends_method_target_and_headers_below_the_prefix() -> None:
 async def test_what_the_client_says_itself_is_not_said_twice() -> None:
     wire = Wire(RawAnswer(200, [], b"1"))
     call = HttpCall(
-        wire, ORIGIN, Ingress("up", max_depth=8), upstream="up", mocked=lambda: Wire(None),
+        wire, ORIGIN, Decoder("up", max_depth=8), upstream="up", mocked=lambda: Wire(None),
         defaults=[(b"accept", b"application/json"), (b"authorization", b"none")],
     )  # fmt: skip
     await call(request())
@@ -91,7 +91,7 @@ async def test_every_httpx_error_becomes_one_of_ours(
     theirs: Exception, ours: type[CallError]
 ) -> None:
     call = HttpCall(
-        Wire(theirs), ORIGIN, Ingress("up", max_depth=8), upstream="up", mocked=lambda: Wire(None)
+        Wire(theirs), ORIGIN, Decoder("up", max_depth=8), upstream="up", mocked=lambda: Wire(None)
     )
     with pytest.raises(ours) as caught:
         await call(request())
@@ -102,7 +102,7 @@ async def test_every_httpx_error_becomes_one_of_ours(
 async def test_what_the_transport_said_is_kept_for_the_log_and_out_of_the_detail() -> None:
     wire = Wire(httpx.ConnectError("[Errno 111] Connect call failed\n('10.0.0.7', 80)"))
     call = HttpCall(
-        wire, ORIGIN, Ingress("up", max_depth=8), upstream="up", mocked=lambda: Wire(None)
+        wire, ORIGIN, Decoder("up", max_depth=8), upstream="up", mocked=lambda: Wire(None)
     )
     with pytest.raises(UpstreamUnreachable) as caught:
         await call(request())
@@ -133,7 +133,7 @@ async def test_an_excerpt_of_a_bad_answer_is_on_the_error(
     answer: RawAnswer, error: type[CallError], said: str, expose: bool
 ) -> None:
     call = HttpCall(
-        Wire(answer), ORIGIN, Ingress("up", max_depth=8), upstream="up", mocked=lambda: Wire(None),
+        Wire(answer), ORIGIN, Decoder("up", max_depth=8), upstream="up", mocked=lambda: Wire(None),
         expose_errors=expose,
     )  # fmt: skip
     with pytest.raises(error) as caught:
@@ -146,7 +146,7 @@ async def test_an_excerpt_of_a_bad_answer_is_on_the_error(
 async def test_a_bug_is_no_call_error() -> None:
     wire = Wire(RuntimeError("bug"))
     call = HttpCall(
-        wire, ORIGIN, Ingress("up", max_depth=8), upstream="up", mocked=lambda: Wire(None)
+        wire, ORIGIN, Decoder("up", max_depth=8), upstream="up", mocked=lambda: Wire(None)
     )
     with pytest.raises(RuntimeError):
         await call(request())
@@ -154,8 +154,8 @@ async def test_a_bug_is_no_call_error() -> None:
 
 async def test_respx_intercepts_whatever_transport_is_configured() -> None:
     wire = Wire(RuntimeError("the wire was asked"))
-    stock = StockTransport()
-    call = HttpCall(wire, ORIGIN, Ingress("up", max_depth=8), upstream="up", mocked=lambda: stock)
+    stock = HttpxTransport()
+    call = HttpCall(wire, ORIGIN, Decoder("up", max_depth=8), upstream="up", mocked=lambda: stock)
     with respx.mock:
         route = respx.get("http://up.test/a", params={"b": "c"}).respond(json={"x": 1})
         assert (await call(request())).value == {"x": 1}
@@ -170,7 +170,7 @@ async def test_the_deadline_is_propagated_as_late_as_can_be(left: float, said: b
     """Rounded down, but never to nothing."""
     wire = Wire(RawAnswer(200, [], b"1"))
     call = HttpCall(
-        wire, ORIGIN, Ingress("up", max_depth=8), upstream="up", mocked=lambda: Wire(None),
+        wire, ORIGIN, Decoder("up", max_depth=8), upstream="up", mocked=lambda: Wire(None),
         deadline_header="X-Request-Timeout-Ms", clock=lambda: 100.0 - left,
     )  # fmt: skip
     asked = Request(HttpOperation("/", "GET", ((b"accept-language", b"de"),)), Deadline(100.0))
@@ -188,7 +188,7 @@ async def test_memory_that_an_answer_was_inflated_into_is_given_back_once_it_is_
     answer = RawAnswer(200, [], body)
     answer.hold = await budget.hold("up").fill(10)
     call = HttpCall(
-        Wire(answer), ORIGIN, Ingress("up", max_depth=8), upstream="up", mocked=lambda: Wire(None)
+        Wire(answer), ORIGIN, Decoder("up", max_depth=8), upstream="up", mocked=lambda: Wire(None)
     )
     with suppress(UpstreamPayload):
         await call(request())

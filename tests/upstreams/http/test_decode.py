@@ -7,15 +7,15 @@ import pytest
 from gateway.errors import UpstreamPayload, UpstreamStatus
 from gateway.offload import UNDECODED
 from gateway.transport import RawAnswer
-from gateway.upstreams.http.decode import Ingress
+from gateway.upstreams.http.decode import Decoder
 from gateway.values.restrictions import Restriction
 from tests.offload.lanes import Lanes
 
 JSON = [(b"content-type", b"application/json; charset=utf-8")]
 
 
-def ingress(**options: Any) -> Ingress:
-    return Ingress("up", max_depth=options.pop("max_depth", 8), now=lambda: 0.0, **options)
+def ingress(**options: Any) -> Decoder:
+    return Decoder("up", max_depth=options.pop("max_depth", 8), now=lambda: 0.0, **options)
 
 
 def answer(body: bytes, status: int = 200, headers: Any = JSON) -> RawAnswer:
@@ -109,7 +109,7 @@ async def test_a_byte_order_mark_is_ignored_and_not_written_again() -> None:
     ("content_type", "said"),
     [
         (b"text/html", "the content type is text/html; add `content_types: [text/html]` to the upstream to allow it"),
-        (b"Text/Plain; charset=utf-8", "the content type is text/plain; add `content_types: [text/plain]` to the"),
+        (b"Text/DocumentTemplate; charset=utf-8", "the content type is text/plain; add `content_types: [text/plain]` to the"),
         (b"application/jsonp", "add `content_types: [application/jsonp]`"),
         (b"image/png\xff", "the content type is image/png\\xff; add `content_types: any` to the upstream"),
         (b"x" * 5000, "add `content_types: any`"),

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
-from gateway.answers.document import merge
+from gateway.answers.document import compose
 from gateway.call import Request
 from gateway.engine.outcome import Fault, Outcome, State
 from gateway.errors import CallError, DependencyFailed, ErrorCode, UpstreamStatus, UpstreamTimeout
@@ -372,7 +372,7 @@ def test_what_is_merged_meets_what_is_told(outcomes: list[Outcome]) -> None:
         'y: {for_each: "{x.l}", get: "a:/{item}", fallback: 5, when: "`true`"}'
     )
     whole = answers_of(compiled)
-    assert list(whole.iter_errors(orjson.loads(merge(compiled, outcomes).body))) == []
+    assert list(whole.iter_errors(orjson.loads(compose(compiled, outcomes).body))) == []
 
 
 def test_the_document_is_made_once_and_every_reference_in_it_leads_somewhere() -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from gateway.cache.store.redis.url import Client
 
-__all__ = ["ByteStore"]
+__all__ = ["Commands"]
 
 
 class _Collected:
@@ -52,7 +52,7 @@ class _Collected:
         return answers
 
 
-class ByteStore(RedisCache):  # type: ignore[misc]
+class Commands(RedisCache):  # type: ignore[misc]
     """Bytes under names, in a namespace, through a client that is given."""
 
     def __init__(self, client: Client, namespace: str) -> None:
@@ -72,9 +72,9 @@ class ByteStore(RedisCache):  # type: ignore[misc]
         """Where purges are told, and under which name they are kept."""
         return f"{self.namespace}:purges"
 
-    def collected(self) -> ByteStore:
+    def collected(self) -> Commands:
         """Return the same store, its commands held back until `execute`."""
-        return ByteStore(_Collected(self.client), self.namespace)
+        return Commands(_Collected(self.client), self.namespace)
 
     async def execute(self) -> list[Any]:
         """Send what was held back; what a command fails with takes the place of its answer."""

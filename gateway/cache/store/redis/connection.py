@@ -25,7 +25,7 @@ from redis.exceptions import (
 from gateway.aio.bounded import bounded
 from gateway.cache.store.base import StoreRefused
 from gateway.cache.store.redis.circuit import Circuit
-from gateway.cache.store.redis.commands import ByteStore
+from gateway.cache.store.redis.commands import Commands
 from gateway.cache.store.redis.url import close
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from gateway.call import Clock, Sleep
     from gateway.events import Events
 
-__all__ = ["Link"]
+__all__ = ["Connection"]
 
 T = TypeVar("T")
 
@@ -53,11 +53,11 @@ _REFUSED_FOR = 1.0
 class Linked(Protocol):
     """Hears of a new client."""
 
-    def __call__(self, store: ByteStore, *, again: bool) -> None:
+    def __call__(self, store: Commands, *, again: bool) -> None:
         """Take `store`; `again` when it is not the first."""
 
 
-class Link:
+class Connection:
     """Asks the server, and knows whether that makes sense.
 
     Args:
@@ -90,7 +90,7 @@ class Link:
         self._events = events
         self._clock = clock
         self._circuit = Circuit(self._probe, events=events, sleep=sleep, random=random)
-        self._bytes: ByteStore | None = None
+        self._bytes: Commands | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._refused_until = 0.0
 
@@ -118,7 +118,7 @@ class Link:
         if self._closing:
             await asyncio.wait(self._closing)
 
-    async def ask(self, work: Callable[[ByteStore], Awaitable[T]], patience: float) -> T | None:
+    async def ask(self, work: Callable[[Commands], Awaitable[T]], patience: float) -> T | None:
         """Return what `work` comes to; `None` when the server has no answer to it.
 
         Args:
@@ -163,7 +163,7 @@ class Link:
         before = self._bytes
         if before is not None:
             self._close(before.client)
-        self._bytes = ByteStore(client, self._namespace)
+        self._bytes = Commands(client, self._namespace)
         self._linked(self._bytes, again=before is not None)
 
     def _close(self, client: Client) -> None:

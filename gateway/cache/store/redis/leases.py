@@ -13,16 +13,16 @@ import asyncio
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from gateway.aio.batching import Batches
+from gateway.aio.batching import Batcher
 from gateway.cache.store.base import Acquired, Lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.cache.freshness import Entry
-    from gateway.cache.store.redis.commands import ByteStore
-    from gateway.cache.store.redis.connection import Link
-    from gateway.cache.store.redis.write_behind import Writes
+    from gateway.cache.store.redis.commands import Commands
+    from gateway.cache.store.redis.connection import Connection
+    from gateway.cache.store.redis.write_behind import WriteBehind
     from gateway.call import Clock
 
 __all__ = ["Leases"]
@@ -48,8 +48,8 @@ class Leases:
 
     def __init__(
         self,
-        link: Link,
-        writes: Writes,
+        link: Connection,
+        writes: WriteBehind,
         opened: Callable[[str, Any], Entry | None],
         *,
         seconds: float,
@@ -64,7 +64,7 @@ class Leases:
         self._clock = clock
         self._held: set[Lease] = set()
         self._doubtful_until = 0.0
-        self._batches: Batches[Lease, Acquired | None] = Batches(self._take, None)
+        self._batches: Batcher[Lease, Acquired | None] = Batcher(self._take, None)
 
     async def acquire(self, key: str) -> Acquired:
         """Ask for the lease of `key`. Where there is no server to ask, everybody is granted one."""
@@ -123,7 +123,7 @@ class Leases:
             self.release(acquired.lease)
 
     async def _take(self, leases: list[Lease]) -> Sequence[Acquired | None]:
-        async def take(store: ByteStore) -> list[Any]:
+        async def take(store: Commands) -> list[Any]:
             collected = store.collected()
             for lease in leases:
                 await collected.take(lease.key, lease.token, int(self._seconds * 1000))

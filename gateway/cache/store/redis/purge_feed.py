@@ -1,4 +1,4 @@
-"""Watch: learns of purges in other replicas, at once by pub/sub and for certain by looking again.
+"""The purge feed: learns of purges in other replicas by pub/sub, and for certain by polling.
 
 A message that was missed (pub/sub promises nothing) is made up for within a second. Looking again
 is also the heartbeat by which an idle process notices that the server is gone, so it happens
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from gateway.cache.store.purges import Purges
-    from gateway.cache.store.redis.commands import ByteStore
+    from gateway.cache.store.redis.commands import Commands
     from gateway.call import Sleep
 
-__all__ = ["Watch"]
+__all__ = ["PurgeFeed"]
 
 _LOOK_AGAIN = 1.0
 _WITHOUT_MESSAGES = 0.25
@@ -33,7 +33,7 @@ _SUBSCRIBE_AGAIN = 0.5
 _PATIENCE = 1.0
 
 
-class Watch:
+class PurgeFeed:
     """Listens for the purges of other replicas.
 
     Args:
@@ -48,10 +48,10 @@ class Watch:
         self._purges = purges
         self._look = look
         self._sleep = sleep
-        self._store: ByteStore | None = None
+        self._store: Commands | None = None
         self._task: asyncio.Task[None] | None = None
 
-    def start(self, store: ByteStore) -> None:
+    def start(self, store: Commands) -> None:
         """Listen through `store` from now on, and through no other."""
         if self._task is not None:
             self._task.cancel()
@@ -65,7 +65,7 @@ class Watch:
         if self._task is not None:
             await cancel_until_gone([self._task])
 
-    async def _listen(self, store: ByteStore) -> None:
+    async def _listen(self, store: Commands) -> None:
         while self._store is store:
             pubsub = store.client.pubsub()
             try:
@@ -89,7 +89,7 @@ class Watch:
             finally:
                 await pubsub.aclose()
 
-    async def _poll(self, store: ByteStore) -> None:
+    async def _poll(self, store: Commands) -> None:
         while self._store is store:
             await self._look()
             await self._sleep(_WITHOUT_MESSAGES)

@@ -8,20 +8,20 @@ import random as randomness
 import time
 from typing import TYPE_CHECKING, Any
 
-from gateway.aio.batching import Batches
+from gateway.aio.batching import Batcher
 from gateway.cache.store.purges import Purges
-from gateway.cache.store.redis.connection import Link
+from gateway.cache.store.redis.connection import Connection
 from gateway.cache.store.redis.envelope import open_envelope, seal
 from gateway.cache.store.redis.leases import Leases
-from gateway.cache.store.redis.purge_feed import Watch
-from gateway.cache.store.redis.write_behind import Writes
+from gateway.cache.store.redis.purge_feed import PurgeFeed
+from gateway.cache.store.redis.write_behind import WriteBehind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.cache.freshness import Entry
     from gateway.cache.store.base import Acquired, Lease
-    from gateway.cache.store.redis.commands import ByteStore
+    from gateway.cache.store.redis.commands import Commands
     from gateway.cache.store.redis.url import Client
     from gateway.call import Clock, Sleep
     from gateway.events import Events
@@ -73,17 +73,17 @@ class RedisStore:
         self._max_entry = max_entry
         self._timeout = timeout
         self._now = now
-        self._link = Link(
+        self._link = Connection(
             connect, namespace=namespace, linked=self._linked, events=events, clock=clock,
             sleep=sleep, random=random,
         )  # fmt: skip
-        self._writes = Writes(self._link)
+        self._writes = WriteBehind(self._link)
         self._leases = Leases(
             self._link, self._writes, self._opened, seconds=lease, patience=timeout, clock=clock
         )
-        self._reads: Batches[str, Entry | None] = Batches(self._read, None)
+        self._reads: Batcher[str, Entry | None] = Batcher(self._read, None)
         self._reading: dict[str, asyncio.Future[Entry | None]] = {}
-        self._watch = Watch(self.purges, self._look, sleep)
+        self._watch = PurgeFeed(self.purges, self._look, sleep)
         self._untold: dict[str, int] = {}
         self._seen = 0
 
@@ -131,7 +131,7 @@ class RedisStore:
             return
         token = self._leases.let_go(lease) if lease is not None else b""
 
-        async def write(store: ByteStore) -> None:
+        async def write(store: Commands) -> None:
             left = max(entry.useful_until - self._now(), 0.001)
             if token:
                 await store.keep(entry.key, token, seal(entry), int(left * 1000) or 1)
@@ -192,7 +192,7 @@ class RedisStore:
             self.discard(key)
         return entry
 
-    def _linked(self, store: ByteStore, *, again: bool) -> None:
+    def _linked(self, store: Commands, *, again: bool) -> None:
         if again:
             self._leases.doubt()
         self._watch.start(store)

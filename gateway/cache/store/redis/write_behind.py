@@ -1,20 +1,20 @@
-"""Writes beside the answer: nobody waits for them, and too many are dropped."""
+"""Writes in the background: no answer waits for them, and too many are dropped."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gateway.aio.batching import Batches
+from gateway.aio.batching import Batcher
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from gateway.cache.store.redis.commands import ByteStore
-    from gateway.cache.store.redis.connection import Link
+    from gateway.cache.store.redis.commands import Commands
+    from gateway.cache.store.redis.connection import Connection
 
-__all__ = ["Write", "Writes"]
+__all__ = ["Write", "WriteBehind"]
 
-Write = "Callable[[ByteStore], Awaitable[Any]]"
+Write = "Callable[[Commands], Awaitable[Any]]"
 """Gives a command to a store that collects them."""
 
 _PATIENCE = 0.25
@@ -22,19 +22,19 @@ _BYTES = 32 * 1024 * 1024
 _WAITING = 1024
 
 
-class Writes:
+class WriteBehind:
     """Sends writes in the order of their coming, one pipeline at a time."""
 
     __slots__ = ("_batches", "_bytes", "_link")
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Connection) -> None:
         self._link = link
         self._bytes = 0
-        self._batches: Batches[Callable[[ByteStore], Awaitable[Any]], None] = Batches(
+        self._batches: Batcher[Callable[[Commands], Awaitable[Any]], None] = Batcher(
             self._run, None, lanes=1, limit=_WAITING
         )
 
-    def submit(self, write: Callable[[ByteStore], Awaitable[Any]], size: int = 0) -> bool:
+    def submit(self, write: Callable[[Commands], Awaitable[Any]], size: int = 0) -> bool:
         """Do `write` soon; not when there is no server, or when too much waits already.
 
         Args:
@@ -61,8 +61,8 @@ class Writes:
     def _done(self, size: int) -> None:
         self._bytes -= size
 
-    async def _run(self, writes: list[Callable[[ByteStore], Awaitable[Any]]]) -> Sequence[None]:
-        async def send(store: ByteStore) -> list[Any]:
+    async def _run(self, writes: list[Callable[[Commands], Awaitable[Any]]]) -> Sequence[None]:
+        async def send(store: Commands) -> list[Any]:
             collected = store.collected()
             for write in writes:
                 await write(collected)

@@ -7,8 +7,8 @@ import pytest
 from redis.exceptions import ClusterDownError, RedisClusterException, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from gateway.cache.store.redis.commands import ByteStore
-from gateway.cache.store.redis.connection import Link
+from gateway.cache.store.redis.commands import Commands
+from gateway.cache.store.redis.connection import Connection
 from gateway.events import Events
 from tests.layers.test_cache import on_virtual_time
 from tests.virtual_time import loop_time
@@ -27,11 +27,11 @@ class FakeClient:
         pass
 
 
-async def opened(client: FakeClient) -> Link:
-    def linked(store: ByteStore, *, again: bool) -> None:
+async def opened(client: FakeClient) -> Connection:
+    def linked(store: Commands, *, again: bool) -> None:
         pass
 
-    link = Link(
+    link = Connection(
         lambda: client, namespace="n", linked=linked, events=Events(), clock=loop_time,
         sleep=asyncio.sleep, random=lambda: 1.0,
     )  # fmt: skip

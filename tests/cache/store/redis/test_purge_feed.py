@@ -10,7 +10,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError
 
 from gateway.cache.store.purges import Purges
-from gateway.cache.store.redis.purge_feed import Watch
+from gateway.cache.store.redis.purge_feed import PurgeFeed
 from tests.layers.test_cache import on_virtual_time
 from tests.virtual_time import loop_time
 
@@ -48,7 +48,7 @@ class FakePubSub:
 
 
 class FakeStore:
-    """A `ByteStore` to listen through, and its client."""
+    """A `Commands` to listen through, and its client."""
 
     channel = "gateway:purges"
 
@@ -69,7 +69,7 @@ async def watching(store: Any) -> AsyncIterator[tuple[Purges, list[float]]]:
     async def look() -> None:
         looks.append(loop_time() - began)
 
-    watch = Watch(purges, look, asyncio.sleep)
+    watch = PurgeFeed(purges, look, asyncio.sleep)
     watch.start(store)
     try:
         yield purges, looks
@@ -143,7 +143,7 @@ async def test_only_the_last_store_is_listened_to() -> None:
     async def look() -> None:
         looks.append(loop_time())
 
-    watch = Watch(Purges(), look, asyncio.sleep)
+    watch = PurgeFeed(Purges(), look, asyncio.sleep)
     watch.start(old)  # type: ignore[arg-type]
     watch.start(new)  # type: ignore[arg-type]
     await asyncio.sleep(0.9)

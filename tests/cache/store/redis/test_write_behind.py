@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from gateway.cache.store.redis.write_behind import Writes
+from gateway.cache.store.redis.write_behind import WriteBehind
 from tests.layers.test_cache import on_virtual_time
 
 
@@ -27,9 +27,9 @@ class FakeLink:
         return []
 
 
-def writes() -> tuple[Writes, FakeLink]:
+def writes() -> tuple[WriteBehind, FakeLink]:
     link: Any = FakeLink()
-    return Writes(link), link
+    return WriteBehind(link), link
 
 
 async def write(link: Any) -> None:
