@@ -94,7 +94,7 @@ class Runtime:
     def answers(self) -> Mapping[str, Mapping[str, Any]]:
         """The JSON Schema that every answer of an upstream meets, by its name."""
         declared = self.loaded.config.upstreams
-        return {name: one.answer for name, one in declared.items() if one.answer is not None}
+        return {name: one.schema_ for name, one in declared.items() if one.schema_ is not None}
 
     @property
     def busy(self) -> bool:

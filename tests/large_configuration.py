@@ -175,8 +175,8 @@ _KINDS = (
 """,
 )  # fmt: skip
 _COLLIDING = """\
-  a_b: {path: /a_b, sections: {x: {get: "users:/", answer: {type: string}, required: true}}}
-  a__b: {path: /a__b, sections: {x: {get: "users:/", answer: {type: integer}, required: true}}}
+  a_b: {path: /a_b, sections: {x: {get: "users:/", schema: {type: string}, required: true}}}
+  a__b: {path: /a__b, sections: {x: {get: "users:/", schema: {type: integer}, required: true}}}
 """
 
 

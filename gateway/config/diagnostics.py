@@ -16,6 +16,8 @@ from gateway.values.suggestion import suggest
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from pydantic.fields import FieldInfo
+
 __all__ = ["diagnostics_of"]
 
 Location = tuple[str | int, ...]
@@ -156,10 +158,15 @@ def _known(model: type[BaseModel], path: Location) -> set[str]:
             inner
             for outer in models
             for name, field in outer.model_fields.items()
-            if step in {field.alias, name}
+            if step in {_written(name, field), name}
             for inner in _models(field.annotation)
         ] or models  # a key of a dict or an index of a list: the same models still
-    return {field.alias or name for m in models for name, field in m.model_fields.items()}
+    return {_written(name, field) for m in models for name, field in m.model_fields.items()}
+
+
+def _written(name: str, field: FieldInfo) -> str:
+    """Return the key of a field in the document."""
+    return field.alias or field.serialization_alias or name
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

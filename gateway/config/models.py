@@ -9,7 +9,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializeAsAny, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    model_validator,
+)
 
 from gateway.expressions.json_schema import compile_schema
 from gateway.expressions.nesting import DEEPEST
@@ -34,6 +42,8 @@ __all__ = [
 NAME = r"^[A-Za-z_][A-Za-z0-9_]*\Z"
 UPSTREAM_NAME = r"^[A-Za-z_][A-Za-z0-9_-]*\Z"
 MAX_NAME = 64
+RENAMED = "answer"
+"""The name of `schema` before: an alias for one release, which `check` warns of."""
 
 Name = Annotated[str, Field(title="name", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=MAX_NAME)]
 
@@ -63,6 +73,10 @@ JsonSchema = Annotated[
     dict[str, Any],
     AfterValidator(_json_schema),
     Field(title="JSON Schema", examples=[{"type": "object", "required": ["id"]}]),
+]
+AnswerSchema = Annotated[
+    JsonSchema | None,
+    Field(validation_alias=AliasChoices("schema", RENAMED), serialization_alias="schema"),
 ]
 JmesPath = Annotated[str, Field(title="JMESPath")]
 Source = Annotated[
@@ -96,7 +110,7 @@ class UpstreamConfig(Model):
     """Bytes of an answer at most, before and after decompression."""
     max_depth: Annotated[int, Field(ge=1, le=DEEPEST)] = 64
     """Levels of nesting in an answer at most."""
-    answer: JsonSchema | None = None
+    schema_: AnswerSchema = None
     """JSON Schema that every answer must meet; in OpenAPI it types the sections that have none."""
     expose_errors: bool = False
     """End the `detail` of an error with the first 512 characters of what the upstream said.
@@ -169,10 +183,10 @@ class SectionConfig(Model):
     """Fetched for other sections to refer to, not part of the answer."""
     cache: CachePolicy | None = None
     """Freshness of this section where it differs from its upstream's."""
-    answer: JsonSchema | None = None
+    schema_: AnswerSchema = None
     """JSON Schema that the upstream's answer must meet (of a list, that to each element), and that
     types the section in OpenAPI. What does not meet it fails the section. It is kept all the same,
-    as others may think otherwise; what no section may use is for the upstream's `answer`."""
+    as others may think otherwise; what no section may use is for the upstream's `schema`."""
     description: str | None = Field(default=None, examples=["The latest posts"])
     """What it is, for OpenAPI."""
 

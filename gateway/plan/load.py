@@ -21,6 +21,7 @@ from gateway.config.diagnostics import diagnostics_of
 from gateway.config.models import (
     MAX_NAME,
     NAME,
+    RENAMED,
     UPSTREAM_NAME,
     Config,
     DashboardConfig,
@@ -55,11 +56,13 @@ class Loaded:
         config: the models.
         plans: the compiled dashboards, in the order of their declaration.
         file: where it came from, for messages.
+        warnings: what will be a mistake in the next release.
     """
 
     config: Config
     plans: tuple[Plan, ...]
     file: str
+    warnings: tuple[Diagnostic, ...] = ()
 
 
 def shipped() -> Path:
@@ -111,7 +114,8 @@ def loads(
     if diagnostics:
         raise ConfigError([diagnostics[key] for key in sorted(diagnostics)], name)
     config = Config(upstreams=checker.upstreams, dashboards=checker.dashboards)
-    return Loaded(config, tuple(checker.plans), name)
+    warnings = tuple(read.place(warning) for warning in checker.warnings)
+    return Loaded(config, tuple(checker.plans), name, warnings)
 
 
 def compile_config(config: Config, file: str = "<config>") -> Loaded:
@@ -206,6 +210,7 @@ class _Checker:
         self.diagnostics: list[Diagnostic] = []
         self.upstreams: dict[str, UpstreamConfig] = {}
         self.kinds: dict[str, Kind] = {}
+        self.warnings: list[Diagnostic] = []
         self.dashboards: dict[str, DashboardConfig] = {}
         self.plans: list[Plan] = []
 
@@ -266,6 +271,9 @@ class _Checker:
                 Diagnostic("should be a mapping, and is empty", at, at_key=True)
             )
             return None
+        if isinstance(raw, dict) and RENAMED in raw:
+            message = f"`{RENAMED}` is called `schema` now; rename it before the next release"
+            self.warnings.append(Diagnostic(message, (*at, RENAMED), at_key=True))
         try:
             return kind.model_validate(raw, context=WRITTEN)
         except ValidationError as error:

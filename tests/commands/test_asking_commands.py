@@ -42,6 +42,7 @@ def test_check_says_ok_and_tells_mistakes(tmp_path: Path) -> None:
     assert json.loads(run("check", SHIPPED, "--format", "json")[1]) == {
         "ok": True,
         "diagnostics": [],
+        "warnings": [],
     }
     bad = tmp_path / "bad.yaml"
     bad.write_text("upstreams:\n  a: {base_url: nope}\ndashboards: 5\n")
@@ -204,3 +205,23 @@ def test_purge_tells_an_answer_that_is_none(
     code, text = run("purge", "--url", "http://gw.test", "--everything")
     assert (code, said in text) == (1, True)
     assert run("purge", "--url", "http://[", "--everything")[0] == 1
+
+
+def test_check_warns_of_a_name_that_goes_away(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "old.yaml"
+    file.write_text(
+        'upstreams: {a: {base_url: "http://a.test"}}\n'
+        'dashboards: {d: {path: /d, sections: {x: {get: "a:/", answer: {}}}}}\n'
+    )
+    code, text = run("check", str(file))
+    assert code == 0
+    first, second = text.splitlines()
+    assert first == (
+        f"{file}:2:55: warning: `answer` is called `schema` now; rename it before the next release"
+    )
+    assert second.endswith("1 upstreams, 1 dashboards, 1 sections")
+    code, text = run("check", str(file), "--format", "json")
+    assert code == 0
+    assert json.loads(text)["warnings"][0]["line"] == 2

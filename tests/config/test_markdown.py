@@ -38,7 +38,7 @@ def test_every_key_has_a_type_a_description_and_a_valid_example(key: Key) -> Non
 
 def test_no_model_and_no_field_is_left_out() -> None:
     declared = {
-        field.alias or name
+        field.alias or field.serialization_alias or name
         for model in vars(models).values()
         if isinstance(model, type) and issubclass(model, Model)
         for name, field in model.model_fields.items()

@@ -54,9 +54,9 @@ def test_a_section_starts_the_moment_its_own_inputs_are_there() -> None:
 @pytest.mark.parametrize(
     "section",
     [
-        'x: {get: "a:/", answer: {type: array}}',
+        'x: {get: "a:/", schema: {type: array}}',
         'x: {get: "a:/", select: "abs(error)"}',
-        'x: {get: "a:/", answer: {type: array}, fallback: 0}',
+        'x: {get: "a:/", schema: {type: array}, fallback: 0}',
     ],
 )
 def test_a_payload_that_a_section_refuses_is_quoted_on_its_error(section: str) -> None:
@@ -293,7 +293,7 @@ def test_an_expression_that_does_not_fit_is_named_with_the_reason() -> None:
 )
 def test_what_does_not_meet_the_sections_schema_fails_it(section: str) -> None:
     checked = plan(
-        f"s: {{{section}, select: id, answer: {{properties: {{id: {{type: integer}}}}}}}}",
+        f"s: {{{section}, select: id, schema: {{properties: {{id: {{type: integer}}}}}}}}",
         parameters="{items: {type: array, items: {type: integer}, default: [1]}}",
     )
     good = run(walked(checked, Upstreams(after(0, {"id": 7})), items=[1]))

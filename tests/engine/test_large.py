@@ -66,9 +66,9 @@ def both(sections: str, **options: Any) -> tuple[Result, Result, Lanes]:
         'a: {get: "a:PATH", select: "length([0].id)"}',
         'a: {get: "a:PATH", select: "length([0].id)", fallback: 5}',
         'a: {get: "a:PATH", select: "length([0].id)", required: true}',
-        'a: {get: "a:PATH", answer: {type: array, items: {required: [id]}}}',
-        'a: {get: "a:PATH", answer: {type: object}}',
-        'a: {get: "a:PATH", answer: {type: array}, select: "[0]"}',
+        'a: {get: "a:PATH", schema: {type: array, items: {required: [id]}}}',
+        'a: {get: "a:PATH", schema: {type: object}}',
+        'a: {get: "a:PATH", schema: {type: array}, select: "[0]"}',
         'a: {get: "a:PATH"}\nb: {get: "b:/echo?x={a[1].name}&y={a[0].next}&z={a[2].nope}"}',
         'a: {get: "a:PATH", select: "[0]"}\nb: {get: "b:/echo?x={a[1].name}"}',
         'a: {get: "a:PATH", hidden: true}\nb: {for_each: {in: "{a[*].id}", limit: 3}, get: "b:/echo?x={item}"}',
@@ -204,7 +204,7 @@ def test_what_is_long_but_has_few_values_is_shaped_here() -> None:
 
 @pytest.mark.parametrize(
     "sections",
-    ['a: {get: "a:/most", select: "sort_by(@, &id)"}', 'a: {get: "a:/most", answer: {type: array}}',
+    ['a: {get: "a:/most", select: "sort_by(@, &id)"}', 'a: {get: "a:/most", schema: {type: array}}',
      'a: {race: [{get: "a:/most", select: "[0]"}, {get: "a:/some", select: "[0]"}]}',
      'o: {get: "a:/most"}\na: {get: "b:/echo", when: "length(o) > `1`"}'],
 )  # fmt: skip

@@ -345,3 +345,44 @@ def test_any_text_is_a_configuration_or_told_why_not(text: str) -> None:
         assert error.diagnostics
         assert all(f.line >= 1 and f.column >= 1 for f in error.diagnostics)
         assert all("\n" not in line for line in error.lines())
+
+
+RENAMED = """
+upstreams:
+  a: {base_url: http://a.test, answer: {type: object}}
+dashboards:
+  d:
+    path: /d
+    sections:
+      x:
+        get: "a:/x"
+        answer: {type: object, required: [id]}
+"""
+
+
+def test_answer_is_still_read_as_schema_with_a_warning_at_its_place() -> None:
+    loaded = loads(RENAMED)
+    assert loaded.config.upstreams["a"].schema_ == {"type": "object"}
+    assert loaded.plans[0].sections[0].answer == {"type": "object", "required": ["id"]}
+    message = "`answer` is called `schema` now; rename it before the next release"
+    assert [(w.line, w.column, w.message) for w in loaded.warnings] == [
+        (3, 32, message), (10, 9, message),
+    ]  # fmt: skip
+    renamed = loads(RENAMED.replace("answer:", "schema:"))
+    assert renamed.config == loaded.config
+    assert renamed.warnings == ()
+
+
+def test_a_mistake_in_a_schema_has_its_place_under_either_name() -> None:
+    for name in ("schema", "answer"):
+        text = RENAMED.replace("answer:", f"{name}:").replace("[id]", "5")
+        with pytest.raises(ConfigError) as caught:
+            loads(text)
+        assert [d.line for d in caught.value.diagnostics] == [10]
+    with pytest.raises(ConfigError, match="unknown key answer"):
+        loads(RENAMED.replace("    path: /d", "    answer: {}\n    path: /d"))
+
+
+def test_schema_and_answer_at_once_are_a_mistake() -> None:
+    with pytest.raises(ConfigError, match="unknown key answer"):
+        loads(RENAMED.replace('get: "a:/x"', 'get: "a:/x"\n        schema: {}'))

@@ -108,7 +108,7 @@ def test_no_nesting_ends_the_process(made: str) -> None:
         (dashboard("    path: /d/{r}\n    parameters: {§q q: {}, r: {type: string}}\n"
                    '    sections: {x: {get: "a:/{r}"}}'),
          ["a name has letters, digits and _ only"]),
-        # DocumentTemplate variables between braces are no YAML; it is told how to write them.
+        # Plain variables between braces are not YAML; the message says how to write them.
         (upstream("tls: {roots: $§{ROOTS}}"), ["no YAML: "]),
     ],
 )  # fmt: skip
@@ -150,9 +150,9 @@ def test_how_to_write_a_variable_between_braces_is_told() -> None:
         (upstream("max_body: §5 parsecs"), "write a size in bytes or with its unit, such as 64KiB"),
         (upstream("tls: {roots: §sytem}"),
          "should be 'certifi', 'system' or 'none', did you mean system?"),
-        (upstream("answer: {type: §strin}"), 'no JSON Schema: "strin" is not valid'),
-        (section('{get: "a:/", answer: {type: §strin}}'), 'no JSON Schema: "strin" is not valid'),
-        (section('{get: "a:/", answer: §{$ref: "http://x/y"}}'), "no JSON Schema: "),
+        (upstream("schema: {type: §strin}"), 'no JSON Schema: "strin" is not valid'),
+        (section('{get: "a:/", schema: {type: §strin}}'), 'no JSON Schema: "strin" is not valid'),
+        (section('{get: "a:/", schema: §{$ref: "http://x/y"}}'), "no JSON Schema: "),
         (section('{get: "a:/", required: §perhaps}'), "should be true or false"),
         (dashboard('    path: §d\n    sections: {x: {get: "a:/"}}'), "should begin with /"),
     ],

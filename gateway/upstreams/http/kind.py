@@ -52,7 +52,7 @@ class _Http:
                 max_depth=config.max_depth,
                 max_body=config.max_body,
                 content_types=config.content_types,
-                schema=config.answer,
+                schema=config.schema_,
                 offload=environment.offload,
                 now=environment.now,
             ),
@@ -159,6 +159,6 @@ def _lower(names: Iterable[str]) -> tuple[bytes, ...]:
 def _generation(config: HttpUpstreamConfig) -> bytes:
     """Return what changes when the declaration does: answers of another one are not ours."""
     declared = config.model_dump_json(
-        include={"base_url", "headers", "answer", "max_depth", "content_types"}
+        include={"base_url", "headers", "schema_", "max_depth", "content_types"}
     )
     return blake2b(declared.encode(), digest_size=8).digest()

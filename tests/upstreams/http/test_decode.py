@@ -109,7 +109,7 @@ async def test_a_byte_order_mark_is_ignored_and_not_written_again() -> None:
     ("content_type", "said"),
     [
         (b"text/html", "the content type is text/html; add `content_types: [text/html]` to the upstream to allow it"),
-        (b"Text/DocumentTemplate; charset=utf-8", "the content type is text/plain; add `content_types: [text/plain]` to the"),
+        (b"Text/Plain; charset=utf-8", "the content type is text/plain; add `content_types: [text/plain]` to the"),
         (b"application/jsonp", "add `content_types: [application/jsonp]`"),
         (b"image/png\xff", "the content type is image/png\\xff; add `content_types: any` to the upstream"),
         (b"x" * 5000, "add `content_types: any`"),

@@ -57,46 +57,46 @@ LIST = {"type": "array", "items": {}}
     [
         ('{get: "a:/"}', {}),
         ('{get: "a:/", required: true}', {}),
-        (f'{{get: "a:/", required: true, answer: {PERSON}}}',
+        (f'{{get: "a:/", required: true, schema: {PERSON}}}',
          {"type": "object", "properties": MEMBERS}),
         # A section that may fail may be null.
-        (f'{{get: "a:/", answer: {PERSON}}}', null({"type": "object", "properties": MEMBERS})),
-        (f'{{get: "a:/", required: true, answer: {PERSON}, select: name}}', NAME),
-        (f'{{get: "a:/", required: true, answer: {PERSON}, select: name, description: Who}}',
+        (f'{{get: "a:/", schema: {PERSON}}}', null({"type": "object", "properties": MEMBERS})),
+        (f'{{get: "a:/", required: true, schema: {PERSON}, select: name}}', NAME),
+        (f'{{get: "a:/", required: true, schema: {PERSON}, select: name, description: Who}}',
          {**NAME, "description": "Who"}),
         # A fallback stands in for failure; null is left only where it may be the value.
-        (f'{{get: "a:/", answer: {PERSON}, fallback: null}}',
+        (f'{{get: "a:/", schema: {PERSON}, fallback: null}}',
          null({"type": "object", "properties": MEMBERS})),
-        (f'{{get: "a:/", answer: {PERSON}, fallback: 5}}',
+        (f'{{get: "a:/", schema: {PERSON}, fallback: 5}}',
          {"anyOf": [{"type": "object", "properties": MEMBERS}, {"type": "integer", "const": 5}]}),
-        (f'{{get: "a:/", answer: {PERSON}, fallback: {{}}}}',
+        (f'{{get: "a:/", schema: {PERSON}, fallback: {{}}}}',
          {"type": "object", "properties": MEMBERS}),
-        (f'{{get: "a:/", answer: {PERSON}, fallback: {{id: none}}}}', {"anyOf": [
+        (f'{{get: "a:/", schema: {PERSON}, fallback: {{id: none}}}}', {"anyOf": [
             {"type": "object", "properties": MEMBERS},
             {"type": "object", "properties": {"id": {"type": "string", "const": "none"}},
              "required": ["id"], "additionalProperties": False}]}),
-        ('{get: "a:/", answer: {type: array, items: {type: string}}, fallback: []}',
+        ('{get: "a:/", schema: {type: array, items: {type: string}}, fallback: []}',
          {"type": "array", "items": {"type": "string"}}),
-        (f'{{get: "a:/", answer: {PERSON}, select: name, fallback: nobody}}', NAME),
+        (f'{{get: "a:/", schema: {PERSON}, select: name, fallback: nobody}}', NAME),
         ('{get: "a:/", fallback: 5}', {}),
         # What is required in the answer is there after a select.
-        ('{get: "a:/", answer: {type: object, required: [id], properties: {id: {type: integer}}}, '
+        ('{get: "a:/", schema: {type: object, required: [id], properties: {id: {type: integer}}}, '
          'required: true, select: "{id: id}"}',
          {"type": "object", "properties": {"id": {"type": "integer"}}, "required": ["id"],
           "additionalProperties": False}),
         # A race comes to what one of its runners gives, and a runner that finds nothing has lost.
-        (f'{{race: ["a:/", "b:/"], required: true, answer: {PERSON}}}',
+        (f'{{race: ["a:/", "b:/"], required: true, schema: {PERSON}}}',
          {"type": "object", "properties": MEMBERS}),
         (f'{{race: [{{get: "a:/", select: name}}, {{get: "b:/", select: name}}], '
-         f"required: true, answer: {PERSON}}}", {"type": "string"}),
-        (f'{{race: [{{get: "a:/", select: name}}, "b:/"], required: true, answer: {PERSON}}}',
+         f"required: true, schema: {PERSON}}}", {"type": "string"}),
+        (f'{{race: [{{get: "a:/", select: name}}, "b:/"], required: true, schema: {PERSON}}}',
          {"anyOf": [{"type": "string"}, {"type": "object", "properties": MEMBERS}]}),
         # Elements that may fail may be null, in a list or by key.
-        (f'{{for_each: "{{l}}", get: "a:/{{item}}", required: true, answer: {PERSON}, select: name}}',
+        (f'{{for_each: "{{l}}", get: "a:/{{item}}", required: true, schema: {PERSON}, select: name}}',
          {"type": "array", "items": NAME}),
         ('{for_each: "{l}", get: "a:/{item}", required: true}', LIST),
         (f'{{for_each: {{in: "{{l}}", key: "@"}}, get: "a:/{{item}}", required: true, '
-         f"answer: {PERSON}, select: name}}", {"type": "object", "additionalProperties": NAME}),
+         f"schema: {PERSON}, select: name}}", {"type": "object", "additionalProperties": NAME}),
         ('{for_each: {in: "{l}", key: "@"}, get: "a:/{item}", required: true}',
          {"type": "object", "additionalProperties": True}),
         # Who takes the elements of another list one by one takes its keys too.
@@ -113,10 +113,10 @@ def test_sections_are_typed(text: str, schema: dict[str, Any]) -> None:
     ("text", "schema"),
     [
         # What may be skipped may be null, required or not, and so may all that needs it.
-        ("{get: 'a:/', required: true, answer: {type: string}}", {"type": "string"}),
-        ("{get: 'a:/', required: true, answer: {type: string}, when: '`false`'}", NAME),
-        ("{get: 'a:/{w}', required: true, answer: {type: string}}", NAME),
-        ("{get: 'a:/{v}', required: true, answer: {type: string}}", NAME),
+        ("{get: 'a:/', required: true, schema: {type: string}}", {"type": "string"}),
+        ("{get: 'a:/', required: true, schema: {type: string}, when: '`false`'}", NAME),
+        ("{get: 'a:/{w}', required: true, schema: {type: string}}", NAME),
+        ("{get: 'a:/{v}', required: true, schema: {type: string}}", NAME),
         ("{for_each: '{l}', get: 'a:/{item}', required: true}", null(LIST)),
         # A fallback may make a list of an object, and the other way round, for all that follow.
         (
@@ -126,10 +126,10 @@ def test_sections_are_typed(text: str, schema: dict[str, Any]) -> None:
         ("{for_each: '{g}', get: 'a:/{item}', required: true}", LIST),
         # A fallback is for failure; what is skipped is null all the same.
         (
-            "{get: 'a:/', answer: {type: string}, when: '`false`', fallback: false}",
+            "{get: 'a:/', schema: {type: string}, when: '`false`', fallback: false}",
             {"anyOf": [{"type": "string"}, {"type": "boolean", "const": False}, {"type": "null"}]},
         ),
-        ("{get: 'a:/', answer: {type: string}, fallback: 'no'}", {"type": "string"}),
+        ("{get: 'a:/', schema: {type: string}, fallback: 'no'}", {"type": "string"}),
     ],
 )
 def test_what_others_may_come_to_is_told(text: str, schema: dict[str, Any]) -> None:
@@ -162,7 +162,7 @@ HOME = "#/components/schemas/DAnswer_x"
     ],
 )
 def test_references_lead_to_where_the_schema_stands(text: str, schema: dict[str, Any]) -> None:
-    declaration = f"{{get: 'a:/', required: true, answer: {TREE}, {text}}}"
+    declaration = f"{{get: 'a:/', required: true, schema: {TREE}, {text}}}"
     assert section(declaration) == schema
     schemas = components(plan(f"x: {declaration}"))
     assert schemas["DAnswer_x.id"] == {"type": "integer"}
@@ -175,13 +175,13 @@ def test_references_lead_to_where_the_schema_stands(text: str, schema: dict[str,
 
 @pytest.mark.parametrize("text", ["select: 'length(@)'", "select: '{id: `1`}'", "hidden: true"])
 def test_what_nothing_refers_to_has_no_place(text: str) -> None:
-    told = components(plan(f"x: {{get: 'a:/', answer: {TREE}, {text}}}"))
+    told = components(plan(f"x: {{get: 'a:/', schema: {TREE}, {text}}}"))
     assert "DAnswer_x" not in told
 
 
 def test_racers_refer_to_their_common_answer() -> None:
     runners = "[{get: 'a:/', select: child}, {get: 'b:/', select: child}]"
-    text = f"{{race: {runners}, required: true, answer: {TREE}, select: id}}"
+    text = f"{{race: {runners}, required: true, schema: {TREE}, select: id}}"
     assert section(text) == null({"$ref": f"{HOME}.id"})
 
 
@@ -275,7 +275,7 @@ def test_dashboards_of_like_names_have_schemas_of_their_own(order: int) -> None:
     text = "upstreams: {a: {base_url: http://a.test}}\ndashboards:\n" + "".join(
         f"  {name}: {{path: /{name}, parameters: {{n: {{type: string, allOf: [{{$ref: '#/$defs/m'}}], "
         f"$defs: {{m: {{maxLength: {number + 1}}}}}}}}}, "
-        f"sections: {{x: {{get: 'a:/', required: true, answer: {{type: {kind!r}}}}}}}}}\n"
+        f"sections: {{x: {{get: 'a:/', required: true, schema: {{type: {kind!r}}}}}}}}}\n"
         for number, (name, kind) in list(enumerate(declared.items()))[::order]
     )
     told = application(text).openapi()
@@ -299,7 +299,7 @@ def test_dashboards_of_like_names_have_schemas_of_their_own(order: int) -> None:
     ("text", "schema"),
     [
         ("{get: 'a:/', required: true}", {"type": "array", "items": {"type": "string"}}),
-        ("{get: 'a:/', required: true, answer: {type: integer}}", {"type": "integer"}),
+        ("{get: 'a:/', required: true, schema: {type: integer}}", {"type": "integer"}),
         ("{get: 'a:/', required: true, select: '[0]'}", NAME),
         ("{get: 'b:/', required: true}", {"$ref": "#/components/schemas/Upstream_b"}),
         ("{get: 'b:/', required: true, select: child}",
@@ -325,7 +325,7 @@ def test_an_upstreams_answer_types_the_sections_without_one(text: str, schema: A
 
 def test_the_application_knows_its_upstreams_answers() -> None:
     told = application(
-        "upstreams: {a: {base_url: http://a.test, answer: {type: string}}}\n"
+        "upstreams: {a: {base_url: http://a.test, schema: {type: string}}}\n"
         'dashboards: {d: {path: /d, sections: {x: {get: "a:/", required: true}}}}'
     ).openapi()
     data = told["components"]["schemas"]["DAnswer"]["properties"]["data"]
@@ -368,7 +368,7 @@ def test_what_the_framework_told_is_kept() -> None:
 )  # fmt: skip
 def test_what_is_merged_meets_what_is_told(outcomes: list[Outcome]) -> None:
     compiled = plan(
-        f'x: {{get: "a:/", required: true, answer: {PERSON}}}\n'
+        f'x: {{get: "a:/", required: true, schema: {PERSON}}}\n'
         'y: {for_each: "{x.l}", get: "a:/{item}", fallback: 5, when: "`true`"}'
     )
     whole = answers_of(compiled)
@@ -392,20 +392,20 @@ def test_the_document_is_made_once_and_every_reference_in_it_leads_somewhere() -
 
 
 ODD = f"""
-dates: {{get: "a:/tree", when: "`false`", required: true, answer: {{type: object}}}}
-after: {{get: "a:/{{dates.id}}", required: true, answer: {{type: object}}}}
+dates: {{get: "a:/tree", when: "`false`", required: true, schema: {{type: object}}}}
+after: {{get: "a:/{{dates.id}}", required: true, schema: {{type: object}}}}
 mean: {{get: "a:/none", select: "{{mean: avg(@)}}", required: true}}
 first: {{get: "a:/pair", select: "[0]", required: true,
-        answer: {{prefixItems: [{{type: string}}], items: {{type: integer}}}}}}
-tree: {{get: "a:/tree", required: true, answer: {TREE}}}
-deep: {{get: "a:/tree", select: "child.{{of: id}}", required: true, answer: {TREE}}}
-trees: {{for_each: "{{n}}", get: "a:/tree", required: true, answer: {TREE}}}
+        schema: {{prefixItems: [{{type: string}}], items: {{type: integer}}}}}}
+tree: {{get: "a:/tree", required: true, schema: {TREE}}}
+deep: {{get: "a:/tree", select: "child.{{of: id}}", required: true, schema: {TREE}}}
+trees: {{for_each: "{{n}}", get: "a:/tree", required: true, schema: {TREE}}}
 kinds: {{get: "a:/none", select: "[].{{id: id}}", required: true,
-        answer: {{type: array, items: {{type: [object, "null"]}}}}}}
+        schema: {{type: array, items: {{type: [object, "null"]}}}}}}
 any: {{get: "a:/tree", select: child.id, required: true,
-      answer: {{properties: {{child: true}}, anyOf: [true]}}}}
+      schema: {{properties: {{child: true}}, anyOf: [true]}}}}
 old: {{get: "a:/pair", required: true,
-      answer: {{$schema: "http://json-schema.org/draft-07/schema#", items: [{{type: string}}]}}}}
+      schema: {{$schema: "http://json-schema.org/draft-07/schema#", items: [{{type: string}}]}}}}
 """
 ANSWERS = {
     "/tree": {"id": 1, "child": {"id": 2, "child": {}}},
