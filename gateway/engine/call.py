@@ -51,7 +51,21 @@ class BoundSource:
 
     def fetch(self, context: Context, scope: Scope) -> Awaitable[Response]:
         """Call the upstream; references see `scope`."""
-        return self.call(context, self.operation(context, scope))
+        # `operation` and `call` in one: this is on the way of every section.
+        inputs, section = context.inputs, self._section
+        sent = (
+            inputs.sent.get(self.source.upstream, _NOTHING_SENT) if inputs.sent else _NOTHING_SENT
+        )
+        return self._call(
+            Request(
+                self.source.template.operation(scope, sent),
+                context.deadline,
+                section.name,
+                cache=section.cache,
+                tags=section.tags,
+                min_fresh=inputs.min_fresh,
+            )
+        )
 
     def operation(self, context: Context, scope: Scope) -> Operation:
         """Return what the upstream is asked; references see `scope`."""
@@ -102,7 +116,17 @@ class BoundSource:
             except ExpressionFailed as error:
                 error.excerpt = excerpt(response.body)
                 raise
-        return _outcome(response, value, data, written)
+        return Outcome(
+            State.STALE if response.stale else State.OK,
+            value,
+            data,
+            as_of=response.as_of,
+            fresh_until=response.fresh_until,
+            reason=response.reason,
+            cache=response.cache,
+            written=written,
+            restrictions=response.restrictions,
+        )
 
     async def shape_large(self, response: Response) -> Outcome:
         """Return the outcome of a good answer that does not fit `shape`: the same, made elsewhere.
@@ -153,7 +177,18 @@ class BoundSource:
             seen = made.whole or body
             if apart:
                 value = None if made.null else _glimpse(reads, made)
-        return LargeOutcome.of(_outcome(response, value, Fragment(written), written), seen)
+        outcome = Outcome(
+            State.STALE if response.stale else State.OK,
+            value,
+            Fragment(written),
+            as_of=response.as_of,
+            fresh_until=response.fresh_until,
+            reason=response.reason,
+            cache=response.cache,
+            written=written,
+            restrictions=response.restrictions,
+        )
+        return LargeOutcome.of(outcome, seen)
 
 
 class CallRunner:
@@ -172,23 +207,9 @@ class CallRunner:
     async def _run(self, context: Context) -> Outcome:
         source = self._source
         response = await source.fetch(context, context.scope)
-        if source.fits(response):
+        if len(response.body) <= SMALL or source.fits(response):
             return source.shape(response)
         return await source.shape_large(response)
-
-
-def _outcome(response: Response, value: Any, data: Any, written: bytes) -> Outcome:
-    return Outcome(
-        State.STALE if response.stale else State.OK,
-        value,
-        data,
-        as_of=response.as_of,
-        fresh_until=response.fresh_until,
-        reason=response.reason,
-        cache=response.cache,
-        written=written,
-        restrictions=response.restrictions,
-    )
 
 
 def _glimpse(reads: Sequence[tuple[str, int | None]], made: Shaped) -> Glimpse:

@@ -78,9 +78,9 @@ class Context(Protocol):
         """Note that a `for_each` section knows its elements: its followers can start."""
 
     def spawn(
-        self, section: Section, run: Callable[[Context], Awaitable[Outcome]]
+        self, section: Section, run: Callable[[Context], Awaitable[Outcome | None]]
     ) -> asyncio.Task[None]:
-        """Run a section as a task of the execution; it lands with the outcome of `run`.
+        """Run a section as a task of the execution; it lands with the outcome of `run`, if any.
 
         A `CallError` is an outcome too. Any other exception ends the execution.
         """

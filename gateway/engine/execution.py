@@ -52,7 +52,7 @@ class BoundPlan:
         offload: where large answers are shaped; on the event loop without it.
     """
 
-    __slots__ = ("_wheel", "clock", "events", "offload", "plan", "runners")
+    __slots__ = ("_grace", "_wheel", "clock", "events", "offload", "plan", "runners")
 
     def __init__(
         self,
@@ -69,6 +69,7 @@ class BoundPlan:
         self.events = Events() if events is None else events
         self.offload = offload
         self._wheel = Wheel()
+        self._grace = execution_grace(plan.deadline)
 
     async def execute(
         self, inputs: Inputs, deadline: Deadline, *, publish: Publish | None = None
@@ -85,7 +86,7 @@ class BoundPlan:
         loop = self._wheel.task().get_loop()
         execution = Execution(self, inputs, deadline, loop, publish)
         remaining = deadline.remaining(self.clock())
-        self._wheel.set(execution, remaining + execution_grace(self.plan.deadline))
+        self._wheel.set(execution, remaining + self._grace)
         try:
             execution.begin()
             await execution.done
@@ -145,10 +146,12 @@ class Execution(Alarm):
     # What runners see: `Context`.
 
     def spawn(
-        self, section: Section, run: Callable[[Context], Awaitable[Outcome]]
+        self, section: Section, run: Callable[[Context], Awaitable[Outcome | None]]
     ) -> asyncio.Task[None]:
-        """Run a section as a task of this execution."""
-        return self._spawn(section, run)
+        """Run a section as a task; it lands with the outcome of `run`, later where that is none."""
+        task = self.loop.create_task(self._run(section, run))
+        self.tasks.append(task)
+        return task
 
     def opened(self, section: Section, elements: Elements) -> None:
         """Note the elements of a section, and start the sections that follow it."""
@@ -164,21 +167,23 @@ class Execution(Alarm):
         if outcome.state is State.FAILED and section.has_fallback:
             outcome = outcome.replaced(section.fallback)
         outcome.elapsed = self._bound.clock() - self._began[index]
-        self._take(section, outcome)
+        self.outcomes[index] = outcome
+        if outcome.faults or outcome.reason is not None or self._publish is not None:
+            self._announce(section, outcome)
         self._left -= 1
         if outcome.usable:
             self.scope[section.name] = outcome.value
-            if section.judged and isinstance(outcome, LargeOutcome) and self._bound.offload:
-                self._large = {**(self._large or {}), section.name: outcome.seen}
-        elif section.required and outcome.state is State.FAILED:
-            self.done.set_result(None)
-            return
-        if self._left == 0:
+            if section.judged:
+                self._note_large(section, outcome)
+        lost = section.required and outcome.state is State.FAILED
+        if lost or self._left == 0:
             self.done.set_result(None)
             return
         for dependent in self.plan.dependents[index]:
             self._release(dependent)
-        if index not in self.elements:  # it failed before it knew its elements
+        if (
+            self.plan.followers[index] and index not in self.elements
+        ):  # it failed before it knew its elements
             for follower in self.plan.followers[index]:
                 self._release(follower)
 
@@ -196,13 +201,19 @@ class Execution(Alarm):
                 if section.has_fallback:
                     outcome = outcome.replaced(section.fallback)
                 outcome.elapsed = self.plan.deadline
-                self._take(section, outcome)
+                self.outcomes[section.index] = outcome
+                self._announce(section, outcome)
         self.done.set_result(None)
 
     # Inner parts
 
-    def _take(self, section: Section, outcome: Outcome) -> None:
-        self.outcomes[section.index] = outcome
+    def _note_large(self, section: Section, outcome: Outcome) -> None:
+        """Note a large value that a `when` looks into."""
+        if isinstance(outcome, LargeOutcome) and self._bound.offload:
+            self._large = {**(self._large or {}), section.name: outcome.seen}
+
+    def _announce(self, section: Section, outcome: Outcome) -> None:
+        """Report what went wrong with a section, and publish its outcome."""
         if outcome.faults or outcome.reason is not None:
             report(self._bound.events, self.plan.name, section.name, outcome)
         if self._publish is not None:
@@ -215,10 +226,10 @@ class Execution(Alarm):
         section = self.plan.sections[index]
         self._began[index] = self._bound.clock()
         try:
-            outcome = self._foregone(section)
+            outcome = self._foregone(section) if section.needs else None
             if outcome is None and section.when is not None:
                 if self._large is not None and (scope := self._large_scope(section.when)):
-                    self._spawn(section, partial(self._start_if, section, scope))
+                    self.spawn(section, partial(self._start_if, section, scope))
                     return
                 if not is_true(search(section.when, self._visible(), "when")):
                     outcome = Outcome(State.SKIPPED)
@@ -270,14 +281,6 @@ class Execution(Alarm):
         if not self.done.done():
             self._bound.runners[section.index].start(self)
         return None
-
-    def _spawn(
-        self, section: Section, run: Callable[[Context], Awaitable[Outcome | None]]
-    ) -> asyncio.Task[None]:
-        """Run a section as a task; it lands with the outcome of `run`, later where that is none."""
-        task = self.loop.create_task(self._run(section, run))
-        self.tasks.append(task)
-        return task
 
     async def _run(
         self, section: Section, run: Callable[[Context], Awaitable[Outcome | None]]

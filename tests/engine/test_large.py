@@ -164,13 +164,13 @@ def test_a_condition_is_judged_elsewhere_only_where_it_looks_into_a_large_value(
 
 def test_a_condition_over_small_values_takes_no_task(monkeypatch: pytest.MonkeyPatch) -> None:
     spawned: list[str] = []
-    spawn = Execution._spawn
+    spawn = Execution.spawn
 
     def noted(self: Execution, section: Any, run: Any) -> Any:
         spawned.append(section.name)
         return spawn(self, section, run)
 
-    monkeypatch.setattr(Execution, "_spawn", noted)
+    monkeypatch.setattr(Execution, "spawn", noted)
     _, there, _ = both('o: {get: "a:/one"}\nb: {get: "b:/echo", when: "o.n == `2`"}')
     assert there.state("b") == "skipped"
     assert spawned == ["o"] * 2

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from respx.models import AllMockedAssertionError
 from starlette.middleware.base import BaseHTTPMiddleware
 
-import gateway.app
+import gateway.runtime
 from gateway.transport import Http1Transport, Objections
 from gateway.upstreams.stack import Shared
 from tests.serving import BASE, application
@@ -167,7 +167,7 @@ async def test_of_a_shared_flight_it_reaches_every_request(router: respx.MockRou
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [1e9]
     told = partial(Shared, now=lambda: now[0], random=lambda: 0.5)
-    monkeypatch.setattr(gateway.app, "Shared", told)
+    monkeypatch.setattr(gateway.runtime, "Shared", told)
     return now
 
 

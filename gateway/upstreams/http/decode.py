@@ -77,16 +77,21 @@ class Decoder:
             UpstreamStatus: its status is no success. Redirects are none: they are not followed.
             UpstreamPayload: its payload is not let in.
         """
-        status = answer.status
+        status, headers = answer.status, answer.headers
         if not 200 <= status < 300:  # noqa: PLR2004 - RFC 9110 section 15.3
-            raise self._refused(status, answer.headers)
+            raise self._refused(status, headers)
         body = answer.body
         value: Any = None
         try:
             if status in _NO_CONTENT:
                 self._json.check(value)
             else:
-                codec = self._codec(answer.headers)
+                codec = ""
+                for name, content_type in headers:
+                    if name == b"content-type":
+                        if content_type != b"application/json":
+                            codec = self._codec(content_type)
+                        break
                 if len(body) <= LARGE or self._offload is None:
                     value, body = self._json.read(body, codec)
                 else:
@@ -100,7 +105,6 @@ class Decoder:
                     )
         except NotStrictError as error:
             raise UpstreamPayload(str(error), upstream=self._upstream) from None
-        headers = answer.headers
         return Response(
             value, status=status, headers=headers, body=body, restrictions=restrictions(headers)
         )
@@ -124,14 +128,9 @@ class Decoder:
             retry_after=retry_after,
         )
 
-    def _codec(self, headers: Sequence[tuple[bytes, bytes]]) -> str:
+    def _codec(self, content_type: bytes) -> str:
         """Return what the payload is to be transcoded from, empty for UTF-8."""
-        for name, value in headers:
-            if name == b"content-type":
-                if value == b"application/json":
-                    return ""
-                try:
-                    return self._content_types.codec(value)
-                except ContentTypeError as error:
-                    raise UpstreamPayload(str(error), upstream=self._upstream) from None
-        return ""
+        try:
+            return self._content_types.codec(content_type)
+        except ContentTypeError as error:
+            raise UpstreamPayload(str(error), upstream=self._upstream) from None
