@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 DOCS = ROOT / "docs"
 HTTP = DOCS / "reference" / "http.md"
+TOPS = (ROOT, ROOT / "gateway", ROOT / "bench")
 
 
 def found(*languages: str) -> list[Any]:
@@ -152,6 +153,13 @@ async def test_every_metric_of_the_gateway_is_explained() -> None:
     assert names
     assert names <= shown
     assert {name for name in shown if name.startswith("gateway_")} - names == {"gateway_store_up"}
+
+
+@pytest.mark.parametrize("page", pages(), ids=name_of)
+def test_every_module_that_a_page_names_exists(page: Path) -> None:
+    prose = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    named = set(re.findall(r"`((?:[a-z_0-9]+/)+(?:[a-z_0-9]+\.py)?)`", prose))
+    assert [path for path in named if not any((top / path).exists() for top in TOPS)] == []
 
 
 @pytest.mark.parametrize("page", pages(), ids=name_of)
