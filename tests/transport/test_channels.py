@@ -30,6 +30,7 @@ from tests.fault_server import (
 )
 from tests.http2_server import Http2Server
 from tests.proxy_server import ProxyServer
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -43,14 +44,6 @@ AT_ONCE = 60
 def only_pool(transport: HttpxTransport) -> Channels:
     (pool,) = transport.pools
     return pool
-
-
-async def until(true: Callable[[], bool]) -> None:
-    for _ in range(600):
-        if true():
-            return
-        await asyncio.sleep(0.005)
-    raise AssertionError("it never came to be")
 
 
 def sockets() -> int:
@@ -94,7 +87,7 @@ async def all_is_well(transport: HttpxTransport, origin: Origin) -> None:
     pool = only_pool(transport)
     await until(lambda: not pool.waiting and pool.slots == pool.idle)
     got = await asyncio.gather(
-        *(transport.exchange(origin, "GET", b"/calm%d" % n, timeout=5) for n in range(10))
+        *(transport.exchange(origin, "GET", b"/calm%d" % n, timeout=60) for n in range(10))
     )
     assert [one.body for one in got] == [b"/calm%d" % n for n in range(10)]
     assert pool.slots == pool.idle <= SLOTS
@@ -111,7 +104,7 @@ async def disconnects_over_http1() -> None:
     async with FaultServer(default=echo) as server:
         before = sockets()
         origin = Origin.of(server.url)
-        outcomes = await leave_early(transport, origin, calls=CALLS, timeout=5)
+        outcomes = await leave_early(transport, origin, calls=CALLS, timeout=60)
         await all_is_well(transport, origin)
         assert outcomes["wrong"] == 0
         assert outcomes["cancelled"] > CALLS // 10
@@ -119,7 +112,7 @@ async def disconnects_over_http1() -> None:
         await transport.aclose()
         assert only_pool(transport).slots == 0
         await until(lambda: server.open == 0)
-        await until(lambda: sockets() == before)
+        await until(lambda: sockets() <= before)
     assert len(asyncio.all_tasks()) == tasks
 
 
@@ -149,7 +142,7 @@ async def test_an_answer_that_fails_loses_no_connection() -> None:
         origin = Origin.of(server.url)
         for _ in range(20):
             with pytest.raises(httpx.RemoteProtocolError):
-                await transport.exchange(origin, "POST", b"/", timeout=5)
+                await transport.exchange(origin, "POST", b"/", timeout=60)
         assert only_pool(transport).slots == 0
     await transport.aclose()
 
@@ -159,17 +152,17 @@ async def test_a_kept_connection_that_ends_as_we_write_is_replaced() -> None:
     async with FaultServer(default=once_per_connection(answer(body=b"good"))) as server:
         origin = Origin.of(server.url)
         for _ in range(3):
-            assert (await transport.exchange(origin, "GET", b"/", timeout=5)).body == b"good"
+            assert (await transport.exchange(origin, "GET", b"/", timeout=60)).body == b"good"
         with pytest.raises(httpx.RemoteProtocolError):
             # It may have been received.
-            await transport.exchange(origin, "POST", b"/", timeout=5)
+            await transport.exchange(origin, "POST", b"/", timeout=60)
     await transport.aclose()
 
 
 async def test_an_idle_connection_that_the_server_closes_is_forgotten() -> None:
     transport = HttpxTransport()
     async with FaultServer(default=then_close(answer())) as server:
-        await transport.exchange(Origin.of(server.url), "GET", b"/", timeout=5)
+        await transport.exchange(Origin.of(server.url), "GET", b"/", timeout=60)
         await until(lambda: only_pool(transport).slots == 0)
     await transport.aclose()
 
@@ -185,7 +178,7 @@ async def test_idle_connections_are_bounded_in_number_and_age() -> None:
     async with FaultServer(default=script) as server:
         origin = Origin.of(server.url)
         await asyncio.gather(
-            *(transport.exchange(origin, "GET", b"/", timeout=5) for _ in range(4))
+            *(transport.exchange(origin, "GET", b"/", timeout=60) for _ in range(4))
         )
         pool = only_pool(transport)
         assert (pool.slots, pool.idle) == (2, 2)
@@ -199,7 +192,7 @@ async def test_those_in_line_are_served_in_order_and_the_cancelled_are_skipped()
     async with FaultServer(default=echo) as server:
         origin = Origin.of(server.url)
         calls = [
-            asyncio.ensure_future(transport.exchange(origin, "GET", b"/%d" % n, timeout=5))
+            asyncio.ensure_future(transport.exchange(origin, "GET", b"/%d" % n, timeout=60))
             for n in range(6)
         ]
         await asyncio.sleep(0)
@@ -217,7 +210,7 @@ async def test_closing_fails_what_is_in_flight_in_line_and_later() -> None:
     async with FaultServer(default=hang()) as server:
         origin = Origin.of(server.url)
         calls = [
-            asyncio.ensure_future(transport.exchange(origin, "GET", b"/", timeout=5))
+            asyncio.ensure_future(transport.exchange(origin, "GET", b"/", timeout=60))
             for _ in range(3)
         ]
         await until(lambda: bool(server.asked))
@@ -230,9 +223,9 @@ async def test_closing_fails_what_is_in_flight_in_line_and_later() -> None:
         ]
         assert only_pool(transport).slots == 0
         with pytest.raises(httpx.ConnectError):
-            await transport.exchange(origin, "GET", b"/", timeout=5)
+            await transport.exchange(origin, "GET", b"/", timeout=60)
         with pytest.raises(httpx.ConnectError):
-            await transport.exchange(Origin("http", "127.0.0.1", 1), "GET", b"/", timeout=5)
+            await transport.exchange(Origin("http", "127.0.0.1", 1), "GET", b"/", timeout=60)
 
 
 async def test_what_is_no_http_is_not_sent() -> None:
@@ -392,7 +385,7 @@ async def test_callers_that_leave_early_end_no_http2_connection_and_spoil_no_ans
     async with Http2Server(before=slow(0.003)) as server:
         transport = stock(server)
         origin = Origin.of(server.url)
-        outcomes = await leave_early(transport, origin, calls=1000, timeout=10)
+        outcomes = await leave_early(transport, origin, calls=1000, timeout=60)
         assert set(outcomes) == {"right", "cancelled"}
         assert outcomes["cancelled"] > 100
         await all_is_well(transport, origin)
@@ -403,27 +396,28 @@ async def test_http2_answers_that_never_come_retire_their_connection(
     stock: Callable[..., HttpxTransport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(channels, "_FINISH", 0.05)
-    never = asyncio.Event()
+    never, later = asyncio.Event(), asyncio.Event()
 
     async def before(path: bytes) -> None:
         if path == b"/hang":
             await never.wait()
         if path == b"/slow":
-            await asyncio.sleep(0.4)
+            await later.wait()
 
     async with Http2Server(before=before) as server:
         transport = stock(server)
         origin = Origin.of(server.url)
         pool = None
-        await transport.exchange(origin, "GET", b"/first", timeout=5)
+        await transport.exchange(origin, "GET", b"/first", timeout=60)
         pool = only_pool(transport)
-        companion = asyncio.ensure_future(transport.exchange(origin, "GET", b"/slow", timeout=5))
+        companion = asyncio.ensure_future(transport.exchange(origin, "GET", b"/slow", timeout=60))
         with pytest.raises(httpx.ReadTimeout):
             await transport.exchange(origin, "GET", b"/hang", timeout=0.05)
         await asyncio.sleep(0.1)
         # It takes no more, and is closed once nobody waits for an answer on it.
-        assert (await transport.exchange(origin, "GET", b"/next", timeout=5)).body == b"/next"
+        assert (await transport.exchange(origin, "GET", b"/next", timeout=60)).body == b"/next"
         assert len(server.connections) == 2
+        later.set()
         assert (await companion).body == b"/slow"
         await until(lambda: pool.slots == pool.idle == 1)
         await until(lambda: server.open == 1)
@@ -441,13 +435,13 @@ async def test_many_http2_answers_that_never_come_do_not_block_the_others(
     async with Http2Server(before=before, streams=20) as server:
         transport = stock(server, max_connections=2)
         origin = Origin.of(server.url)
-        await transport.exchange(origin, "GET", b"/first", timeout=5)
+        await transport.exchange(origin, "GET", b"/first", timeout=60)
         calls = [transport.exchange(origin, "GET", b"/hang", timeout=0.1) for _ in range(60)]
         got = await asyncio.gather(*calls, return_exceptions=True)
         assert all(isinstance(one, httpx.TimeoutException) for one in got)
         for n in range(10):
             target = b"/%d" % n
-            assert (await transport.exchange(origin, "GET", target, timeout=2)).body == target
+            assert (await transport.exchange(origin, "GET", target, timeout=60)).body == target
 
 
 async def test_an_idle_http2_connection_that_the_server_closes_is_forgotten(
@@ -456,19 +450,19 @@ async def test_an_idle_http2_connection_that_the_server_closes_is_forgotten(
     async with Http2Server() as server:
         transport = stock(server)
         origin = Origin.of(server.url)
-        await transport.exchange(origin, "GET", b"/", timeout=5)
+        await transport.exchange(origin, "GET", b"/", timeout=60)
         (connection,) = server.connections
         assert connection.transport is not None
         connection.transport.close()
         await until(lambda: only_pool(transport).slots == 0)
-        assert (await transport.exchange(origin, "POST", b"/again", timeout=5)).body == b"/again"
+        assert (await transport.exchange(origin, "POST", b"/again", timeout=60)).body == b"/again"
 
 
 async def test_http2_frames_of_nothing_are_bounded(stock: Callable[..., HttpxTransport]) -> None:
     async with Http2Server(frames=lambda path: [b""] * 9000) as server:
         transport = stock(server)
         with pytest.raises(AnswerTooLarge, match="framing"):
-            await transport.exchange(Origin.of(server.url), "GET", b"/", timeout=20)
+            await transport.exchange(Origin.of(server.url), "GET", b"/", timeout=60)
         await until(lambda: only_pool(transport).slots == 0)
 
 
@@ -478,7 +472,7 @@ async def test_content_over_the_bound_ends_an_http2_connection(
     async with Http2Server(frames=lambda path: [b"x" * 16000] * 2) as server:
         transport = stock(server, bounds=Bounds(max_body=20_000))
         with pytest.raises(AnswerTooLarge):
-            await transport.exchange(Origin.of(server.url), "GET", b"/", timeout=5)
+            await transport.exchange(Origin.of(server.url), "GET", b"/", timeout=60)
         await until(lambda: only_pool(transport).slots == 0)
 
 
@@ -496,9 +490,9 @@ async def test_an_origin_that_refuses_http2_gets_connections_side_by_side() -> N
     transport = HttpxTransport(tls=context, http2=True)
     async with FaultServer(default=script, tls=authority.context()) as server:
         origin = Origin.of(server.url)
-        await transport.exchange(origin, "GET", b"/first", timeout=5)
+        await transport.exchange(origin, "GET", b"/first", timeout=60)
         got = await asyncio.gather(
-            *(transport.exchange(origin, "GET", b"/%d" % n, timeout=5) for n in range(8))
+            *(transport.exchange(origin, "GET", b"/%d" % n, timeout=60) for n in range(8))
         )
         assert [one.body for one in got] == [b"/%d" % n for n in range(8)]
         assert {one.http_version for one in got} == {"HTTP/1.1"}
@@ -520,7 +514,7 @@ async def test_a_first_call_that_fails_lets_the_next_one_connect() -> None:
     async with FaultServer(default=script, tls=authority.context()) as server:
         origin = Origin.of(server.url)
         got = await asyncio.gather(
-            *(transport.exchange(origin, "POST", b"/", timeout=5) for _ in range(3)),
+            *(transport.exchange(origin, "POST", b"/", timeout=60) for _ in range(3)),
             return_exceptions=True,
         )
         assert isinstance(got[0], httpx.RemoteProtocolError)
@@ -564,10 +558,10 @@ async def test_https_goes_through_a_tunnel(scheme: str, http2: bool) -> None:
         )
         origin = Origin.of(server.url)
         for n in range(3):
-            got = await transport.exchange(origin, "GET", b"/%d" % n, timeout=5)
+            got = await transport.exchange(origin, "GET", b"/%d" % n, timeout=60)
             assert got.body == b"/%d" % n
         assert proxy.tunnels == [f"127.0.0.1:{server.port}"]
-        outcomes = await leave_early(transport, origin, calls=200, timeout=5)
+        outcomes = await leave_early(transport, origin, calls=200, timeout=60)
         assert outcomes["wrong"] == 0
         await all_is_well(transport, origin)
         await transport.aclose()
@@ -581,7 +575,7 @@ async def test_http2_goes_through_a_tunnel_on_one_connection(scheme: str) -> Non
         )
         origin = Origin.of(server.url)
         got = await asyncio.gather(
-            *(transport.exchange(origin, "GET", b"/%d" % n, timeout=5) for n in range(20))
+            *(transport.exchange(origin, "GET", b"/%d" % n, timeout=60) for n in range(20))
         )
         assert [one.body for one in got] == [b"/%d" % n for n in range(20)]
         assert {one.http_version for one in got} == {"HTTP/2"}
@@ -607,7 +601,7 @@ def test_tls_goes_through_a_proxy_that_speaks_tls(
             transport = HttpxTransport(proxy=f"https://127.0.0.1:{proxy.port}")
             origin = Origin.of(server.url)
             for n in range(3):
-                got = await transport.exchange(origin, "GET", b"/%d" % n, timeout=5)
+                got = await transport.exchange(origin, "GET", b"/%d" % n, timeout=60)
                 assert got.body == b"/%d" % n
             assert len(proxy.tunnels) == 1
             await transport.aclose()
@@ -623,7 +617,7 @@ async def test_plain_http_goes_through_socks() -> None:
         transport = HttpxTransport(proxy=f"socks5://127.0.0.1:{proxy.port}")
         origin = Origin.of(server.url)
         for n in range(3):
-            got = await transport.exchange(origin, "GET", b"/%d" % n, timeout=5)
+            got = await transport.exchange(origin, "GET", b"/%d" % n, timeout=60)
             assert got.body == b"/%d" % n
         assert len(proxy.tunnels) == 1
         await transport.aclose()
@@ -633,7 +627,7 @@ async def test_a_proxy_that_refuses_is_a_proxy_error() -> None:
     async with ProxyServer(status=b"407 Proxy Authentication Required") as proxy:
         transport = HttpxTransport(proxy=f"http://127.0.0.1:{proxy.port}")
         with pytest.raises(httpx.ProxyError, match="407"):
-            await transport.exchange(Origin("https", "127.0.0.1", 1), "GET", b"/", timeout=5)
+            await transport.exchange(Origin("https", "127.0.0.1", 1), "GET", b"/", timeout=60)
         assert only_pool(transport).slots == 0
         await transport.aclose()
 
@@ -649,7 +643,9 @@ async def test_plain_respx_intercepts_calls_over_every_way_out(
     transport = HttpxTransport(proxy=proxy, http2=True)
     with respx.mock:
         route = respx.get(f"{scheme}://api.example/users/1").respond(json={"mocked": True})
-        got = await transport.exchange(Origin(scheme, "api.example"), "GET", b"/users/1", timeout=1)
+        got = await transport.exchange(
+            Origin(scheme, "api.example"), "GET", b"/users/1", timeout=60
+        )
         assert got.body == b'{"mocked":true}'
         assert route.call_count == 1
     assert transport.pools == []

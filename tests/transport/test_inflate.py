@@ -164,7 +164,11 @@ async def test_what_inflates_to_much_waits_for_room_and_holds_what_it_needs() ->
     assert budget.used == 0
 
 
-@pytest.mark.parametrize("raw", [gzip_bomb(32 << 20), gzip.compress(bytes(4 << 20))[:-1]])
+@pytest.mark.parametrize(
+    "raw",
+    [gzip_bomb(32 << 20), gzip.compress(bytes(4 << 20), mtime=0)[:-1]],
+    ids=["bomb", "cut short"],
+)
 async def test_what_cannot_be_inflated_gives_its_room_back(raw: bytes) -> None:
     budget = ByteBudget(8 << 20)
     with pytest.raises((InflatedTooLarge, httpx.DecodingError)):

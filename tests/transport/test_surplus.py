@@ -23,6 +23,7 @@ from gateway.transport import (
     Origin,
 )
 from tests.fault_server import Asked, Authority, FaultServer, Peer, answer, chunked, whole
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -49,7 +50,7 @@ def echoing(make: Callable[[bytes], bytes]) -> FaultServer:
 
 
 async def ask(transport: Exchange, origin: Origin, target: bytes) -> bytes:
-    return (await transport.exchange(origin, "GET", target, timeout=5)).body
+    return (await transport.exchange(origin, "GET", target, timeout=60)).body
 
 
 @pytest.mark.parametrize(
@@ -123,10 +124,7 @@ async def test_bytes_on_an_idle_connection_end_it_and_a_goodbye_is_forgiven(
         (pool,) = transport.pools
         assert pool.idle == 1
         go.set()
-        for _ in range(400):
-            if not pool.slots:
-                break
-            await asyncio.sleep(0.005)
+        await until(lambda: not pool.slots)
         assert (pool.slots, pool.idle) == (0, 0)
         assert pool.quarantined is quarantined
 
@@ -212,16 +210,12 @@ async def test_bytes_unread_in_the_socket_when_a_request_is_written_are_not_its_
 ) -> None:
     with unsolicited() as (port, send, asked):
         origin = Origin("http", "127.0.0.1", port)
-        assert (await transport.exchange(origin, method, b"/1", timeout=5)).body == b"true"
+        assert (await transport.exchange(origin, method, b"/1", timeout=60)).body == b"true"
         # The loop has no turn in which it could read them.
         send()
-        assert (await transport.exchange(origin, method, b"/2", timeout=5)).body == b"true"
+        assert (await transport.exchange(origin, method, b"/2", timeout=60)).body == b"true"
         assert len(asked) == 2
-        for _ in range(400):
-            if transport.pools[0].quarantined:
-                break
-            await asyncio.sleep(0.005)
-        assert transport.pools[0].quarantined
+        await until(lambda: transport.pools[0].quarantined)
 
 
 async def test_surplus_is_refused_over_tls_too() -> None:
@@ -265,6 +259,6 @@ async def test_framing_is_bounded_beside_the_content(kind: type[Transport], body
     transport = kind(bounds=Bounds(max_framing=10_000))
     async with FaultServer(default=script) as server:
         with pytest.raises(AnswerTooLarge, match="framing"):
-            await transport.exchange(Origin.of(server.url), "GET", b"/", timeout=5)
+            await transport.exchange(Origin.of(server.url), "GET", b"/", timeout=60)
         assert transport.pools[0].slots == 0
     await transport.aclose()
