@@ -1,8 +1,8 @@
-"""The seam: a Call is `async (Request) -> Response`, a Layer is a Call around a Call.
+"""The core interface: a Call is `async (Request) -> Response`, a Layer wraps a Call in a Call.
 
-The idea is Finagle's Service/Filter and tower's Service/Layer: whatever happens to an upstream call
-(caching, retrying, limiting ...) is one small function around the next one, and `stack` puts them
-together in reading order.
+The idea is Finagle's Service/Filter and tower's Service/Layer: everything around an upstream call
+(caching, retries, limits ...) is one small function around the next one, and `stack` composes them
+in reading order.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 Clock = Callable[[], float]
-"""Seconds on a clock that never goes back (`time.monotonic`)."""
+"""Seconds on a clock that never goes backwards (`time.monotonic`)."""
 
 Sleep = Callable[[float], Awaitable[None]]
 """Wait for that many seconds (`asyncio.sleep`)."""
@@ -53,30 +53,30 @@ class Deadline:
 
 
 class Operation(Protocol):
-    """What a kind of upstream is asked to do: an HTTP exchange, an SQL statement.
+    """What an upstream is asked to do: an HTTP exchange, an SQL statement.
 
-    Only its kind looks inside. `str` of it names it in logs.
+    Only the upstream's kind reads more than this. `str()` of it appears in logs.
     """
 
     @property
     def identity(self) -> bytes:
-        """What makes two operations of one upstream the same; no two different ones share it."""
+        """Equal for two operations of one upstream if and only if they are the same."""
 
     @property
     def safe(self) -> bool:
-        """Whether it changes nothing, so that it may be repeated, shared and cached."""
+        """Whether it is read-only, so that it may be repeated, shared and cached."""
 
 
 class Request:
     """One call of one section to one upstream.
 
     Attributes:
-        operation: what the upstream is asked; layers read no more of it than `identity` and `safe`.
+        operation: what the upstream is asked to do; layers read only `identity` and `safe`.
         deadline: when the caller's whole request must be answered.
-        section: the section it is for; names it in events.
-        cache: the freshness policy of the section where it is not the upstream's own.
-        attempt: 1 for the first attempt, counted up by retry and hedge.
-        tags: names of the dashboard and section, for purging what is cached.
+        section: name of the section, for events.
+        cache: the section's freshness policy where it overrides the upstream's.
+        attempt: 1 for the first attempt, incremented by retry and hedge.
+        tags: names of the dashboard and section, for purges of the cache.
         min_fresh: seconds for which the answer should stay fresh (RFC 9111 section 5.2.1.3): a
             stored answer that expires sooner is served, and refreshed in the background.
     """
@@ -104,7 +104,7 @@ class Request:
 
     @property
     def identity(self) -> bytes:
-        """What makes two requests to one upstream the same."""
+        """Equal for two requests to one upstream if and only if they are the same."""
         return self.operation.identity
 
     @property
@@ -114,7 +114,7 @@ class Request:
 
     @property
     def dashboard(self) -> str:
-        """Name of the dashboard that the section is part of, as its tag has it; may be empty."""
+        """Name of the section's dashboard, from its tag; empty without one."""
         for tag in self.tags:
             kind, _, name = tag.partition(":")
             if kind == "dashboard":
@@ -141,19 +141,19 @@ class Response:
     """A good answer of an upstream.
 
     Attributes:
-        value: the decoded JSON payload; shared between callers, so never changed by anyone.
+        value: the decoded JSON payload; callers share it, so it must not be modified.
         status: the HTTP status, a success.
-        headers: header fields of the answer, lower-case names.
-        body: the payload as it passed the checks, written anew: compact, no key twice. Empty where
-            it came without any, and where a value was made from others.
-        as_of: POSIX seconds at which the upstream said this, `None` where it was asked just now
-            and nothing is kept.
-        stale: it is older than its policy likes and is served all the same.
-        fresh_until: POSIX seconds up to which it may be served without asking again.
-        reason: why a stale answer is served where an error was the cause.
+        headers: header fields of the answer, with lower-case names.
+        body: the validated payload, serialised again: compact, without duplicate keys. Empty where
+            the answer had none, and where the value was computed from others.
+        as_of: POSIX seconds at which the upstream generated this, `None` where the answer was
+            fetched for this request and is not stored.
+        stale: it is no longer fresh and is served anyway.
+        fresh_until: POSIX seconds up to which it may be served without revalidation.
+        reason: the error because of which a stale answer is served, if there is one.
         cache: what the cache did, for `Cache-Status` (RFC 9211): `hit`, `miss`, `stale`, ...;
             empty where no cache is configured.
-        restrictions: what the upstream forbids others to do with it.
+        restrictions: the upstream's restrictions on reuse.
     """
 
     __slots__ = (
@@ -195,7 +195,7 @@ class Response:
         self.restrictions = restrictions
 
     def marked(self, cache: str) -> Response:
-        """Return the same answer with another word for what the cache did."""
+        """Return the same answer with another cache state."""
         return Response(
             self.value,
             status=self.status,
@@ -214,14 +214,14 @@ class Response:
 
 
 Call = Callable[[Request], Awaitable[Response]]
-"""Ask an upstream; raises `gateway.errors.CallError` and nothing else on purpose."""
+"""Calls an upstream; the only errors it raises deliberately are `gateway.errors.CallError`."""
 
 Layer = Callable[[Call], Call]
-"""A Call around a Call."""
+"""Wraps a Call in a Call."""
 
 
 def stack(call: Call, *layers: Layer | None) -> Call:
-    """Put `layers` around `call`, outermost first; one that is off is `None` and costs nothing."""
+    """Wrap `call` in `layers`, outermost first; a disabled layer is `None` and costs nothing."""
     for layer in reversed(layers):
         if layer is not None:
             call = layer(call)

@@ -1,25 +1,25 @@
-"""The error tree: everything that can go wrong, by whose decision it was.
+"""The error tree: everything that can go wrong, grouped by who decided it.
 
 ::
 
     GatewayError
-    ├── ConfigError                 the configuration cannot be used; carries every diagnostic
-    └── CallError                   a section's call came to nothing
-        ├── Rejected                we refused; nothing more was sent
+    ├── ConfigError                 the configuration is invalid; carries every diagnostic
+    └── CallError                   a section's call failed
+        ├── Rejected                the gateway refused; it sent nothing more
         │   ├── DeadlineExceeded    deadline_exceeded
         │   ├── BreakerOpen         breaker_open
         │   ├── LimiterFull         limiter_full
         │   └── ListTruncated       list_truncated
-        ├── Failed                  they failed
+        ├── Failed                  the upstream failed
         │   ├── UpstreamTimeout     upstream_timeout
         │   ├── UpstreamUnreachable upstream_unreachable
         │   ├── UpstreamStatus      upstream_status
         │   └── UpstreamPayload     upstream_payload
-        ├── DependencyFailed        dependency_failed: an input it refers to is not there
-        └── ExpressionFailed        expression_failed: `when` or `select` cannot take the value
+        ├── DependencyFailed        dependency_failed: a referenced input is missing
+        └── ExpressionFailed        expression_failed: `when` or `select` rejects the value
 
-Only `Failed` moves a breaker and only `Failed` is retried. What a caller of the gateway gets to see
-of these (status codes, problem documents) is decided in `gateway.web`, not here.
+Only `Failed` counts for a breaker and only `Failed` is retried. `gateway.web` decides how a client
+sees these errors (status codes, problem documents).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ __all__ = [
 
 
 class ErrorCode(StrEnum):
-    """The closed set of reasons a section can give for not being `ok`; part of the public face."""
+    """The closed set of reasons why a section is not `ok`; part of the public API."""
 
     UPSTREAM_TIMEOUT = "upstream_timeout"
     UPSTREAM_UNREACHABLE = "upstream_unreachable"
@@ -80,11 +80,11 @@ class Diagnostic:
 
     Attributes:
         message: what is wrong, in one line, with a suggestion where there is one.
-        location: keys and indexes that lead to the offending node from the document's root.
+        location: keys and indexes that lead from the document's root to the offending node.
         at_key: the mistake is the key itself (an unknown key), not its value.
         offset: characters from the start of a scalar's text to the mistake inside it.
-        line: line in the file, 1-based; 0 until the loader has placed the diagnostic.
-        column: column in the file, 1-based; 0 until the loader has placed the diagnostic.
+        line: line in the file, 1-based; 0 until the loader sets it.
+        column: column in the file, 1-based; 0 until the loader sets it.
     """
 
     message: str
@@ -96,11 +96,11 @@ class Diagnostic:
 
 
 class ConfigError(GatewayError):
-    """The configuration cannot be used.
+    """The configuration is invalid.
 
     Attributes:
         diagnostics: every mistake found, in the order of the file.
-        file: the name of the file that was read, for `file:line:col: message` lines.
+        file: the name of the file, for `file:line:col: message` lines.
     """
 
     def __init__(self, diagnostics: Sequence[Diagnostic], file: str = "<config>") -> None:
@@ -109,7 +109,7 @@ class ConfigError(GatewayError):
         super().__init__("\n".join(self.lines()))
 
     def lines(self) -> list[str]:
-        """Return one `file:line:col: message` line for each diagnostic, its place where known."""
+        """Return one `file:line:col: message` line per diagnostic; the position where it is known."""
         return [
             f"{self.file}{f':{f.line}:{f.column}' if f.line else ''}: {f.message}"
             for f in self.diagnostics
@@ -117,21 +117,21 @@ class ConfigError(GatewayError):
 
 
 class CallError(GatewayError):
-    """A section's call came to nothing.
+    """A section's call failed.
 
     Attributes:
         code: the public reason.
-        retryable: whether the same request may well succeed a moment later.
+        retryable: whether the same request may succeed a moment later.
         upstream: name of the upstream, `None` where no upstream is to blame.
-        status: the upstream's HTTP status where it answered one.
-        detail: one sentence for a human; never holds payload, credentials or addresses, but for
-            the one that an upstream redirects to.
-        retry_after: seconds that the upstream (or we) asked callers to wait.
-        excerpt: the beginning of what the upstream said, where it gave a bad answer, for logs. It
-            is the upstream's own text and may hold anything: it is no part of an answer unless the
-            upstream is declared with `expose_errors`, and then `detail` ends with it.
-        cause: what the transport said, where a call never came to an answer, for logs only: it may
-            name addresses.
+        status: the upstream's HTTP status, if it sent one.
+        detail: one sentence for a human; never contains payload, credentials or addresses, except
+            the target of a redirect.
+        retry_after: seconds that the upstream (or the gateway) asks callers to wait.
+        excerpt: the beginning of a bad answer, for logs. It is the upstream's own text and may
+            contain anything: it is not part of an answer unless the upstream is declared with
+            `expose_errors`; `detail` then ends with it.
+        cause: the transport's error where there was no answer, for logs only: it may name
+            addresses.
     """
 
     code: ClassVar[ErrorCode]
@@ -160,7 +160,7 @@ class CallError(GatewayError):
 
 
 class Rejected(CallError):
-    """We refused: no request was sent, or no further one."""
+    """The gateway refused: it sent no request, or no further one."""
 
     retryable = True
 
@@ -172,7 +172,7 @@ class DeadlineExceeded(Rejected):
 
 
 class BreakerOpen(Rejected):
-    """The upstream has failed too often of late; it is left alone for a while."""
+    """The upstream failed too often recently and is not called for a while."""
 
     code = ErrorCode.BREAKER_OPEN
 
@@ -191,10 +191,10 @@ class ListTruncated(Rejected):
 
 
 class Failed(CallError):
-    """They failed: the upstream was called and gave no good answer.
+    """The upstream failed: it was called and did not send a good answer.
 
     Attributes:
-        fault: it speaks against the upstream rather than against the request.
+        fault: the upstream is at fault, not the request.
         overloaded: the upstream asks for fewer calls.
     """
 
@@ -203,29 +203,29 @@ class Failed(CallError):
 
 
 class UpstreamTimeout(Failed):
-    """No (complete) answer within the time for one attempt."""
+    """The upstream sent no complete answer within the time for one attempt."""
 
     code = ErrorCode.UPSTREAM_TIMEOUT
     retryable = True
 
 
 class UpstreamUnreachable(Failed):
-    """No connection, or the connection broke before a complete answer."""
+    """No connection could be made, or it broke before the answer was complete."""
 
     code = ErrorCode.UPSTREAM_UNREACHABLE
     retryable = True
 
 
 class StatusMeaning(NamedTuple):
-    """What an upstream says with a status.
+    """The meaning of an upstream's status.
 
     Attributes:
-        retryable: the same request may well succeed a moment later.
-        repeat: worth another attempt at once, by default: it was not processed, or a gateway in
-            front of the upstream says so. A 500 is not, as a repetition may repeat the damage.
-        overloaded: the upstream as a whole wants fewer calls: its Retry-After holds for every call,
-            and an adaptive concurrency limit takes it for a drop.
-        fault: it speaks against the upstream rather than against the request: a breaker counts it.
+        retryable: the same request may succeed a moment later.
+        repeat: retried by default: the request was not processed, or a gateway in front of the
+            upstream says so. A 500 is not, because a retry may repeat the damage.
+        overloaded: the whole upstream wants fewer calls: its Retry-After applies to every call, and
+            an adaptive concurrency limit counts it as a drop.
+        fault: the upstream is at fault, not the request: a breaker counts it.
     """
 
     retryable: bool = False
@@ -245,23 +245,23 @@ _MEANINGS = {
     504: StatusMeaning(retryable=True, repeat=True, fault=True),
 }
 _SERVER_ERROR = StatusMeaning(fault=True)
-_GOOD_ANSWER_TO_A_BAD_QUESTION = StatusMeaning()
+_BAD_REQUEST = StatusMeaning()
 
 
 def meaning_of(status: int | None) -> StatusMeaning:
-    """Return what an upstream says with `status`: the one table for everything that acts on it."""
+    """Return the meaning of `status`: the one table for everything that acts on a status."""
     if status is None:
         return _SERVER_ERROR
-    other = _SERVER_ERROR if status >= 500 else _GOOD_ANSWER_TO_A_BAD_QUESTION  # noqa: PLR2004 - RFC 9110 section 15.6
+    other = _SERVER_ERROR if status >= 500 else _BAD_REQUEST  # noqa: PLR2004 - RFC 9110 section 15.6
     return _MEANINGS.get(status, other)
 
 
 REPEATED_STATUSES = frozenset(status for status, meaning in _MEANINGS.items() if meaning.repeat)
-"""The statuses that are worth another attempt, by default."""
+"""The statuses that are retried by default."""
 
 
 class UpstreamStatus(Failed):
-    """The upstream answered with a status that is not a success; `status` is that status."""
+    """The upstream answered with `status`, which is not a success."""
 
     code = ErrorCode.UPSTREAM_STATUS
 
@@ -274,18 +274,18 @@ class UpstreamStatus(Failed):
 
 
 class UpstreamPayload(Failed):
-    """The upstream's answer is not let in: not JSON, too large, too deep, off its schema."""
+    """The upstream's answer is rejected: not JSON, too large, too deep, or against its schema."""
 
     code = ErrorCode.UPSTREAM_PAYLOAD
 
 
 class DependencyFailed(CallError):
-    """An input that the section refers to is not there."""
+    """An input that the section refers to is missing."""
 
     code = ErrorCode.DEPENDENCY_FAILED
 
 
 class ExpressionFailed(CallError):
-    """An expression of the configuration cannot take the value that it was given."""
+    """An expression of the configuration cannot be applied to the value."""
 
     code = ErrorCode.EXPRESSION_FAILED

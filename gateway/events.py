@@ -1,7 +1,7 @@
-"""What happens inside, as data: metrics, tracing, logs and the console only listen.
+"""Events: what happens inside the gateway, as data for metrics, tracing, logs and the console.
 
-An event is made only when a listener wants its kind, so that an unobserved gateway pays one look
-into a dictionary.
+An event is created only when a listener wants its kind, so a gateway without listeners pays one
+dictionary lookup.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _log = logging.getLogger("gateway.events")
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened at one upstream while it worked for one section."""
+    """Something that happened at one upstream on behalf of one section."""
 
     upstream: str
     section: str
 
 
 class Cause(TypedDict):
-    """The parts of an error that events carry; see `CallError` for what they mean."""
+    """The fields of an error that events carry; `CallError` documents them."""
 
     code: ErrorCode
     status: int | None
@@ -53,7 +53,7 @@ class Cause(TypedDict):
 
 
 def cause_of(error: CallError) -> Cause:
-    """Return what an event says about `error`."""
+    """Return the fields of `error` that events carry."""
     return {
         "code": error.code,
         "status": error.status,
@@ -65,20 +65,19 @@ def cause_of(error: CallError) -> Cause:
 
 @dataclass(frozen=True, slots=True)
 class Attempt(Event):
-    """One request was sent and came to an end.
+    """One request was sent and ended.
 
     Attributes:
         attempt: 1 for the first, counting retries and hedges.
         duration: seconds from start to outcome.
         code: `None` for a good answer.
         status: the HTTP status where there was one.
-        cancelled: the answer was no longer wanted.
+        cancelled: the caller no longer wanted the answer.
         dashboard: the dashboard that the section is part of.
-        operation: what the upstream was asked, such as `GET /users/1`; it holds the values of
-            parameters.
+        operation: the operation, such as `GET /users/1`; it contains the values of parameters.
         detail: the error in one sentence; empty for a good answer.
-        excerpt: the beginning of what the upstream said, where it gave a bad answer.
-        cause: what the transport said, where there was no answer.
+        excerpt: the beginning of a bad answer.
+        cause: the transport's error where there was no answer.
     """
 
     attempt: int
@@ -95,18 +94,18 @@ class Attempt(Event):
 
 @dataclass(frozen=True, slots=True)
 class SectionFailed(Event):
-    """A section, or elements of its list, came to an error; one event for each kind of error.
+    """A section, or elements of its list, failed; one event for each kind of error.
 
     Attributes:
         dashboard: the dashboard that the section is part of.
-        state: what the answer says of the section all the same: `failed`, `fallback`, `stale` where
-            a stored value stands in, `ok` where only elements of a list failed.
-        count: elements that failed so; 1 where the section is not a list.
+        state: the state of the section in the answer: `failed`, `fallback`, `stale` where a stored
+            value is served instead, `ok` where only elements of a list failed.
+        count: elements that failed with this error; 1 where the section is not a list.
         code: the public reason.
-        status: the upstream's HTTP status where it answered one.
+        status: the upstream's HTTP status, if it sent one.
         detail: the error in one sentence.
-        excerpt: the beginning of what the upstream said, where it gave a bad answer.
-        cause: what the transport said, where there was no answer.
+        excerpt: the beginning of a bad answer.
+        cause: the transport's error where there was no answer.
     """
 
     dashboard: str
@@ -121,7 +120,7 @@ class SectionFailed(Event):
 
 @dataclass(frozen=True, slots=True)
 class Retry(Event):
-    """A failed attempt will be repeated after `delay` seconds; `attempt` is the one to come."""
+    """A failed attempt is retried after `delay` seconds; `attempt` is the number of the next one."""
 
     attempt: int
     delay: float
@@ -130,14 +129,14 @@ class Retry(Event):
 
 @dataclass(frozen=True, slots=True)
 class Hedge(Event):
-    """A second attempt was started beside a slow first one, after `delay` seconds."""
+    """A second attempt was started in parallel with a slow first one, after `delay` seconds."""
 
     delay: float
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection(Event):
-    """A call was refused before it was sent, or not repeated; `why` names the mechanism."""
+    """A call was refused before it was sent, or not retried; `why` names the mechanism."""
 
     code: ErrorCode
     why: str
@@ -145,17 +144,17 @@ class Rejection(Event):
 
 @dataclass(frozen=True, slots=True)
 class BreakerChange(Event):
-    """A breaker went from one state to another: `closed`, `open`, `half_open`.
+    """A breaker changed its state: `closed`, `open`, `half_open`.
 
     Attributes:
-        before: the state that it was in.
-        after: the state that it is in.
-        open_for: seconds for which it refuses calls, where it has opened.
-        code: that of the failure at which it opened.
-        status: likewise, the upstream's HTTP status where it answered one.
-        detail: likewise, the error in one sentence.
-        excerpt: likewise, the beginning of what the upstream said.
-        cause: likewise, what the transport said.
+        before: the previous state.
+        after: the new state.
+        open_for: seconds for which it refuses calls, if it opened.
+        code: the code of the failure that opened it.
+        status: the HTTP status of that failure, if there was one.
+        detail: that failure in one sentence.
+        excerpt: the beginning of that bad answer.
+        cause: the transport's error of that failure.
     """
 
     before: str
@@ -170,14 +169,14 @@ class BreakerChange(Event):
 
 @dataclass(frozen=True, slots=True)
 class CoolDown(Event):
-    """The upstream has asked to be left alone for `delay` seconds, and will be."""
+    """The upstream sent a Retry-After; the gateway does not call it for `delay` seconds."""
 
     delay: float
 
 
 @dataclass(frozen=True, slots=True)
 class LimitChange(Event):
-    """An adaptive limiter allows another number of calls at once."""
+    """An adaptive concurrency limit changed."""
 
     before: int
     after: int
@@ -198,7 +197,7 @@ class _Subscription(NamedTuple):
 class Events:
     """The listeners, by the kinds of events that they want.
 
-    Emitters ask first, so that an event that no listener wants is not even made::
+    Emitters check first, so that an event that no listener wants is never created::
 
         if events.wants(Retry):
             events.emit(Retry(...))
@@ -223,13 +222,13 @@ class Events:
         Args:
             listener: called with each event; it must not block.
             kinds: classes of events that it wants; all where none is named.
-            when: asked each time whether it wants them just now.
+            when: called for each event; returns whether the listener wants it now.
         """
         self._subscriptions.append(_Subscription(listener, kinds or (Event,), when))
         self._by_kind = {}
 
     def wants(self, kind: type[Event]) -> bool:
-        """Return whether any listener wants events of `kind` just now."""
+        """Return whether any listener wants events of `kind` now."""
         found = self._by_kind.get(kind)
         if found is None:
             found = self._for(kind)
@@ -239,13 +238,13 @@ class Events:
         return False
 
     def emit(self, event: Event) -> None:
-        """Call every listener that wants `event`; one that raises is logged and harms no other."""
+        """Call every listener that wants `event`; log those that raise, and call the others."""
         for listener, _, when in self._for(type(event)):
             try:
                 if when is None or when():
                     listener(event)
             except Exception:
-                _log.exception("an event listener raised on %r", event)
+                _log.exception("an event listener raised an exception for %r", event)
 
     def _for(self, kind: type[Event]) -> tuple[_Subscription, ...]:
         found = self._by_kind.get(kind)

@@ -1,1 +1,1 @@
-"""Values of the configuration: the base model, durations and sizes."""
+"""Value types that the whole gateway uses: the base model, durations, sizes, content types."""

@@ -1,4 +1,4 @@
-"""What every Policy is: frozen, validated, closed to unknown keys."""
+"""The base model of every policy: frozen, validated, without unknown keys."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ __all__ = ["Policy"]
 
 
 class Policy(BaseModel):
-    """The parameters of one layer, kept beside it; written as a mapping in the configuration."""
+    """The parameters of one layer, a mapping in the configuration; defined next to the layer."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)

@@ -1,10 +1,9 @@
-"""Content types: which answers of an upstream are read as JSON, and from which charset.
+"""Content types: which answers of an upstream are read as JSON, and in which charset.
 
-JSON between systems is UTF-8 (RFC 8259 section 8.1), and that is all that is let in unless the
-upstream's `content_types` allows more. A declared charset is then taken at its word: the payload is
-transcoded strictly, by one of the codecs in `CHARSETS` and by no other. Charsets that scanners and
-browsers have been tricked with (UTF-7, HZ, ISO-2022-KR) and codecs that are no charset are not
-among them.
+JSON between systems is UTF-8 (RFC 8259 section 8.1), and only UTF-8 is accepted unless the
+upstream's `content_types` allows more. The payload is then transcoded strictly from its declared
+charset, by one of the codecs in `CHARSETS`. The table excludes charsets that have been used to
+trick scanners and browsers (UTF-7, HZ, ISO-2022-KR) and codecs that are not charsets.
 """
 
 from __future__ import annotations
@@ -30,9 +29,9 @@ _CODECS = frozenset({
 CHARSETS = {alias: codec for alias, codec in aliases.items() if codec in _CODECS} | {
     codec: codec for codec in _CODECS
 }
-"""Python's codec for each charset that can be read, by its name in lower case with `_` for `-`.
+"""Python's codec for each supported charset, by its name in lower case with `_` for `-`.
 
-A table and not `codecs.lookup`, which would remember every name that an upstream makes up.
+This is a table because `codecs.lookup` would cache every name that an upstream invents.
 """
 
 _UTF_8 = frozenset({"", "utf_8", "utf8", "us_ascii"})
@@ -42,7 +41,7 @@ _LONGEST = 60
 
 
 class ContentTypeError(ValueError):
-    """An answer of this content type is not let in; the message says how to allow it."""
+    """An answer of this content type is rejected; the message says how to allow it."""
 
 
 def parse_entry(text: str) -> tuple[str, str]:
@@ -51,7 +50,7 @@ def parse_entry(text: str) -> tuple[str, str]:
     The codec is empty for UTF-8, and `any` where the entry names no charset.
 
     Raises:
-        ValueError: when it is not a media type, or names a charset that cannot be read.
+        ValueError: the entry is not a media type, or names an unsupported charset.
     """
     media, _, parameters = text.partition(";")
     media = media.strip().lower()
@@ -62,19 +61,19 @@ def parse_entry(text: str) -> tuple[str, str]:
     name, _, charset = parameters.partition("=")
     charset = _normal(charset)
     if name.strip().lower() != "charset":
-        raise ValueError(f"{text!r} has a parameter other than charset; leave it out")
+        raise ValueError(f"{text!r} has a parameter other than charset; remove it")
     if charset in _UTF_8:
         return media, ""
     if charset not in CHARSETS:
-        raise ValueError(f"the charset of {text!r} cannot be read; write one such as iso-8859-1")
+        raise ValueError(f"the charset of {text!r} is not supported; write one such as iso-8859-1")
     return media, CHARSETS[charset]
 
 
 class ContentTypes:
-    """Judges the Content-Type fields of one upstream.
+    """Checks the Content-Type fields of one upstream.
 
     Args:
-        allowed: entries beyond the media types of JSON, or `any`.
+        allowed: entries in addition to the media types of JSON, or `any`.
     """
 
     __slots__ = ("_any", "_codecs")
@@ -88,10 +87,10 @@ class ContentTypes:
                 self._codecs.setdefault(media, set()).add(codec)
 
     def codec(self, field: bytes) -> str:
-        """Return the codec that a payload of this Content-Type is read with, empty for UTF-8.
+        """Return the codec for a payload of this Content-Type, empty for UTF-8.
 
         Raises:
-            ContentTypeError: when such a payload is not let in.
+            ContentTypeError: the content type is not allowed.
         """
         head, _, parameters = field.decode("latin-1").partition(";")
         media = head.strip().lower()
@@ -107,12 +106,12 @@ class ContentTypes:
         codec = CHARSETS.get(charset)
         if codec is None:
             raise ContentTypeError(
-                f"the charset {_printable(charset.replace('_', '-'))} cannot be read"
+                f"the charset {_printable(charset.replace('_', '-'))} is not supported"
             )
         if not (self._any or codec in allowed or "any" in allowed):
             media = media or "application/json"
             raise ContentTypeError(
-                f"the charset is {_printable(charset.replace('_', '-'))} and not UTF-8; "
+                f"the charset is {_printable(charset.replace('_', '-'))}, not UTF-8; "
                 f"{_advice(media, charset)} to the upstream to allow it"
             )
         return codec

@@ -1,27 +1,26 @@
-"""Excerpts of texts that others wrote, short enough to log or to repeat in an answer."""
+"""Excerpts of untrusted text, short and safe enough to log or to quote in an answer."""
 
 from __future__ import annotations
 
 __all__ = ["LONGEST", "SHORT", "excerpt", "one_line", "shortened"]
 
 LONGEST = 512
-"""Characters of an excerpt at most."""
+"""Maximum characters of an excerpt."""
 
 SHORT = 120
-"""Characters of what is repeated to a client, at most."""
+"""Maximum characters of a text that is quoted to a client."""
 
 _GAP = " ... "
 
-_WIDEST = 4  # bytes of a character in UTF-8 at most
+_WIDEST = 4  # maximum bytes of a character in UTF-8
 
 
 def excerpt(body: bytes) -> str:
     """Return the beginning of `body` as one line of at most `LONGEST` characters.
 
-    The text is decoded as UTF-8 and bytes that are not UTF-8 become U+FFFD. Control characters,
-    line separators and what changes the direction of writing are escaped, so that an upstream can
-    neither forge a line of a log nor hide a part of one. An ellipsis at the end says that something
-    was left out.
+    The text is decoded as UTF-8; bytes that are not UTF-8 become U+FFFD. Control characters, line
+    separators and characters that change the text direction are escaped, so that an upstream can
+    neither forge a log line nor hide a part of one. An ellipsis at the end marks a truncated text.
     """
     head = body[: LONGEST * _WIDEST]
     return one_line(head.decode("utf-8", "replace"), LONGEST, more=len(body) > len(head))
@@ -31,9 +30,9 @@ def one_line(text: str, longest: int = LONGEST, *, more: bool = False) -> str:
     """Return `text` with every unprintable character escaped, cut to `longest` characters.
 
     Args:
-        text: what to write.
-        longest: characters at most, the ellipsis included.
-        more: `text` is itself only the beginning.
+        text: the text.
+        longest: maximum characters, including the ellipsis.
+        more: `text` is already truncated.
     """
     if len(text) <= longest and not more and text.isprintable():
         return text
@@ -59,9 +58,9 @@ def _escaped(character: str) -> str:
 
 
 def shortened(text: str, longest: int = SHORT) -> str:
-    """Return `text`, without its middle where it is longer than `longest` characters.
+    """Return `text`, with its middle removed where it is longer than `longest` characters.
 
-    A message often quotes a value and then says what is wrong with it: both ends are worth reading.
+    A message often quotes a value and then says what is wrong with it: both ends matter.
     """
     if len(text) <= longest:
         return text

@@ -1,4 +1,4 @@
-"""Did you mean ...?"""
+"""Suggestions for misspelt names: "did you mean ...?"."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["suggest"]
 
 
 def suggest(name: str, known: Collection[str]) -> str:
-    """Return `, did you mean ...?` for the closest known name, or the known ones, or nothing."""
+    """Return `, did you mean ...?` with the closest known name, a short list of all, or nothing."""
     close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
     if close:
         return f", did you mean {close[0]}?"

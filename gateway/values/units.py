@@ -21,7 +21,7 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*", re.ASCII)
 
 LONGEST = 366 * 86400.0
-"""Seconds of the longest duration that can be asked for."""
+"""Seconds of the longest duration that can be configured."""
 
 WRITTEN = "written"
 """Validation context for values that a person wrote in a file: bare numbers are refused there."""
@@ -31,7 +31,7 @@ def parse_duration(text: str) -> float:
     """Return the seconds of `2s`, `500ms`, `10m`, `1h` or `1d`.
 
     Raises:
-        ValueError: when the text is no duration with a unit.
+        ValueError: the text is not a duration with a unit.
     """
     match = _DURATION.fullmatch(text)
     if match is None:
@@ -42,14 +42,14 @@ def parse_duration(text: str) -> float:
 def _seconds(value: Any, info: ValidationInfo) -> Any:
     if isinstance(value, str):
         return parse_duration(value)
-    # In code a number means seconds. In a file whether `5` meant seconds or milliseconds is a
-    # guess, and a guess about time is an outage.
+    # In code a number means seconds. In a file `5` may mean seconds or milliseconds, and a wrong
+    # guess about time is an outage.
     if type(value) in {int, float} and (value == 0 or info.context != WRITTEN):
         return value
     raise ValueError("write a duration with its unit, such as 500ms, 2s, 10m, 1h or 1d")
 
 
-# Up to so many seconds, of this length each: two of a unit read better in the one below.
+# Below so many seconds, the length of the unit, the unit: two of a unit read better in the smaller.
 _READ = ((0.9995, 0.001, "ms"), (120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h"))
 
 
@@ -78,7 +78,7 @@ Duration = Annotated[
 Positive = Annotated[
     float, BeforeValidator(_seconds), Field(gt=0, le=LONGEST), WithJsonSchema(_SCHEMA)
 ]
-"""Seconds, more than none; written with a unit."""
+"""Seconds, more than 0; written with a unit."""
 
 Size = Annotated[
     ByteSize,
