@@ -109,7 +109,7 @@ class ConfigError(GatewayError):
         super().__init__("\n".join(self.lines()))
 
     def lines(self) -> list[str]:
-        """Return one `file:line:col: message` line per diagnostic; the position where it is known."""
+        """Return one `file:line:col: message` line per diagnostic, with its position if known."""
         return [
             f"{self.file}{f':{f.line}:{f.column}' if f.line else ''}: {f.message}"
             for f in self.diagnostics

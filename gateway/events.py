@@ -120,7 +120,7 @@ class SectionFailed(Event):
 
 @dataclass(frozen=True, slots=True)
 class Retry(Event):
-    """A failed attempt is retried after `delay` seconds; `attempt` is the number of the next one."""
+    """A failed attempt is retried after `delay` seconds; `attempt` numbers the next one."""
 
     attempt: int
     delay: float

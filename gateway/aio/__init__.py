@@ -1,1 +1,1 @@
-"""asyncio building blocks: timers, tasks, batches. Nothing here knows the gateway."""
+"""asyncio building blocks: timers, tasks, batches. Nothing here depends on the gateway."""

@@ -1,4 +1,4 @@
-"""Batcher: what is asked for in one turn of the event loop goes out in one round trip."""
+"""Batcher: items submitted in one iteration of the event loop share one round trip."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _log = logging.getLogger("gateway.store")
 
 
 class Batcher(Generic[Item, Result]):
-    """Collects items and runs them together, a bounded number of batches at once.
+    """Collects items and runs them in batches, a bounded number of batches at once.
 
-    The first item of an idle collector waits for the end of the loop's turn only; while all lanes
-    are busy, items gather for the next batch.
+    The first item of an idle batcher waits only for the end of the loop's iteration; while all
+    lanes are busy, items queue for the next batch.
 
     Args:
-        run: does a batch; returns one result for each item.
-        nothing: the result where there is none: overload, or `run` raised.
-        lanes: batches at once.
-        size: items in a batch at most.
-        limit: items that may wait; more come to nothing at once.
+        run: runs a batch; returns one result for each item.
+        nothing: the result of an item on overload, or when `run` raised.
+        lanes: concurrent batches.
+        size: maximum items in a batch.
+        limit: maximum items that wait; more get `nothing` at once.
     """
 
     __slots__ = (
@@ -63,7 +63,7 @@ class Batcher(Generic[Item, Result]):
         self._scheduled = False
 
     def submit(self, item: Item) -> Future[Result]:
-        """Return the future of the item's result; it is never an exception."""
+        """Return a future of the item's result; it never holds an exception."""
         loop = get_running_loop()
         future: Future[Result] = loop.create_future()
         if len(self._waiting) >= self._limit:
@@ -76,7 +76,7 @@ class Batcher(Generic[Item, Result]):
         return future
 
     async def drain(self) -> None:
-        """Wait until nothing is waiting or running."""
+        """Wait until no item is queued or running."""
         while self._waiting or self._running:
             if self._running:
                 await wait(self._running)
@@ -84,7 +84,7 @@ class Batcher(Generic[Item, Result]):
                 self._start()
 
     async def aclose(self) -> None:
-        """Cancel what is running; what waits comes to nothing."""
+        """Cancel the running batches; queued items get `nothing`."""
         waiting, self._waiting = self._waiting, []
         self._settle(waiting, ())
         await cancel_until_gone(self._running)
@@ -107,11 +107,11 @@ class Batcher(Generic[Item, Result]):
         try:
             results = await self._run([item for item, _ in batch])
         except Exception:
-            _log.exception("a batch of the store failed")
+            _log.exception("a batch of store commands failed")
         finally:
             self._settle(batch, results)
 
     def _settle(self, batch: list[tuple[Item, Future[Result]]], results: Sequence[Result]) -> None:
         for index, (_, future) in enumerate(batch):
-            if not future.done():  # whoever waited may have been cancelled
+            if not future.done():  # the waiting caller may have been cancelled
                 future.set_result(results[index] if index < len(results) else self._nothing)

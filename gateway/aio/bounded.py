@@ -1,12 +1,11 @@
 """A timeout that does not blame a server for a busy event loop.
 
-A plain timeout of 40 ms fires when the loop itself was busy for 40 ms, although the answer has long
-been waiting in the socket. Here the time is counted in slices that the loop must live through one
-after the other: a stall uses up one slice, a silent server uses up all of them.
+A plain timeout of 40 ms fires when the loop itself was busy for 40 ms, even if the answer is
+already in the socket. This one splits the time into slices that the loop must run one after the
+other: a stalled loop uses up one slice, a silent server all of them.
 
-The work is cancelled again at every further slice, because a cancellation that arrives in
-`asyncio.wait_for` at the moment it completes is lost before Python 3.12, and redis-py sends within
-one.
+The work is cancelled again at every further slice: before Python 3.12 a cancellation that arrives
+in `asyncio.wait_for` at the moment it completes is lost, and redis-py sends within one.
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ _SLICES = 5
 
 
 async def bounded(work: Awaitable[T], seconds: float) -> T:
-    """Return what `work` comes to.
+    """Return the result of `work`.
 
     Raises:
-        TimeoutError: it did not in `seconds` in which the event loop was free to notice.
+        TimeoutError: `work` did not end in `seconds`, not counting stalls of the event loop.
     """
     loop, task = get_running_loop(), current_task()
     assert task is not None  # noqa: S101 - a coroutine runs in a task
@@ -55,12 +54,12 @@ async def bounded(work: Awaitable[T], seconds: float) -> T:
         raise
     finally:
         handle.cancel()
-    _only_ours(task, cancels, before)  # it has ended in spite of them
+    _only_ours(task, cancels, before)  # the work ended in spite of the cancellations
     return result
 
 
 def _only_ours(task: Task[Any], cancels: int, before: int) -> bool:
-    """Take `cancels` back; whether there were any, and no others."""
+    """Undo `cancels`; return whether there were any, and none from elsewhere."""
     for _ in range(cancels):
         task.uncancel()
     return cancels > 0 and task.cancelling() <= before

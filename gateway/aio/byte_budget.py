@@ -1,10 +1,10 @@
-"""A budget of bytes that is shared fairly: a weighted semaphore with a queue for each of its users.
+"""A fairly shared budget of bytes: a weighted semaphore with one queue per user.
 
 All upstreams of one application share it, so that many large answers at once take the memory of a
-few. They take turns: an upstream that sends nothing but large answers waits behind itself, and the
-others do not wait behind it. An answer that was decoded already and waits to be shaped goes first,
-since it takes memory while it waits. Waiting has no limit of its own: callers have deadlines, and
-are cancelled by them.
+few. The upstreams take turns: one that sends only large answers queues behind itself and does not
+delay the others. An answer that is already decoded and waits to be shaped goes first, because it
+takes memory while it waits. There is no limit on the waiting time: the callers' deadlines cancel
+it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _Line = dict[str, deque[tuple[int, asyncio.Future[None]]]]
 
 
 class ByteBudget:
-    """So many bytes at once.
+    """A weighted semaphore over bytes.
 
     Args:
-        capacity: bytes; what needs more than all of it gets all of it, alone.
+        capacity: bytes; a request for more than the capacity gets all of it, alone.
 
     Attributes:
         capacity: bytes.
@@ -37,20 +37,20 @@ class ByteBudget:
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.used = 0
-        # Those who go first, and the others.
+        # The priority queues, and the others.
         self._lines: tuple[_Line, _Line] = ({}, {})
 
     @property
     def waiting(self) -> int:
-        """How many wait."""
+        """The number of waiting requests."""
         return sum(len(queue) for line in self._lines for queue in line.values())
 
     def hold(self, user: str, *, first: bool = False) -> Hold:
-        """Return a hold of nothing yet, for `user` to fill; `first` goes before all others."""
+        """Return an empty hold for `user` to fill; `first` gives it priority."""
         return Hold(self, user, first=first)
 
     async def acquire(self, user: str, size: int, *, first: bool = False) -> int:
-        """Return how much of `size` was taken, once there is room, in turn with other users."""
+        """Wait for room, in turn with other users; return how much of `size` was taken."""
         size = min(size, self.capacity)
         if any(self._lines) or self.used + size > self.capacity:
             await self._wait(self._lines[not first], user, size)
@@ -65,7 +65,7 @@ class ByteBudget:
         try:
             await future
         except asyncio.CancelledError:
-            if future.done() and not future.cancelled():  # cancelled in the moment of its turn
+            if future.done() and not future.cancelled():  # cancelled at the moment of its turn
                 self.give_back(size)
             else:
                 self._leave(line, user, place)
@@ -73,14 +73,14 @@ class ByteBudget:
 
     def _leave(self, line: _Line, user: str, place: tuple[int, asyncio.Future[None]]) -> None:
         queue = line.get(user)
-        if queue is not None and place in queue:  # else it was passed over already
+        if queue is not None and place in queue:  # otherwise it was already skipped
             queue.remove(place)
             if not queue:
                 del line[user]
-            self._serve()  # it may have stood before a smaller one
+            self._serve()  # it may have blocked a smaller one
 
     def give_back(self, size: int) -> None:
-        """Return bytes; called by the hold that has them."""
+        """Give bytes back; called by the hold that has them."""
         self.used -= size
         self._serve()
 
@@ -89,7 +89,7 @@ class ByteBudget:
             user, queue = next(iter(line.items()))
             size, future = queue[0]
             if self.used + size > self.capacity:
-                return  # it is next, however small those behind it are
+                return  # it is next, even if those behind it would fit
             queue.popleft()
             del line[user]
             if queue:
@@ -100,7 +100,7 @@ class ByteBudget:
 
 
 class Hold:
-    """Bytes of a budget; give them back with `release`, or by leaving the `with` block."""
+    """Bytes of a budget; `release`, or the end of the `with` block, gives them back."""
 
     __slots__ = ("_budget", "_first", "_user", "size")
 
@@ -111,19 +111,19 @@ class Hold:
         self.size = 0
 
     async def fill(self, size: int) -> Self:
-        """Wait for `size` bytes, unless it has some already: who held and waited could deadlock."""
+        """Wait for `size` bytes, unless it has some: to wait while holding could deadlock."""
         if not self.size:
             self.size = await self._budget.acquire(self._user, size, first=self._first)
         return self
 
     def shrink(self, size: int) -> None:
-        """Give back what is beyond `size`."""
+        """Give back the bytes beyond `size`."""
         if size < self.size:
             rest, self.size = self.size - size, size
             self._budget.give_back(rest)
 
     def release(self) -> None:
-        """Give everything back; once is enough, again does nothing."""
+        """Give all bytes back; idempotent."""
         self.shrink(0)
 
     def __enter__(self) -> Self:

@@ -1,18 +1,18 @@
-"""The four timers that guard one deadline, and the order in which they ring.
+"""The four timers that enforce one deadline, and the order in which they fire.
 
 =========  ===========================  ====================  ====================================
-guard      rings                        set by                what it reports
+timer      fires                        set by                what it reports
 =========  ===========================  ====================  ====================================
 attempt    `ATTEMPT_MARGIN` before      layers/timeout.py     the upstream is too slow: a breaker
            the deadline at the latest                         sees an upstream that hangs
-call       at the deadline              layers/deadline.py    the time for the request is spent
+call       at the deadline              layers/deadline.py    the request ran out of time
 caller     `CALLER_GRACE` after it      layers/collapse.py    the same, where the shared flight
-                                                              itself has not said what went wrong
-execution  `execution_grace` after it   engine/execution.py   the backstop: whatever has not landed
+                                                              itself has not reported an error
+execution  `execution_grace` after it   engine/execution.py   the backstop: sections not yet done
 =========  ===========================  ====================  ====================================
 
-Each guard leaves the one before it the time to report, because the inner one knows more. A timer of
-a `Wheel` may ring one tick late, so the distances are longer than a tick.
+Each timer leaves the one before it time to report, because the inner one knows more. A timer of a
+`Wheel` may fire one tick late, so the distances are longer than a tick.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 __all__ = ["ATTEMPT_MARGIN", "CALLER_GRACE", "TICK", "DeadlineTimer", "execution_grace"]
 
 TICK = 0.004
-"""Seconds that a timer may be late."""
+"""Seconds by which a timer may be late."""
 
 ATTEMPT_MARGIN = 0.010
-"""Seconds before the deadline at which an attempt is ended; more than two ticks."""
+"""Seconds before the deadline at which an attempt ends; more than two ticks."""
 
 CALLER_GRACE = 0.008
-"""Seconds after the deadline at which a caller stops to wait for a shared flight; two ticks."""
+"""Seconds after the deadline at which a caller stops waiting for a shared flight; two ticks."""
 
 _GRACE_SHARE = 0.05
 _LONGEST_GRACE = 0.1
@@ -44,21 +44,21 @@ _LONGEST_GRACE = 0.1
 def execution_grace(seconds: float) -> float:
     """Return the seconds after a deadline of `seconds` at which an execution is ended.
 
-    The layers keep the deadline themselves and may still answer with a cached value when it passes.
+    The layers enforce the deadline themselves and may still serve a cached value when it passes.
     """
     return min(_LONGEST_GRACE, seconds * _GRACE_SHARE)
 
 
 class DeadlineTimer(Timer):
-    """Rings when a deadline has passed, which may have been put off in the meantime.
+    """Fires when a deadline has passed; the deadline may be extended in the meantime.
 
     Args:
-        wheel: what it is set in.
-        seconds: until it is looked at for the first time.
-        deadline: what it rings for.
-        clock: that of the deadline.
-        margin: seconds that it rings before the deadline.
-        ends: the clock's time at which it rings at the latest, however far the deadline is put off.
+        wheel: the wheel that runs it.
+        seconds: time until its first check.
+        deadline: the deadline it enforces.
+        clock: the clock of the deadline.
+        margin: seconds before the deadline at which it fires.
+        ends: the clock's time at which it fires at the latest, even if the deadline is extended.
     """
 
     __slots__ = ("_clock", "_deadline", "_margin", "_wheel", "ends")

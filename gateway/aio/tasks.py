@@ -25,9 +25,9 @@ async def run_all(
         return []
     tasks = [loop.create_task(coroutine) for coroutine in coroutines]
     try:
-        # A bug in one ends the others: one of them may wait for what it would have brought.
+        # A bug in one task ends the others: another one may wait for its result.
         await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-        for task in tasks:  # and it comes before the cancellations that it has led to
+        for task in tasks:  # raise the bug rather than the cancellations that it caused
             if task.done() and not task.cancelled():
                 task.result()
         return [task.result() for task in tasks]
@@ -38,8 +38,8 @@ async def run_all(
 async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel the tasks that still run, and wait until they have ended.
 
-    A cancellation of the caller does not cut the wait short, as it does not for an
-    `asyncio.TaskGroup`; it is raised when all tasks have ended.
+    As in an `asyncio.TaskGroup`, a cancellation of the caller does not cut the wait short; it is
+    raised when all tasks have ended.
     """
     running = [task for task in tasks if not task.done()]
     for task in running:
@@ -56,10 +56,10 @@ async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> None:
 
 
 async def cancel_until_gone(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel `tasks` again and again until they have ended.
+    """Cancel `tasks` repeatedly until they have ended.
 
-    For tasks that run a client library: a cancellation that arrives in `asyncio.wait_for` at the
-    moment it completes is lost before Python 3.12, and redis-py sends within one.
+    For tasks that run redis-py: it sends within `asyncio.wait_for`, which before Python 3.12 loses
+    a cancellation that arrives at the moment it completes.
     """
     left = {task for task in tasks if not task.done()}
     while left:

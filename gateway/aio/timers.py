@@ -1,8 +1,8 @@
-"""Timers that are nearly always stopped before they are due, cheaper than `asyncio.timeout`.
+"""Timers that are nearly always stopped before they fire, cheaper than `asyncio.timeout`.
 
-Setting and stopping must cost next to nothing, ringing may be coarse: alarms that are due in the
+Setting and stopping must cost next to nothing, firing may be coarse: alarms that are due in the
 same tick share one timer of the event loop (a hashed timing wheel: Varghese and Lauck, "Hashed and
-Hierarchical Timing Wheels", 1987). To set one is to put it into a set, to stop it to take it out.
+Hierarchical Timing Wheels", 1987). Setting an alarm adds it to a set, stopping it removes it.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ __all__ = ["Alarm", "Timer", "Wheel"]
 
 
 class Alarm:
-    """Something that is to happen unless it is stopped in time."""
+    """An action that runs at a given time unless it is stopped before."""
 
     __slots__ = ("slot",)
 
     slot: set[Alarm]
 
     def ring(self) -> None:
-        """Do what is due; called by the wheel."""
+        """Run the action; called by the wheel."""
         raise NotImplementedError
 
 
 class Wheel:
-    """Alarms by the tick in which they are due.
+    """Alarms, grouped by the tick in which they are due.
 
     Args:
-        tick: seconds that an alarm may be late; it is never early.
+        tick: seconds by which an alarm may be late; it is never early.
     """
 
     __slots__ = ("_loop", "_rate", "_slots")
@@ -40,25 +40,25 @@ class Wheel:
         self._loop: Any = object()  # none yet
 
     def task(self) -> Any:
-        """Return the current task, and turn in its event loop from now on.
+        """Return the current task, and use its event loop from now on.
 
-        A wheel serves one loop at a time. To ask the known loop for its task is half the price of
-        asking for the running loop first, and answers `None` where another one runs.
+        A wheel serves one loop at a time. Asking the known loop for its task costs half as much as
+        looking up the running loop first, and returns `None` where another loop runs.
         """
         return current_task(self._loop) or self._moved()
 
     def _moved(self) -> Any:
         self._loop = get_running_loop()
-        self._slots = {}  # those of another loop, closed since, would never ring
+        self._slots = {}  # alarms of the previous loop, now closed, would never fire
         task = current_task(self._loop)
         if task is None:
-            raise RuntimeError("an alarm is set by a task")
+            raise RuntimeError("an alarm can only be set inside a task")
         return task
 
     def set(self, alarm: Alarm, seconds: float) -> None:
-        """Let `alarm` ring in `seconds`; `alarm.slot.discard(alarm)` stops it.
+        """Fire `alarm` in `seconds`; `alarm.slot.discard(alarm)` stops it.
 
-        The event loop is the one that `task` has last turned in.
+        It uses the event loop of the last call of `task`.
         """
         due = int((self._loop.time() + seconds) * self._rate) + 1
         slot = self._slots.get(due)
@@ -75,10 +75,10 @@ class Wheel:
 
 
 class Timer(Alarm):
-    """Cancels the task that made it unless it is stopped in time.
+    """Cancels the task that created it unless it is stopped in time.
 
-    It tells its own cancellation from everybody else's by the task's count of cancellations
-    (`Task.cancelling`), the way `asyncio.timeout` does.
+    Like `asyncio.timeout`, it distinguishes its own cancellation from others by the task's count of
+    cancellations (`Task.cancelling`).
 
     ::
 
@@ -107,11 +107,11 @@ class Timer(Alarm):
         self._task.cancel()
 
     def stop(self) -> bool:
-        """Stop it; to be called however the bounded work ends, and as often as you like.
+        """Stop the timer; call it however the work ends. It is idempotent.
 
         Returns:
-            Whether the task was cancelled by this timer and by nobody else: then, and only then, a
-            `CancelledError` may be translated.
+            Whether only this timer cancelled the task: only then may a `CancelledError` be
+            translated.
         """
         self.slot.discard(self)
         if not self.rang:

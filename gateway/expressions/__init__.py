@@ -1,1 +1,1 @@
-"""References, JMESPath, JSON Schema and parameters."""
+"""The expression languages of the configuration: references, JMESPath, JSON Schema, parameters."""

@@ -1,4 +1,4 @@
-"""JMESPath: shaping of values, what becomes of those that do not fit, what an expression reads."""
+"""JMESPath: compiles expressions, evaluates them, and finds the names that they read."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ __all__ = [
 ]
 
 MAX_DEPTH = 64
-"""Levels of nesting in an expression: far from where walking it exhausts the stack."""
+"""Maximum levels of nesting in an expression, far below what would exhaust the stack."""
 
 
 class ExpressionError(ValueError):
-    """A text is not a JMESPath expression, or not one that was meant.
+    """A text is not a JMESPath expression, or contains an obvious mistake.
 
     Attributes:
         offset: characters from the start of the text to the mistake.
@@ -45,10 +45,10 @@ class ExpressionError(ValueError):
 
 
 class Expression:
-    """A compiled JMESPath expression; called with a value it returns what it finds there.
+    """A compiled JMESPath expression, callable with a value.
 
     Attributes:
-        text: as it was written.
+        text: the source text.
     """
 
     __slots__ = ("_search", "text")
@@ -58,17 +58,17 @@ class Expression:
         self._search = search
 
     def __call__(self, value: Any) -> Any:
-        """Return what the expression makes of `value`."""
+        """Evaluate the expression on `value`."""
         return self._search(value)
 
 
 def compile_expression(text: str) -> Expression:
-    """Compile a JMESPath expression to the search for what it says.
+    """Compile a JMESPath expression.
 
     Raises:
-        ExpressionError: when it is malformed, nested too deep, names a field where a literal was
-            meant, or calls a function that does not exist or takes another number of arguments; the
-            library itself would complain of these at every evaluation.
+        ExpressionError: it is malformed, nested too deep, names a field where a literal was meant,
+            or calls an unknown function or one with a wrong number of arguments; the library would
+            report the last two only at each evaluation.
     """
     try:
         compiled = jmespath.compile(text)
@@ -77,13 +77,15 @@ def compile_expression(text: str) -> Expression:
         said = str(error).strip().splitlines()[0].rstrip(":")
         raise ExpressionError(f"this is not JMESPath: {said}{hint}", offset) from None
     except RecursionError:
-        raise ExpressionError(f"nested more than {MAX_DEPTH} levels deep") from None
+        raise ExpressionError(
+            f"the expression is nested more than {MAX_DEPTH} levels deep"
+        ) from None
     level: list[Mapping[str, Any]] = [compiled.parsed]
     depth = 0
     while level:
         depth += 1
         if depth > MAX_DEPTH:
-            raise ExpressionError(f"nested more than {MAX_DEPTH} levels deep")
+            raise ExpressionError(f"the expression is nested more than {MAX_DEPTH} levels deep")
         for node in level:
             if node["type"] == "function_expression":
                 _check_call(node["value"], len(node["children"]))
@@ -96,7 +98,7 @@ def compile_expression(text: str) -> Expression:
 
 
 class _Functions(Functions):
-    """The functions of JMESPath, with results that JSON has: none is infinite or not a number."""
+    """The functions of JMESPath, without results that JSON lacks: infinity and NaN."""
 
     @signature({"types": ["array-number"]})
     def _func_sum(self, numbers: list[float]) -> float:
@@ -108,7 +110,7 @@ class _Functions(Functions):
 
     @signature({"types": []})
     def _func_to_number(self, value: Any) -> float | None:
-        number = super()._func_to_number(value)  # type: ignore[misc] # the hints leave it out
+        number = super()._func_to_number(value)  # type: ignore[misc] # missing in the type hints
         return number if number is None or math.isfinite(number) else None
 
 
@@ -126,7 +128,7 @@ def _check_literal(value: Any) -> None:
         json.dumps(value, allow_nan=False)
     except ValueError:
         raise ExpressionError(
-            "a literal holds NaN or an infinite number; write one that JSON has"
+            "a literal contains NaN or an infinite number; write a finite number"
         ) from None
 
 
@@ -144,10 +146,10 @@ def _check_call(name: str, given: int) -> None:
 
 
 def shape(select: Callable[[Any], Any], value: Any, upstream: str) -> Any:
-    """Apply a `select` to what `upstream` answered.
+    """Apply a `select` to an answer of `upstream`.
 
     Raises:
-        ExpressionFailed: when the value is of a kind that the expression cannot take.
+        ExpressionFailed: the expression does not accept a value of this type.
     """
     try:
         return search(select, value, "select")
@@ -160,16 +162,16 @@ def search(expression: Callable[[Any], Any], value: Any, key: str) -> Any:
     """Evaluate the JMESPath expression of the configuration's `key`.
 
     Raises:
-        ExpressionFailed: when the value is of a kind that the expression cannot take.
+        ExpressionFailed: the expression does not accept a value of this type.
     """
     try:
         return expression(value)
     except (JMESPathError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
-        raise ExpressionFailed(f"`{key}` failed: {_complaint(error)}") from None
+        raise ExpressionFailed(f"`{key}` failed: {_reason(error)}") from None
 
 
-def _complaint(error: Exception) -> str:
-    """Return what is wrong; not in the library's words, for these quote the value."""
+def _reason(error: Exception) -> str:
+    """Return what is wrong, without the library's own message, which quotes the value."""
     if isinstance(error, JMESPathTypeError):
         takes = " or ".join(error.expected_types)
         return f"{error.function_name}() takes {takes}, not {error.actual_type}"
@@ -177,7 +179,7 @@ def _complaint(error: Exception) -> str:
 
 
 def is_true(value: Any) -> bool:
-    """Whether JMESPath takes `value` for true (its specification, "or expressions").
+    """Return whether `value` is truthy in JMESPath (its specification, "or expressions").
 
     Empty list, object and string, false and null are false; the number 0 is true.
     """
@@ -185,14 +187,14 @@ def is_true(value: Any) -> bool:
 
 
 def names_read(expression: str, *, whole: bool = False) -> set[str]:
-    """Return the names that an expression reads from the value it is given.
+    """Return the names that an expression reads from its input.
 
-    With `whole` only those of which it reads more than a member (`a`, not `a.b`).
+    With `whole`, return only those that it reads as a whole (`a`, not `a.b`).
     """
     return _roots(jmespath.compile(expression).parsed, whole=whole)
 
 
-# Nodes of a JMESPath tree whose further children see another value than the root.
+# Nodes of a JMESPath tree whose further children are not evaluated on the root.
 _FIRST_ONLY = {
     "subexpression", "index_expression", "pipe", "projection", "value_projection",
     "filter_projection", "flatten",
@@ -207,7 +209,7 @@ def _roots(node: Mapping[str, Any], *, whole: bool) -> set[str]:
         return set()
     children = node["children"]
     if kind in _FIRST_ONLY:
-        # `@.a` and `@ | a` read what `a` alone does.
+        # `@.a` and `@ | a` read the same as `a`.
         at = 1 if kind in {"subexpression", "pipe"} and children[0]["type"] == "current" else 0
         if whole and kind != "pipe" and at == 0 and children[0]["type"] == "field":
             return set()

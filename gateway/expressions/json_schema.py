@@ -15,7 +15,7 @@ _MOST = 120
 
 
 class SchemaError(ValueError):
-    """The schema itself is wrong; `location` leads to the place inside it."""
+    """The schema itself is invalid; `location` is the path to the mistake."""
 
     def __init__(self, message: str, location: tuple[str | int, ...] = ()) -> None:
         super().__init__(message)
@@ -23,39 +23,39 @@ class SchemaError(ValueError):
 
 
 class Validator(Protocol):
-    """What a compiled schema can do."""
+    """The interface of a compiled schema."""
 
     def is_valid(self, instance: Any, /) -> bool:
-        """Whether `instance` meets the schema."""
+        """Return whether `instance` matches the schema."""
 
     def iter_errors(self, instance: Any, /) -> Iterator[jsonschema_rs.ValidationError]:
-        """Yield what is wrong with `instance`."""
+        """Yield the violations in `instance`."""
 
 
 def violation(validator: Validator, value: Any) -> str:
-    """Return the first thing that is wrong with `value`, in one line; empty where nothing is."""
+    """Return the first violation in `value`, in one line; empty if it is valid."""
     if validator.is_valid(value):
         return ""
     wrong = next(iter(validator.iter_errors(value)))
     where = "/".join(str(step) for step in wrong.instance_path)
-    # Cut, as it may quote the payload.
+    # Shortened, because it may quote the payload.
     said = wrong.message if len(wrong.message) <= _MOST else wrong.message[: _MOST - 3] + "..."
     return f"does not meet its schema at /{where}: {said}"
 
 
 def _retrieve(uri: str) -> NoReturn:
-    raise SchemaError(f"a schema cannot refer to {uri}; nothing is fetched")
+    raise SchemaError(f"a schema cannot refer to {uri}; schemas are not fetched, inline it")
 
 
 def compile_schema(schema: dict[str, Any] | bool) -> Validator:  # noqa: FBT001 - true is a schema
     """Compile `schema` (draft 2020-12 unless it names another); formats are checked.
 
-    Patterns run on a regular expression engine of linear time, so no input can make one slow. The
-    schema itself is checked by its compilation; `jsonschema_rs.meta.validate` would take an unknown
-    `$schema` for an address and ask the network for it.
+    Patterns run on a regular expression engine with linear time, so no input can make one slow. The
+    compilation checks the schema itself; `jsonschema_rs.meta.validate` would fetch an unknown
+    `$schema` from the network.
 
     Raises:
-        SchemaError: when it is no JSON Schema, or refers to another document.
+        SchemaError: it is not a JSON Schema, or refers to another document.
     """
     try:
         return jsonschema_rs.validator_for(

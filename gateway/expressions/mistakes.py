@@ -1,6 +1,6 @@
-"""Expressions that say something else than was surely meant, found before they are ever evaluated.
+"""Detects valid expressions that cannot mean what their author intended, at load time.
 
-JMESPath takes a bare `null` for the field of that name, and a reference in braces for text.
+JMESPath reads a bare `null` as the field of that name, and a reference in braces as text.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _MOST = 40
 
 
 def bare_word(text: str) -> tuple[str, int] | None:
-    """Return what to say of the first `null`, `true` or `false` without backticks, and its offset.
+    """Return a message about the first `null`, `true` or `false` without backticks, and its offset.
 
-    `text` is a valid expression, in which such a word is the name of a field. After a dot and in
-    front of a colon or parenthesis it is meant to be a name.
+    `text` is a valid expression, in which such a word is the name of a field. After a dot and
+    before a colon or parenthesis it is meant to be a name.
     """
     before = ""
     tokens: Iterator[Any] = Lexer().tokenize(text)
@@ -51,7 +51,7 @@ def bare_word(text: str) -> tuple[str, int] | None:
 
 
 def syntax_hint(text: str, error: Exception) -> tuple[str, int]:
-    """Return what to do about a syntax error where that can be guessed, and the error's offset."""
+    """Return a hint how to fix a syntax error, if there is one, and the error's offset."""
     if isinstance(error, LexerError):
         at = error.lexer_position or 0
         return "; write == to compare" if text[at : at + 1] == "=" else "", at
@@ -69,7 +69,7 @@ def syntax_hint(text: str, error: Exception) -> tuple[str, int]:
 def references_in(text: str, known: Collection[str]) -> Iterator[tuple[Reference, int]]:
     """Yield each reference in braces to a known name, and its offset; double braces are text.
 
-    In JMESPath braces hold `name: expression`, never a name alone: there it is text or a mistake.
+    In JMESPath braces contain `name: expression`, never only a name: that is text or a mistake.
     """
     for match in _BRACES.finditer(text):
         start, end = match.span()

@@ -1,4 +1,4 @@
-"""Nesting: how many levels deep JSON may be, checked while it is written."""
+"""Nesting: limits how many levels deep JSON may be, checked while it is serialised."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ import orjson
 __all__ = ["DEEPEST", "Frame"]
 
 DEEPEST = 200
-"""Levels of the deepest value that any upstream may send. A document has room around it."""
+"""Maximum levels of a value from any upstream. A document adds a few levels around it."""
 
 _MOST_LEVELS = 254
 
 
 class Frame:
-    """Writes values that do not nest too deep.
+    """Serialises values that are not nested too deep.
 
-    orjson refuses to write more than 254 levels. Inside a frame of 254 - limit levels it so refuses
-    what has more than `limit` of its own, and the check costs no walk over the value in Python.
+    orjson refuses to write more than 254 levels. Inside a frame of 254 - limit levels it therefore
+    refuses values with more than `limit` levels, and the check needs no walk over the value in
+    Python.
 
     Args:
-        limit: levels that a value may have, `DEEPEST` at most.
+        limit: maximum levels of a value, at most `DEEPEST`.
     """
 
     __slots__ = ("_inner", "_levels", "_outer")
@@ -35,11 +36,11 @@ class Frame:
         self._outer = outer
 
     def write(self, value: Any) -> bytes | None:
-        """Return `value` as JSON, `None` where it has more levels than there is room for."""
+        """Return `value` as JSON, `None` where it is nested too deep."""
         self._inner[0] = value
         try:
             return orjson.dumps(self._outer)[self._levels : -self._levels]
-        except TypeError:  # a decoded value has nothing else that it could complain of
+        except TypeError:  # in a decoded value only the depth can cause it
             return None
         finally:
             self._inner[0] = None

@@ -1,4 +1,4 @@
-"""Parameters of a dashboard: text from path and query to values, by JSON Schema."""
+"""Parameters of a dashboard: converts text from path and query to values, by JSON Schema."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NUMBER = re.compile(r"-?\d{1,400}(?:\.\d{1,400})?(?:[eE][+-]?\d{1,3})?", re.ASC
 
 
 class ParameterError(ValueError):
-    """A parameter's declaration is wrong; `location` leads to the place inside its schema."""
+    """A parameter's declaration is invalid; `location` is the path to the mistake in its schema."""
 
     def __init__(self, message: str, location: tuple[str | int, ...] = ()) -> None:
         super().__init__(message)
@@ -28,7 +28,7 @@ class ParameterError(ValueError):
 
 
 class InvalidParameterError(ValueError):
-    """What the client sent is not what the schema asks for."""
+    """The client's value does not match the parameter's schema."""
 
     def __init__(self, parameter: str, message: str) -> None:
         super().__init__(message)
@@ -42,9 +42,9 @@ class Parameter:
     Attributes:
         name: its name in path or query.
         schema: its JSON Schema as declared.
-        in_path: it stands in the path; else in the query.
+        in_path: it is part of the path; otherwise of the query.
         required: a request without it is refused.
-        default: value when it is left out, `None` where there is none.
+        default: value when the client omits it, `None` without a default.
         is_array: it may be repeated.
     """
 
@@ -58,10 +58,10 @@ class Parameter:
     validator: Validator
 
     def read(self, texts: Sequence[str]) -> Any:
-        """Return the value of what the client sent (one text, or several for an array).
+        """Return the value of the client's text (several texts for an array).
 
         Raises:
-            InvalidParameterError: when it does not meet the schema.
+            InvalidParameterError: it does not match the schema.
         """
         if self.is_array:
             value: Any = [self._one(text) for text in texts]
@@ -85,7 +85,7 @@ class Parameter:
 
 def _integer(text: str) -> int:
     if not _INTEGER.fullmatch(text):
-        raise ValueError("is no integer")
+        raise ValueError("is not an integer")
     return int(text)
 
 
@@ -93,10 +93,10 @@ def _number(text: str) -> float | int:
     if _INTEGER.fullmatch(text):
         return int(text)
     if not _NUMBER.fullmatch(text):
-        raise ValueError("is no number")
+        raise ValueError("is not a number")
     value = float(text)
     if math.isinf(value):
-        raise ValueError("is no finite number")
+        raise ValueError("is not a finite number")
     return value
 
 
@@ -115,31 +115,33 @@ _CONVERT: dict[str, Callable[[str], Any]] = {
 
 
 def compile_parameter(name: str, schema: Mapping[str, Any], *, in_path: bool) -> Parameter:
-    """Compile a declaration: JSON Schema, and `required: false` for one that may be left out.
+    """Compile a declaration: a JSON Schema, with `required: false` for an optional parameter.
 
     Raises:
-        ParameterError: when the schema is none, or of a type that text cannot be.
+        ParameterError: the schema is invalid, or of a type that text cannot have.
     """
     schema = dict(schema)
     required = schema.pop("required", "default" not in schema)
     if not isinstance(required, bool):
-        raise ParameterError("`required` is true or false", ("required",))
+        raise ParameterError("`required` must be true or false", ("required",))
     try:
         validator = compile_schema(schema)
     except SchemaError as error:
-        raise ParameterError(f"no JSON Schema: {error}", error.location) from None
+        raise ParameterError(f"this is not a JSON Schema: {error}", error.location) from None
     kind = schema.get("type")
     is_array = kind == "array"
     items = schema.get("items", {"type": "string"}) if is_array else schema
     item_kind = items.get("type") if isinstance(items, dict) else None
     if not isinstance(item_kind, str) or item_kind not in _CONVERT:
         what = "`type` of its items" if is_array else "`type`"
-        raise ParameterError(f"{what} is one of string, integer, number, boolean"
+        raise ParameterError(f"{what} must be one of string, integer, number, boolean"
                              + ("" if is_array else ", array"))  # fmt: skip
     if in_path and is_array:
-        raise ParameterError("an array cannot stand in a path", ("type",))
+        raise ParameterError("a parameter in the path cannot be an array", ("type",))
     if in_path and ("default" in schema or not required):
-        raise ParameterError("a parameter in the path is always given; it has no default")
+        raise ParameterError(
+            "a parameter in the path is always required; remove `default` and `required: false`"
+        )
     if "default" in schema and not validator.is_valid(schema["default"]):
         wrong = next(iter(validator.iter_errors(schema["default"])))
         raise ParameterError(f"the default does not meet the schema: {wrong.message}", ("default",))

@@ -1,7 +1,6 @@
-"""References: places in other values, `{parameter}`, `{section.path}` or `{element.path}`.
+"""References to other values: `{parameter}`, `{section.path}` or `{element.path}`.
 
-The path of a reference is the plain part of JMESPath: `name.name[0].name`, with `[*]` or `[]` where
-a list is wanted.
+The path of a reference is a subset of JMESPath: `name.name[0].name`, with `[*]` or `[]` for a list.
 """
 
 from __future__ import annotations
@@ -20,25 +19,25 @@ if TYPE_CHECKING:
 __all__ = ["ABSENT", "CutList", "Glimpse", "Reference", "Scope", "TemplateError", "parse_reference"]
 
 Scope = dict[str, Any]
-"""What references see: parameters, unshaped section values and the current element, by name."""
+"""The values that references read: parameters, unshaped sections, the current element, by name."""
 
 
 class _Absent:
-    """The value of an optional parameter that was not given; false, and nothing else."""
+    """The value of an optional parameter that the client omitted; it is falsy."""
 
     def __bool__(self) -> bool:
         return False
 
 
 ABSENT = _Absent()
-"""Stands in a scope for an optional parameter that the client left out."""
+"""The value in a scope of an optional parameter that the client omitted."""
 
 
 class CutList(list[Any]):
     """The first elements of a list.
 
     Attributes:
-        total: elements of the whole list.
+        total: number of elements in the whole list.
     """
 
     def __init__(self, elements: list[Any], total: int) -> None:
@@ -48,10 +47,10 @@ class CutList(list[Any]):
 
 @dataclass(frozen=True, slots=True)
 class Glimpse:
-    """Stands in a scope for a value that was never decoded here: what references read in it.
+    """The parts of a value that references read, where the value was not decoded in this process.
 
     Attributes:
-        found: the values by the references' texts.
+        found: the values by the text of the reference.
         beyond: references that read more than can be decoded here, with the reason.
     """
 
@@ -59,10 +58,10 @@ class Glimpse:
     beyond: Mapping[str, str] = field(default_factory=dict)
 
     def read(self, text: str) -> Any:
-        """Return what the reference of that text reads.
+        """Return the value of the reference with that text.
 
         Raises:
-            DependencyFailed: that is too much.
+            DependencyFailed: the value is too large.
         """
         if text in self.beyond:
             raise DependencyFailed(f"{{{text}}} {self.beyond[text]}")
@@ -84,14 +83,14 @@ class TemplateError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A place in another value.
+    """A compiled reference to another value.
 
     Attributes:
-        text: as written, without the braces.
-        root: the parameter, section or element it starts from.
-        find: reads the value out of a scope, `None` where there is none.
-        offset: where it stands in the template, for messages.
-        bare: it is a name alone, without a path into it.
+        text: the source text, without the braces.
+        root: the parameter, section or element that it starts from.
+        find: reads the value from a scope, `None` where there is none.
+        offset: its position in the template, for messages.
+        bare: it is only a name, without a path.
     """
 
     text: str
@@ -105,11 +104,11 @@ def parse_reference(text: str, offset: int = 0) -> Reference:
     """Compile the inside of one `{...}`.
 
     Raises:
-        TemplateError: when it is no name with an optional path.
+        TemplateError: it is not a name with an optional path.
     """
     if not _PATH.fullmatch(text):
         raise TemplateError(
-            f"{{{text}}} is no reference; write {{parameter}} or {{section.path.to[0].value}}",
+            f"{{{text}}} is not a reference; write {{parameter}} or {{section.path.to[0].value}}",
             offset,
         )
     name = _NAME.match(text)

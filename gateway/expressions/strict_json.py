@@ -1,8 +1,8 @@
-"""Strict JSON: bytes that nobody vouches for become a value, written anew, or a sentence why not.
+"""Strict JSON: parses untrusted bytes into a value and its serialised form, or raises an error.
 
-RFC 8259 to the letter: no NaN, no lone surrogates, no numbers out of range; of bounded size and
-depth, and of the declared schema. A byte order mark is ignored, as section 8.1 of the RFC allows:
-it changes nothing, and it is not written again.
+It follows RFC 8259 to the letter (no NaN, no lone surrogates, no numbers out of range), limits
+size and depth, and checks the declared schema. A byte order mark is ignored, as section 8.1 of the
+RFC allows, and not written again.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ _WITH_MARK = {
 
 
 class NotStrictError(ValueError):
-    """A payload is not let in; the message says why."""
+    """A payload is rejected; the message says why."""
 
 
 class StrictJson:
-    """Reads payloads within bounds. One instance reads one payload at a time.
+    """Reads payloads within limits. One instance reads one payload at a time.
 
     Args:
-        max_depth: levels of nesting that are let in.
-        max_bytes: bytes of a payload after it has been transcoded.
-        schema: what every payload must meet.
+        max_depth: maximum levels of nesting.
+        max_bytes: maximum bytes of a payload after transcoding.
+        schema: the schema that every payload must match.
     """
 
     __slots__ = ("_frame", "_schema", "max_bytes", "max_depth")
@@ -49,18 +49,18 @@ class StrictJson:
         self._frame = Frame(max_depth)
 
     def again(self) -> StrictJson:
-        """Return another that reads the same, for another thread."""
+        """Return a copy for another thread."""
         return StrictJson(self.max_depth, self.max_bytes, self._schema)
 
     def read(self, body: bytes, codec: str = "") -> tuple[Any, bytes]:
-        """Return the value of `body`, and the value as JSON: compact, and no key twice.
+        """Return the value of `body`, and the value as JSON: compact, without duplicate keys.
 
         Args:
             body: the payload.
             codec: Python's codec for the payload's charset, empty for UTF-8.
 
         Raises:
-            NotStrictError: when it is not let in.
+            NotStrictError: the payload is rejected.
         """
         if codec:
             body = self._transcoded(body, codec)
@@ -71,19 +71,19 @@ class StrictJson:
         except orjson.JSONDecodeError as error:
             value = _behind_mark(body, error)
         limit = self.max_depth
-        # Brackets count the nesting from above. In a small payload counting is quicker.
+        # The number of brackets is an upper bound of the depth, quick to count in a small payload.
         flat = len(body) <= _SMALL and body.count(b"[") + body.count(b"{") <= limit
-        # Cut out of something larger it is a copy of its own size: what orjson returns sits in a
-        # kilobyte of which the rest stays unused, and kept answers are many.
+        # The slice is a copy of the exact size: orjson returns bytes in a buffer of a kilobyte, of
+        # which the rest would stay allocated for every cached answer.
         written = orjson.dumps([value])[1:-1] if flat else self._frame.write(value)
         if written is None:
-            raise NotStrictError(f"more than {limit} levels deep")
+            raise NotStrictError(f"nested more than {limit} levels deep")
         if self._schema is not None:
             self.check(value)
         return value, written
 
     def check(self, value: Any) -> None:
-        """Raise `NotStrictError` when `value` does not meet the schema."""
+        """Raise `NotStrictError` when `value` does not match the schema."""
         if self._schema is not None and (wrong := violation(self._schema, value)):
             raise NotStrictError(wrong)
 
@@ -102,10 +102,10 @@ class StrictJson:
 
 
 def _behind_mark(body: bytes, error: orjson.JSONDecodeError) -> Any:
-    """Return the value behind a byte order mark, for want of which `error` was raised."""
+    """Return the value after a byte order mark, or raise for `error` where there is no mark."""
     if body.startswith(codecs.BOM_UTF8):
         try:
             return orjson.loads(body[len(codecs.BOM_UTF8) :])
         except orjson.JSONDecodeError as behind:
             error = behind
-    raise NotStrictError(f"no strict JSON: {error.msg} at byte {error.pos}") from None
+    raise NotStrictError(f"not strict JSON: {error.msg} at byte {error.pos}") from None

@@ -113,7 +113,7 @@ def test_only_what_json_has_is_a_number(text: str, number: float | None) -> None
 
 @pytest.mark.parametrize("literal", ["NaN", "1e999", "[-Infinity]", '{"a": NaN}'])
 def test_literals_are_json(literal: str) -> None:
-    with pytest.raises(ExpressionError, match="a literal holds NaN or an infinite number"):
+    with pytest.raises(ExpressionError, match="a literal contains NaN or an infinite number"):
         compile_expression(f"a == `{literal}`")
     assert compile_expression('`{"a": [1e9]}`')(None) == {"a": [1e9]}
 

@@ -63,19 +63,19 @@ def test_a_path_has_no_empty_or_dot_segments(text: str) -> None:
 @pytest.mark.parametrize(
     ("schema", "in_path", "why"),
     [
-        ({}, False, "`type` is one of"),
-        ({"type": "object"}, False, "`type` is one of"),
-        ({"type": ["integer", "null"]}, False, "`type` is one of"),
+        ({}, False, "`type` must be one of"),
+        ({"type": "object"}, False, "`type` must be one of"),
+        ({"type": ["integer", "null"]}, False, "`type` must be one of"),
         ({"type": "array", "items": {"type": "array"}}, False, "of its items"),
         ({"type": "array", "items": True}, False, "of its items"),
-        ({"type": "array"}, True, "cannot stand in a path"),
-        ({"type": "integer", "default": 1}, True, "always given"),
-        ({"type": "integer", "required": False}, True, "always given"),
-        ({"type": "integer", "required": "no"}, False, "`required` is true or false"),
+        ({"type": "array"}, True, "cannot be an array"),
+        ({"type": "integer", "default": 1}, True, "always required"),
+        ({"type": "integer", "required": False}, True, "always required"),
+        ({"type": "integer", "required": "no"}, False, "`required` must be true or false"),
         ({"type": "integer", "default": "x"}, False, "default does not meet"),
-        ({"type": "integer", "minimum": "x"}, False, "no JSON Schema"),
-        ({"type": "string", "pattern": "("}, False, "no JSON Schema"),
-        ({"$ref": "https://example.com/x"}, False, "no JSON Schema"),
+        ({"type": "integer", "minimum": "x"}, False, "not a JSON Schema"),
+        ({"type": "string", "pattern": "("}, False, "not a JSON Schema"),
+        ({"$ref": "https://example.com/x"}, False, "not a JSON Schema"),
     ],
 )
 def test_declarations_that_cannot_be(schema: dict[str, Any], *, in_path: bool, why: str) -> None:
@@ -114,7 +114,7 @@ def test_schemas_refer_to_nothing_else_and_patterns_are_linear() -> None:
 
 
 def test_a_number_that_is_too_large_is_told_so() -> None:
-    with pytest.raises(InvalidParameterError, match="is no finite number"):
+    with pytest.raises(InvalidParameterError, match="is not a finite number"):
         read({"type": "number"}, "1e999")
 
 

@@ -73,7 +73,7 @@ async def test_a_large_payload_is_transcoded_elsewhere() -> None:
 @pytest.mark.parametrize("count", [10, MANY + 1])
 async def test_what_is_not_strict_json_is_refused_wherever_it_is_read(count: int) -> None:
     lanes = Lanes()
-    with pytest.raises(UpstreamPayload, match="no strict JSON") as caught:
+    with pytest.raises(UpstreamPayload, match="not strict JSON") as caught:
         await admit(lanes, numbers(count)[:-1])
     assert caught.value.upstream == "up"
     await lanes.offload.aclose()

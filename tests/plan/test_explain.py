@@ -70,8 +70,8 @@ def test_a_declared_path_leaves_its_parameters_open() -> None:
 
 @pytest.mark.parametrize(
     ("url", "why"),
-    [("/e", "no dashboard answers /e"), ("/d", "no dashboard"), ("/d/x", "id is no integer"),
-     ("/d/1?n=x", "n is no integer")],
+    [("/e", "no dashboard answers /e"), ("/d", "no dashboard"), ("/d/x", "id is not an integer"),
+     ("/d/1?n=x", "n is not an integer")],
 )  # fmt: skip
 def test_what_nothing_answers(url: str, why: str) -> None:
     with pytest.raises(NoSuchPathError, match=why):

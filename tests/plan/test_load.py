@@ -101,7 +101,7 @@ def document(section: str = 'x: {get: "a:/"}', upstream: str = "", dashboard: st
             "7:55: unknown key kee, did you mean key?"]),
         (document(dashboard="    parameters: {p: {type: integr}}\n"), None),
         (document(dashboard="    parameters: {p: {type: string, minLength: x}}\n"), [
-            '6:47: no JSON Schema: "x" is not of type "integer"']),
+            '6:47: this is not a JSON Schema: "x" is not of type "integer"']),
         (document('x: {get: "a:/"}\n      y: {get: "a:/{x}"}',
                   dashboard="    parameters: {x: {type: string}}\n"), [
             "9:20: {x} could mean parameters.x or sections.x; rename one of them"]),
@@ -190,7 +190,7 @@ def test_cycles_are_refused_whatever_they_are_made_of(section: str) -> None:
     ("section", "why"),
     [
         ('x: {for_each: "ids", get: "a:/{item}"}', "one reference to a list"),
-        ('x: {for_each: "{i d}", get: "a:/{item}"}', "no reference"),
+        ('x: {for_each: "{i d}", get: "a:/{item}"}', "is not a reference"),
         ('x: {for_each: {in: "{y}", as: y}, get: "a:/{y}"}\n      y: {get: "a:/"}', "a parameter or section already"),
         ('x: {for_each: {in: "{y}", key: "["}, get: "a:/{item}"}\n      y: {get: "a:/"}', "not JMESPath"),
         ('x: {for_each: "{y}", race: ["a:/", "a:/"]}\n      y: {get: "a:/"}', "goes with `get`"),
@@ -203,7 +203,7 @@ def test_cycles_are_refused_whatever_they_are_made_of(section: str) -> None:
         ('x: {get: "a:/a/../b"}', "cannot hold . or .. segments"),
         ('x: {get: "a:/#f"}', "cannot stand in a URL"),
         ('x: {get: "a:/}"}', "never opened"),
-        ('x: {get: "a:/{}"}', "is no reference"),
+        ('x: {get: "a:/{}"}', "is not a reference"),
         ('x: {race: [{get: "a:/", select: "["}, "a:/"]}', "not JMESPath"),
     ],
 )  # fmt: skip

@@ -42,10 +42,10 @@ def test_what_is_not_declared_is_ignored() -> None:
 @pytest.mark.parametrize(
     ("path", "query", "problems"),
     [
-        ("x", b"q=ab", [("id", "is no integer")]),
+        ("x", b"q=ab", [("id", "is not an integer")]),
         ("0", b"", [("id", "0 is less than the minimum of 1"), ("q", "is required")]),
         ("1", b"q=ab&q=cd", [("q", "is given more than once")]),
-        ("1", b"q=ab&n=x", [("n", "is no number")]),
+        ("1", b"q=ab&n=x", [("n", "is not a number")]),
         ("1", b"q=ab&o=yes", [("o", "is neither true nor false")]),
         ("1", b"q=%FF", [("q", "is no UTF-8")]),
         ("1", b"q=%FF&q=%FE&n=%FF&q=%FF", [("q", "is no UTF-8"), ("n", "is no UTF-8")]),

@@ -53,15 +53,15 @@ def test_a_problem_is_rfc_9457() -> None:
 
 
 def test_everything_that_is_wrong_is_listed_and_the_first_is_the_detail() -> None:
-    one, two = ("id", "is no integer"), ("q", "is required")
+    one, two = ("id", "is not an integer"), ("q", "is required")
     told = json.loads(bytes(invalid([one, two]).body))
-    assert told["detail"] == "id is no integer, and 1 more"
+    assert told["detail"] == "id is not an integer, and 1 more"
     assert told["invalid_parameters"] == [
-        {"name": "id", "detail": "is no integer"},
+        {"name": "id", "detail": "is not an integer"},
         {"name": "q", "detail": "is required"},
     ]
     assert "left_out" not in told
-    assert json.loads(bytes(invalid([one]).body))["detail"] == "id is no integer"
+    assert json.loads(bytes(invalid([one]).body))["detail"] == "id is not an integer"
 
 
 def test_a_refusal_repeats_little_and_counts_what_it_leaves_out() -> None:

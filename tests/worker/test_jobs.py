@@ -37,7 +37,7 @@ def test_a_payload_is_written_anew() -> None:
 @pytest.mark.parametrize(
     ("body", "options", "why"),
     [
-        (b"NaN", {}, "no strict JSON"),
+        (b"NaN", {}, "not strict JSON"),
         (b"[[[[1]]]]", {}, "3 levels"),
         (b"{}", {"schema": SCHEMA}, "does not meet its schema"),
         (b"[{}]", {"schema": SCHEMA}, "at /0"),
