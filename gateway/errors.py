@@ -166,7 +166,7 @@ class Rejected(CallError):
 
 
 class DeadlineExceeded(Rejected):
-    """The time for the whole request is spent."""
+    """The deadline of the whole request has passed."""
 
     code = ErrorCode.DEADLINE_EXCEEDED
 

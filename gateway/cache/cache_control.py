@@ -1,4 +1,7 @@
-"""What an upstream says about keeping its answer (RFC 9111, RFC 5861)."""
+"""Cache-Control and related header fields: whether and how long an answer may be stored.
+
+See RFC 9111 and RFC 5861.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +33,12 @@ _DIRECTIVE = re.compile(
 
 
 class Windows(NamedTuple):
-    """How long an answer is fresh, and how long after that it may still be of use.
+    """How long an answer is fresh, and how long after that it may be served stale.
 
     Attributes:
-        fresh: seconds for which it may be served without asking again.
-        revalidate: seconds after that in which it may be served while it is asked for again.
-        error: seconds after that in which it may be served when asking failed.
+        fresh: seconds for which it may be served without revalidation.
+        revalidate: seconds after that in which it may be served while it is refreshed.
+        error: seconds after that in which it may be served when a refresh failed.
     """
 
     fresh: float
@@ -44,13 +47,13 @@ class Windows(NamedTuple):
 
 
 def field_value(headers: Sequence[tuple[bytes, bytes]], name: bytes) -> str | None:
-    """Return the field's value, several lines joined (RFC 9110 section 5.3); `None` without any."""
+    """Return the field's value, with several lines joined (RFC 9110 section 5.3), or `None`."""
     values = [value for key, value in headers if key == name]
     return b",".join(values).decode("latin-1") if values else None
 
 
 def parse_cache_control(text: str | None) -> dict[str, str | None]:
-    """Return the directives of a Cache-Control field by lower-case name; of duplicates the first.
+    """Return the directives of a Cache-Control field by lower-case name; the first one wins.
 
     RFC 9111 section 5.2: an argument may be a token or a quoted string.
     """
@@ -62,9 +65,9 @@ def parse_cache_control(text: str | None) -> dict[str, str | None]:
 
 
 def forbids_keeping(directives: Mapping[str, str | None]) -> bool:
-    """Whether nobody but the client may keep the answer (RFC 9111 sections 5.2.2.5 and 5.2.2.7).
+    """Return whether a shared cache must not store the answer (RFC 9111 sections 5.2.2.5 and 5.2.2.7).
 
-    `private` with a list of fields counts as `private`, as most shared caches have it.
+    `private` with a list of fields counts as `private`, as in most shared caches.
     """
     return "no-store" in directives or "private" in directives
 
@@ -77,14 +80,14 @@ _FORBIDDEN = (
     ("proxy-revalidate", Restriction.PROXY_REVALIDATE),
     ("s-maxage", Restriction.PROXY_REVALIDATE),  # RFC 9111 section 5.2.2.10 implies it
 )
-# Each directive above has one of these in it, so that most fields need not be parsed.
+# Each directive above contains one of these, so that most fields need not be parsed.
 _may_forbid = re.compile(rb"no-|private|revalidate|s-maxage", re.IGNORECASE).search
 
 
 def restrictions(headers: Sequence[tuple[bytes, bytes]]) -> Restriction:
-    """Return what the header fields of an answer forbid others to do with it.
+    """Return the restrictions in the header fields of an answer.
 
-    With a list of fields `private` and `no-cache` count as without one.
+    `private` and `no-cache` with a list of fields count as without one.
     """
     found = UNRESTRICTED
     for name, value in headers:
@@ -104,14 +107,14 @@ def _has_star(vary: bytes) -> bool:
 
 
 def shared_lifetime(directives: Mapping[str, str | None]) -> bool:
-    """Whether the stated lifetime is longer for shared caches than for others."""
+    """Return whether the explicit lifetime is longer for shared caches than for others."""
     if "s-maxage" not in directives:
         return False
     return _delta_seconds(directives["s-maxage"]) > _delta_seconds(directives.get("max-age"))
 
 
 def parse_age(headers: Sequence[tuple[bytes, bytes]]) -> float:
-    """Return the seconds that the answer was underway in other caches (RFC 9111 section 5.1)."""
+    """Return the seconds that the answer spent in other caches (RFC 9111 section 5.1)."""
     text = field_value(headers, b"age")
     return _delta_seconds(text.partition(",")[0].strip()) if text else 0.0
 
@@ -122,23 +125,23 @@ def upstream_windows(
     revalidate: float,
     error: float,
 ) -> Windows:
-    """Return the windows that the upstream's own words give.
+    """Return the windows that the upstream's header fields define.
 
-    What it does not state is not guessed: without an explicit lifetime the answer is stale at once.
+    There is no heuristic freshness: without an explicit lifetime the answer is stale at once.
 
     Args:
-        headers: of its answer.
-        directives: of its Cache-Control.
-        revalidate: the configured window for what it leaves open.
+        headers: the header fields of its answer.
+        directives: the directives of its Cache-Control.
+        revalidate: the configured window, used where the upstream does not set one.
         error: likewise.
     """
     if "no-cache" in directives or Restriction.VARIES in restrictions(headers):
-        # Section 5.2.2.4: not without asking first. Section 4.1: "*" never matches.
+        # Section 5.2.2.4: not without revalidation. Section 4.1: "*" never matches.
         return Windows(0.0, 0.0, 0.0)
-    # Section 4.2.4: what these forbid, no configuration of a cache allows.
+    # Section 4.2.4: no configuration of a cache may override these.
     if "must-revalidate" in directives or "proxy-revalidate" in directives:
         return Windows(_fresh(headers, directives), 0.0, 0.0)
-    if "s-maxage" in directives:  # implies proxy-revalidate, unless the upstream says more
+    if "s-maxage" in directives:  # implies proxy-revalidate, unless further directives follow
         revalidate = error = 0.0
     if "stale-while-revalidate" in directives:
         revalidate = _delta_seconds(directives["stale-while-revalidate"])
@@ -159,7 +162,7 @@ def _fresh(headers: Sequence[tuple[bytes, bytes]], directives: Mapping[str, str 
 
 
 def _delta_seconds(text: str | None) -> float:
-    # Section 4.2.1: what cannot be read makes the answer stale, not fresh.
+    # Section 4.2.1: an invalid value makes the answer stale, not fresh.
     if not text or not text.isascii() or not text.isdigit():
         return 0.0
     return min(float(text[:12]), LONGEST)

@@ -1,10 +1,10 @@
-"""Freshness: what is kept, for how long, and what may be done with it now. Pure decisions, no I/O.
+"""Freshness: which answers are stored, for how long, and when they may be served. Pure, no I/O.
 
 Three moments divide the life of an entry (RFC 9111 section 4.2, RFC 5861 sections 3 and 4)::
 
-    kept ─────────── fresh_until ─────────── revalidate_until ─────────── error_until
-           hit                   stale, asked                 only when the
-                                 for again beside             upstream fails
+    stored ───────── fresh_until ─────────── revalidate_until ─────────── error_until
+           hit                   stale, refreshed             only when the
+                                 in the background            upstream fails
 
 Either of the last two may come first; neither is earlier than `fresh_until`.
 """
@@ -67,52 +67,53 @@ Lifetime = Annotated[
 
 
 class CachePolicy(Policy):
-    """How long answers are kept, and when an old one is better than none."""
+    """How long answers are cached, and when a stale one may be served."""
 
     ttl: Lifetime = Field(examples=["1m"])
     """How long an answer is fresh; `upstream` takes it from the answer's Cache-Control."""
 
     stale_while_revalidate: Duration = Field(default=0, examples=["10m"])
-    """How long after that it is still served at once, while it is asked for again beside."""
+    """How long after that it is still served at once, while it is refreshed in the background."""
 
     stale_if_error: Duration = Field(default=0, examples=["1d"])
     """How long after that it is served when the upstream fails."""
 
     negative: Duration | None = Field(default=None, examples=["10s"])
-    """How long the answer 404 is kept; it is not kept by default."""
+    """How long a 404 is cached; by default it is not cached."""
 
     jitter: float = Field(default=0.1, ge=0, le=0.5)
-    """Share of the lifetime that is taken off at random, so that entries do not expire together."""
+    """Maximum share of the lifetime to subtract at random, so that entries do not expire together."""
 
     early_refresh: float = Field(default=1.0, ge=0, le=10)
-    """How eagerly what is about to expire is refreshed beside; 0 never does (XFetch's beta)."""
+    """How eagerly an entry is refreshed in the background before it expires; 0 disables this
+    (XFetch's beta)."""
 
     @property
     def keeps(self) -> bool:
-        """Whether anything is kept at all."""
+        """Whether any answer is stored."""
         return bool(self.ttl or self.stale_while_revalidate or self.stale_if_error or self.negative)
 
 
 class CacheState(StrEnum):
-    """What the cache did for an answer: the words of `Response.cache`, for RFC 9211."""
+    """What the cache did for an answer: the values of `Response.cache`, for RFC 9211."""
 
     HIT = "hit"
-    """Kept and fresh: `hit`."""
+    """Stored and fresh: `hit`."""
     STALE = "stale"
-    """Kept and no longer fresh, served all the same: `hit` with a negative `ttl`, or, where
-    `Response.reason` is set, `fwd=stale` with a failed request behind it."""
+    """Stored and no longer fresh, served anyway: `hit` with a negative `ttl`, or, where
+    `Response.reason` is set, `fwd=stale` after a failed request."""
     MISS = "miss"
-    """Nothing was kept, now it is: `fwd=miss; stored`."""
+    """No answer was stored, now one is: `fwd=miss; stored`."""
     EXPIRED = "expired"
-    """What was kept was too old; a new one is kept now: `fwd=stale; stored`."""
-    PASS = "pass"  # noqa: S105 - no password
-    """Asked for and not to be kept: `fwd=miss`."""
+    """The stored answer was too old; a new one is stored now: `fwd=stale; stored`."""
+    PASS = "pass"  # noqa: S105 - not a password
+    """Fetched and not stored: `fwd=miss`."""
     COLLAPSED = "collapsed"
     """Shared the request of another caller: `fwd=miss; collapsed`. Set by the layer `collapse`."""
 
 
 def marked(response: Response, state: CacheState) -> Response:
-    """Return a copy of `response` that says what the cache did."""
+    """Return a copy of `response` with the cache state `state`."""
     return Response(
         response.value,
         status=response.status,
@@ -126,21 +127,21 @@ def marked(response: Response, state: CacheState) -> Response:
 
 
 class Entry:
-    """One kept answer.
+    """One stored answer.
 
     Attributes:
-        key: what it answers.
+        key: the key of the request that it answers.
         body: the payload's bytes.
         status: the upstream's status; 404 for a negative entry, which has no payload.
-        stored_at: POSIX seconds at which it was kept.
-        as_of: POSIX seconds at which the upstream said it; earlier where other caches had it.
+        stored_at: POSIX seconds at which it was stored.
+        as_of: POSIX seconds at which the upstream generated it; earlier if other caches stored it.
         fresh_until: POSIX seconds up to which it is fresh.
         revalidate_until: POSIX seconds up to which it is served stale while it is refreshed.
         error_until: POSIX seconds up to which it is served when the upstream fails.
         cost: seconds that it took to fetch.
         mark: the latest purge that was known when its fetch began.
-        restrictions: what the upstream forbids others to do with it.
-        response: what a hit answers, made once and shared; `None` for a negative entry.
+        restrictions: the upstream's restrictions on reuse.
+        response: the response of a hit, created once and shared; `None` for a negative entry.
     """
 
     __slots__ = (
@@ -190,11 +191,11 @@ class Entry:
 
     @property
     def useful_until(self) -> float:
-        """POSIX seconds after which it is good for nothing."""
+        """POSIX seconds after which it may not be served at all."""
         return max(self.fresh_until, self.revalidate_until, self.error_until)
 
     def serve(self, upstream: str) -> Response:
-        """Return what it answers while it is fresh.
+        """Return the response while it is fresh.
 
         Raises:
             UpstreamStatus: it is a negative entry.
@@ -206,7 +207,7 @@ class Entry:
         return self.response
 
     def serve_stale(self, upstream: str, reason: CallError | None = None) -> Response:
-        """Return what it answers once it is stale, because of `reason` where there is one."""
+        """Return the response once it is stale, because of `reason` where there is one."""
         stale = marked(self.serve(upstream), CacheState.STALE)
         stale.stale = True
         stale.reason = reason
@@ -222,11 +223,11 @@ class Decision(Enum):
     HIT = 1
     """Serve it."""
     EARLY = 2
-    """Serve it, and ask for it again beside: it is about to expire."""
+    """Serve it, and refresh it in the background: it is about to expire."""
     STALE = 3
-    """Serve it marked stale, and ask for it again beside."""
+    """Serve it marked stale, and refresh it in the background."""
     FETCH = 4
-    """Ask first; it may be served if that fails and `error_until` has not passed."""
+    """Fetch first; it may be served if that fails and `error_until` has not passed."""
 
 
 def decide(
@@ -235,14 +236,14 @@ def decide(
     """Return what to do with `entry` at `now`.
 
     The early refresh is XFetch (Vattani, Chierichetti, Lowenstein, "Optimal Probabilistic Cache
-    Stampede Prevention", 2015): the nearer the expiry and the dearer the fetch, the likelier.
+    Stampede Prevention", 2015): the nearer the expiry and the slower the fetch, the likelier.
 
     Args:
-        entry: what is kept.
+        entry: the stored answer.
         now: POSIX seconds.
         beta: eagerness; 0 never refreshes early, 1 is the paper's optimum.
         random: uniform in [0, 1).
-        min_fresh: seconds for which it has to stay fresh not to be refreshed early.
+        min_fresh: seconds for which it must stay fresh; otherwise it is refreshed early.
     """
     left = entry.fresh_until - now
     if left > 0:  # RFC 9111 section 4.2: fresh while the lifetime exceeds the age
@@ -258,10 +259,10 @@ def decide(
 
 
 def speaks_against_keeping(error: CallError) -> bool:
-    """Whether `error` is the upstream's own word that what is kept no longer holds.
+    """Return whether `error` says that the stored answer is no longer valid.
 
-    RFC 5861 section 4 serves stale for failures (500, 502, 503, 504, no connection). A 404, 410 or
-    403 is no failure: what is gone or no longer allowed must not be shown for another day.
+    RFC 5861 section 4 allows a stale answer on failures (500, 502, 503, 504, no connection). A 404,
+    410 or 403 is not a failure: an answer that is gone or forbidden must not be served any longer.
     """
     return (
         isinstance(error, UpstreamStatus) and error.status in _CLIENT_ERRORS and not error.retryable
@@ -278,11 +279,11 @@ def keep(
     mark: int,
     random: Callable[[], float],
 ) -> Entry | None:
-    """Return the entry that `response` makes, `None` when it is not to be kept.
+    """Return the entry for `response`, `None` when it must not be stored.
 
     Args:
-        policy: the section's freshness.
-        key: what it answers.
+        policy: the section's freshness policy.
+        key: the key of the request.
         response: a good answer, with the upstream's header fields.
         now: POSIX seconds.
         cost: seconds that it took.
@@ -298,7 +299,7 @@ def keep(
     restrictions = response.restrictions
     if policy.ttl == "upstream" and shared_lifetime(directives):
         restrictions |= Restriction.SHARED_LIFETIME
-    # Only ever shorter: nobody is told that an answer is fresher than was asked for.
+    # Jitter only shortens the lifetime, so that no answer is fresh for longer than configured.
     fresh_until = now + windows.fresh * (1.0 - policy.jitter * random())
     entry = Entry(
         key,
@@ -320,7 +321,7 @@ def keep(
 def keep_negative(
     policy: CachePolicy, key: str, *, now: float, cost: float, mark: int
 ) -> Entry | None:
-    """Return the entry that a 404 makes, `None` when such answers are not kept."""
+    """Return the entry for a 404, `None` when such answers are not stored."""
     if not policy.negative:
         return None
     until = now + policy.negative

@@ -1,8 +1,7 @@
-"""Keys: everything that can change an answer, hashed.
+"""Cache keys: a hash of everything that can change an answer.
 
-The canonical form is a row of netstrings (length, colon, bytes), which no two different rows share:
-whatever a value contains, it cannot pass for another field. BLAKE2b (RFC 7693) of 160 bits then
-makes keys that are short and that nobody can make collide.
+The hashed form is a sequence of netstrings (length, colon, bytes). It is unambiguous: no value can
+imitate another field. BLAKE2b (RFC 7693) with 160 bits makes the keys short and collision-resistant.
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ _POLICIES = 4096
 
 
 def netstring(value: bytes) -> bytes:
-    """Return `value` with its length in front, without the customary comma at the end."""
+    """Return `value` prefixed with its length, without the customary comma at the end."""
     return b"%d:%b" % (len(value), value)
 
 
 class Keys:
-    """Makes the keys of one upstream's answers.
+    """Computes the keys of one upstream's answers.
 
-    A request's own freshness policy is part of its key: what one section keeps for a day is not
-    served to another that likes it no older than a minute.
+    A request's own freshness policy is part of its key: an answer that one section caches for a day
+    is not served to another section that wants it at most a minute old.
 
     Args:
         generation: changes whenever the upstream's configuration changes what it answers.
@@ -42,11 +41,11 @@ class Keys:
         self._start = netstring(generation) + netstring(upstream.encode())
         self._base = self._hash(b"")
         self._own = policy
-        # By identity, which is cheaper than equality; each policy is held, so no identity recurs.
+        # By identity, which is cheaper than equality; the reference prevents the reuse of an id.
         self._policies: dict[int, tuple[object, blake2b]] = {}
 
     def of(self, request: Request) -> str:
-        """Return the key of what answers `request`: 40 hexadecimal digits."""
+        """Return the key of `request`: 40 hexadecimal digits."""
         policy = request.cache
         hashed = (self._base if policy is None else self._for(policy)).copy()
         hashed.update(request.identity)

@@ -1,4 +1,4 @@
-"""Refreshes beside the answer: bounded, one for each key, never in anybody's way."""
+"""Background refreshes of cached answers: bounded, at most one for each key."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _REMEMBERED = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Refresh(Event):
-    """A refresh beside the answer has ended, or was not begun.
+    """A background refresh has ended, or was not started.
 
     Attributes:
-        result: `done`; `failed`, with the old answer still there; `dropped`, as too many run.
+        result: `done`; `failed`, with the old answer still stored; `dropped`, because too many run.
         dashboard: the dashboard that the section is part of.
-        code: that of a failure; `None` where there was none, or it was a bug, which is logged.
-        status: of a failure, the upstream's HTTP status where it answered one.
-        detail: of a failure, the error in one sentence.
-        excerpt: of a failure, the beginning of what the upstream said.
-        cause: of a failure, what the transport said.
+        code: the code of a failure; `None` without a failure, or for a bug, which is logged.
+        status: on a failure, the upstream's HTTP status, if it sent one.
+        detail: on a failure, the error in one sentence.
+        excerpt: on a failure, the beginning of the bad answer.
+        cause: on a failure, the transport's error.
     """
 
     result: str
@@ -52,11 +52,11 @@ class Refreshes:
     """The refreshes of one process, for all upstreams.
 
     Args:
-        events: where they are told.
-        clock: monotonic seconds, that of the deadlines.
-        limit: refreshes of one upstream at once, so that one that hangs is in nobody else's way;
-            more are not begun, a later request will.
-        patience: seconds that one may take, as its deadline.
+        events: receives refreshes.
+        clock: monotonic seconds, the clock of the deadlines.
+        limit: concurrent refreshes of one upstream, so that a hanging one does not block others;
+            further ones are dropped, and a later request starts them.
+        patience: deadline of a refresh in seconds.
     """
 
     __slots__ = ("_busy", "_clock", "_events", "_failed", "_limit", "_patience", "_running")
@@ -76,10 +76,10 @@ class Refreshes:
         return len(self._running)
 
     def start(self, key: str, call: Call, request: Request, upstream: str) -> bool:
-        """Ask `call` for what answers `request`, beside; return whether that was begun.
+        """Refresh the answer to `request` in the background; return whether a refresh was started.
 
-        It is not while one for the same key runs, nor shortly after one has failed: as long as an
-        upstream is down, its stale answers are no reason to call it for every request.
+        It is not started while one for the same key runs, nor shortly after one has failed: an
+        upstream that is down must not be called for every request for a stale answer.
         """
         if key in self._running:
             return False
@@ -89,7 +89,7 @@ class Refreshes:
                 return False
             self._failed.pop(key, None)
         if self._busy[upstream] >= self._limit:
-            self._tell(upstream, request, "dropped")
+            self._emit(upstream, request, "dropped")
             return False
         own = request.again(1)
         own.deadline = Deadline(now + self._patience)
@@ -105,12 +105,12 @@ class Refreshes:
         self._busy[upstream] -= 1
 
     async def drain(self) -> None:
-        """Wait until those that run have ended."""
+        """Wait until the running refreshes have ended."""
         if self._running:
             await asyncio.wait(self._running.values())
 
     async def aclose(self, grace: float = 0.0) -> None:
-        """Cancel those that have not ended in `grace` seconds, and wait until they are gone."""
+        """Cancel the refreshes that do not end in `grace` seconds, and wait until they have ended."""
         tasks = list(self._running.values())
         if tasks and grace:
             _, late = await asyncio.wait(tasks, timeout=grace)
@@ -127,14 +127,14 @@ class Refreshes:
             if len(self._failed) >= _REMEMBERED:
                 self._failed.clear()
             self._failed[key] = self._clock() + _HOLD_OFF
-            self._tell(upstream, request, "failed", error)
+            self._emit(upstream, request, "failed", error)
         except Exception:
-            _log.exception("a refresh in the background has failed by a bug of the gateway")
-            self._tell(upstream, request, "failed")
+            _log.exception("a background refresh failed because of a bug in the gateway")
+            self._emit(upstream, request, "failed")
         else:
-            self._tell(upstream, request, "done")
+            self._emit(upstream, request, "done")
 
-    def _tell(
+    def _emit(
         self, upstream: str, request: Request, result: str, error: CallError | None = None
     ) -> None:
         if not self._events.wants(Refresh):

@@ -1,7 +1,7 @@
-"""Breaker: leave an upstream alone for a while when too many of its calls have failed.
+"""Circuit breaker: stops calling an upstream for a while when too many calls to it failed.
 
 The states are those of Nygard, "Release It!": `closed` (calls pass and are counted), `open` (calls
-are refused), `half_open` (a few probes pass and decide). The figures are Hystrix's.
+are refused), `half_open` (a few probes pass and decide). The defaults are Hystrix's.
 """
 
 from __future__ import annotations
@@ -31,22 +31,23 @@ _JITTER = 0.2
 
 
 class BreakerPolicy(Policy):
-    """When an upstream is left alone, and for how long."""
+    """When calls to an upstream are stopped, and for how long."""
 
     failure_rate: float = Field(default=0.5, gt=0, le=1)
     """Share of failed calls at which the breaker opens."""
 
     minimum: int = Field(default=20, ge=1)
-    """Calls in the window below which the rate says nothing."""
+    """Minimum calls in the window before the rate counts."""
 
     window: Positive = Field(default="10s", validate_default=True)
-    """How far back calls are counted."""
+    """Length of the window in which calls are counted."""
 
     open_for: Positive = Field(default="5s", validate_default=True)
-    """How long calls are refused, give or take a fifth; up to eightfold while probes fail."""
+    """How long calls are refused, plus or minus a fifth; up to eight times as long while probes
+    fail."""
 
     probes: int = Field(default=3, ge=1)
-    """Calls that are let through after that time; when all of them succeed it closes."""
+    """Calls that pass after that time; the breaker closes when all of them succeed."""
 
 
 class Breaker:
@@ -54,9 +55,9 @@ class Breaker:
 
     Attributes:
         state: `closed`, `open` or `half_open`.
-        epoch: counts the changes of state. A verdict counts only in the epoch that let its call
-            pass: what was sent before the breaker opened says nothing about the upstream since.
-        open_for: seconds for which it has refused calls since it last opened.
+        epoch: counts the state changes. A result counts only in the epoch that admitted its call:
+            a call sent before the breaker opened says nothing about the upstream afterwards.
+        open_for: seconds for which it refuses calls since it last opened.
     """
 
     __slots__ = (
@@ -87,7 +88,7 @@ class Breaker:
         return True
 
     def retry_after(self, now: float) -> float:
-        """Return the seconds after which it is worth to ask again."""
+        """Return the seconds after which a caller may try again."""
         return self._reopens_at - now if self.state == OPEN else 1.0
 
     def succeed(self, epoch: int, now: float) -> None:
@@ -124,7 +125,7 @@ class Breaker:
         self._become(OPEN)
 
     def forget(self, epoch: int) -> None:
-        """End a call that was admitted in `epoch` without a verdict."""
+        """End a call that was admitted in `epoch` without a result."""
         if epoch == self.epoch and self.state == HALF_OPEN:
             self._probing -= 1
 
@@ -136,7 +137,7 @@ class Breaker:
         self._bucket_ends = float("-inf")
 
     def _turn(self, now: float) -> None:
-        """Begin a new bucket and let go of those that have left the window."""
+        """Start a new bucket and drop those that have left the window."""
         if self._good or self._bad:
             self._buckets.append((self._bucket_ends, self._good, self._bad))
         oldest = now - self._policy.window
@@ -158,15 +159,15 @@ def breaker(
     clock: Clock,
     random: Callable[[], float],
 ) -> Layer:
-    """Return a layer that raises `BreakerOpen` while too many calls have failed of late.
+    """Return a layer that raises `BreakerOpen` after too many calls failed recently.
 
-    Only a `Failed` that is the upstream's fault counts: a 404 is a good answer to a bad question. A
-    call that was cancelled or refused further in is no verdict.
+    Only a `Failed` that is the upstream's fault counts as a failure; a 404 counts as a success. A
+    call that was cancelled, or refused by an inner layer, does not count.
 
     Args:
         policy: when to open and for how long.
         upstream: name of the upstream, for events and errors.
-        events: where refusals and changes of state are told.
+        events: receives rejections and state changes.
         clock: monotonic seconds.
         random: uniform in [0, 1).
     """
@@ -183,7 +184,7 @@ def breaker(
             except Failed as error:
                 before = machine.state
                 (machine.fail if error.fault else machine.succeed)(epoch, clock())
-                admit.tell(before, request.section, error)
+                admit.emit(before, request.section, error)
                 raise
             except BaseException:
                 machine.forget(epoch)
@@ -191,7 +192,7 @@ def breaker(
             before = machine.state
             machine.succeed(epoch, clock())
             if before != CLOSED:
-                admit.tell(before, request.section)
+                admit.emit(before, request.section)
             return response
 
         return guarded
@@ -200,7 +201,7 @@ def breaker(
 
 
 class _Admission:
-    """The way past a breaker that is not closed, told to whoever listens."""
+    """Admits calls to a breaker that is not closed, and emits its events."""
 
     __slots__ = ("_events", "_machine", "_upstream")
 
@@ -210,24 +211,24 @@ class _Admission:
         self._events = events
 
     def __call__(self, section: str, now: float) -> None:
-        """Let a call pass, or raise `BreakerOpen`."""
+        """Admit a call, or raise `BreakerOpen`."""
         machine = self._machine
         before = machine.state
         admitted = machine.admit(now)
-        self.tell(before, section)
+        self.emit(before, section)
         if admitted:
             return
         if self._events.wants(Rejection):
             code = ErrorCode.BREAKER_OPEN
             self._events.emit(Rejection(self._upstream, section, code, "breaker_open"))
         raise BreakerOpen(
-            "the upstream has failed too often of late",
+            "the upstream failed too often recently",
             upstream=self._upstream,
             retry_after=machine.retry_after(now),
         )
 
-    def tell(self, before: str, section: str, error: Failed | None = None) -> None:
-        """Emit a change of state, if there was one since `before`; `error` is what led to it."""
+    def emit(self, before: str, section: str, error: Failed | None = None) -> None:
+        """Emit a state change, if there was one since `before`; `error` is its cause."""
         after = self._machine.state
         if before == after or not self._events.wants(BreakerChange):
             return

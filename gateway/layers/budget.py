@@ -1,8 +1,8 @@
-"""Retry budget: how many extra calls an upstream is worth, whoever wants to make them.
+"""Retry budget: limits the extra calls (retries and hedges) to an upstream.
 
-Retries multiply the load of an upstream exactly when it can bear it least; a share of the calls
-bounds the factor whatever the number of attempts (Finagle's RetryBudget; Google SRE book, "Handling
-Overload").
+Retries multiply the load on an upstream exactly when it can bear it least. The budget limits them
+to a share of the calls, for any number of attempts (Finagle's RetryBudget; Google SRE book,
+"Handling Overload").
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
 __all__ = ["Budget", "BudgetPolicy"]
 
 _BURST = 10.0
-"""Extra calls that can be saved up while all is well."""
+"""Maximum extra calls that can be saved up."""
 
 
 class BudgetPolicy(Policy):
-    """How many extra calls there may be."""
+    """How many extra calls are allowed."""
 
     ratio: float = Field(default=0.19, ge=0, le=1)
-    """Extra calls as a share of the calls; with the reserve it comes to a fifth."""
+    """Extra calls as a share of the calls; together with the reserve about a fifth."""
 
     reserve: int = Field(default=3, ge=0)
-    """Extra calls that there may be in any second, however few the calls are."""
+    """Extra calls that are allowed in any second, however few calls there are."""
 
 
 class Budget:
-    """A token bucket: every call pays `ratio` in, every extra call takes one out.
+    """A token bucket: every call adds `ratio` tokens, every extra call takes one.
 
-    The reserve is no gift on top: what it grants is charged too. Over time there are at most
-    max(ratio x calls, reserve x seconds) extra calls, and a burst.
+    Extra calls from the reserve are charged too. Over time there are at most
+    max(ratio x calls, reserve x seconds) extra calls, plus a burst.
     """
 
     __slots__ = ("_balance", "_clock", "_granted", "_ratio", "_reserve", "_second")
@@ -55,7 +55,7 @@ class Budget:
             self._balance += self._ratio
 
     def withdraw(self) -> bool:
-        """Return whether there may be one more extra call now, and count it."""
+        """Return whether one more extra call is allowed now, and count it."""
         if self.is_spent():
             return False
         if self._balance < 1:
@@ -68,7 +68,7 @@ class Budget:
         return True
 
     def is_spent(self) -> bool:
-        """Return whether there may be no extra call now."""
+        """Return whether no extra call is allowed now."""
         if self._balance >= 1:
             return False
         if self._clock() - self._second >= 1:
@@ -76,5 +76,5 @@ class Budget:
         return self._granted >= self._reserve
 
     def refund(self) -> None:
-        """Give back what was withdrawn for an extra call that was not made after all."""
+        """Give back a token for an extra call that was not made."""
         self._balance += 1

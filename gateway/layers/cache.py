@@ -1,8 +1,8 @@
-"""Cache: serve what is kept, as its freshness allows, before anything else is tried.
+"""Cache: serves stored answers, as their freshness allows, before an upstream is called.
 
-A hit in this process costs no await. What is stale but inside its window is served at once and
-asked for again beside; what is older is asked for first and served when that fails. Fetching and
-keeping are done by the layer `lease` below; between the two stands `collapse`.
+A hit in this process needs no await. A stale answer inside its window is served at once and
+refreshed in the background; an older one is served only if a fetch fails. The layer `fill` fetches
+and stores; `collapse` stands between the two.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = ["CacheLookup", "CachePolicy", "cache"]
 
 @dataclass(frozen=True, slots=True)
 class CacheLookup(Event):
-    """The cache has served a request or let it through; `result` is a word of `CacheState`."""
+    """The cache served a request or passed it on; `result` is a value of `CacheState`."""
 
     result: str
 
@@ -51,24 +51,24 @@ def cache(
     events: Events,
     now: Clock,
     random: Callable[[], float],
-    clock: Clock | None = None,  # noqa: ARG001 - makers of layers are given the same names
+    clock: Clock | None = None,  # noqa: ARG001 - all layer factories get the same arguments
 ) -> Layer:
     """Return a layer that answers from `store` where it may.
 
-    Only a safe request is answered so. A request's own policy goes before the upstream's. Errors:
-    those of the call, where no stored answer may stand in; a stored 404 is raised as the
-    `UpstreamStatus` it was.
+    Only safe requests are served from the store. A request's own policy overrides the upstream's.
+    The layer raises the errors of the call where no stored answer may be served instead; a stored
+    404 is raised as the original `UpstreamStatus`.
 
     Args:
-        policy: the upstream's freshness; `None` keeps only what requests have a policy for.
+        policy: the upstream's freshness policy; `None` caches only requests with their own policy.
         upstream: its name, for events, errors, keys, and as the tag `upstream:NAME` of purges.
         generation: changes whenever the upstream's configuration changes what it answers.
-        store: where answers are kept.
-        refreshes: those of this process.
-        events: where lookups are told.
+        store: holds the answers.
+        refreshes: the background refreshes of this process.
+        events: receives lookups.
         now: POSIX seconds.
         random: uniform in [0, 1).
-        clock: not needed.
+        clock: unused.
     """
     keys = Keys(generation, upstream, policy)
 
@@ -134,31 +134,31 @@ class _Cached:
         if decision is not Decision.HIT:
             self.refreshes.start(key, self.call, request, self.upstream)
         if decision is Decision.STALE:
-            self.tell(request, CacheState.STALE)
+            self.emit(request, CacheState.STALE)
             return entry.serve_stale(self.upstream)
         if self.events.wants(CacheLookup):
-            self.tell(request, CacheState.HIT)
+            self.emit(request, CacheState.HIT)
         return entry.serve(self.upstream)
 
     async def fetch(self, request: Request, entry: Entry | None) -> Response:
-        """Ask further down; where that fails, `entry` may stand in."""
+        """Call the next layer; if that fails, `entry` may be served instead."""
         try:
             response = await self.call(request)
         except CallError as error:
             if entry is None or not self.stands_in(entry, error):
-                self.tell(request, CacheState.PASS)
+                self.emit(request, CacheState.PASS)
                 raise
-            self.tell(request, CacheState.STALE)
+            self.emit(request, CacheState.STALE)
             return entry.serve_stale(self.upstream, error)
         if entry is not None and response.cache == CacheState.MISS:
             response = marked(response, CacheState.EXPIRED)
-        self.tell(request, response.cache)
+        self.emit(request, response.cache)
         return response
 
     def stands_in(self, entry: Entry, error: CallError) -> bool:
-        """Whether `entry` may be served in place of `error` (RFC 5861 section 4)."""
+        """Return whether `entry` may be served instead of `error` (RFC 5861 section 4)."""
         return self.now() < entry.error_until and not speaks_against_keeping(error)
 
-    def tell(self, request: Request, result: str) -> None:
+    def emit(self, request: Request, result: str) -> None:
         if self.events.wants(CacheLookup):
             self.events.emit(CacheLookup(self.upstream, request.section, result))

@@ -1,13 +1,13 @@
-"""Collapse: callers who ask for the same thing at the same time share one flight.
+"""Collapse: concurrent callers of the same request share one upstream call, a flight.
 
-A flight is a task of its own, so that it outlives its first caller's cancellation: the others still
-get the answer, and one who comes back a moment later finds the flight and need not start another.
-It cannot fly for ever: its deadline is the latest of its callers', bounded by the policy. Each
-caller keeps to its own deadline.
+A flight is its own task, so that it survives the cancellation of its first caller: the others still
+get the answer, and a caller that comes back a moment later joins the flight instead of starting
+another. Its deadline is the latest of its callers' deadlines, limited by the policy. Each caller
+still has its own deadline.
 
-An answer that its upstream lets no one use for another request (RFC 9111: `no-store`, `private`,
-`no-cache`, `Vary: *`) and that is not cached by a policy either is for the caller that began the
-flight. The others make their own calls; later requests of the same kind do not wait for each other.
+An answer that its upstream allows for one request only (RFC 9111: `no-store`, `private`,
+`no-cache`, `Vary: *`), and that no policy caches, goes to the caller that started the flight. The
+others make their own calls; later requests with the same key do not wait for each other.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ __all__ = ["CollapsePolicy", "Flights", "collapse"]
 
 
 class CollapsePolicy(Policy):
-    """How callers share."""
+    """How callers share a flight."""
 
     flight: Positive = Field(default="30s", validate_default=True)
-    """The longest that a flight may last, whoever joins it."""
+    """Maximum duration of a flight, even if callers with more time join it."""
 
 
 _EXCLUSIVE = Restriction.NO_STORE | Restriction.PRIVATE | Restriction.NO_CACHE | Restriction.VARIES
@@ -49,17 +49,17 @@ _REMEMBERED = 1024
 
 
 def _is_exclusive(response: Response) -> bool:
-    """Whether an answer is for one request only; a policy that caches it says otherwise."""
+    """Return whether an answer is for one request only; a policy that caches it overrides this."""
     forbidden = response.restrictions
     return bool(forbidden) and response.as_of is None and bool(forbidden & _EXCLUSIVE)
 
 
 class _Caller(Alarm):
-    """One who waits for a flight, until its own deadline rings.
+    """A caller that waits for a flight, until its own deadline.
 
     Attributes:
-        answer: what the flight brings; `None` where that is for another caller.
-        expired: makes the error of a deadline that has come.
+        answer: the answer of the flight; `None` where that is for another caller.
+        expired: makes the error for a passed deadline.
     """
 
     __slots__ = ("answer", "expired")
@@ -74,7 +74,7 @@ class _Caller(Alarm):
 
 
 class _Flight:
-    """One call, its deadline, and who waits for it."""
+    """One call, its deadline, and the callers that wait for it."""
 
     __slots__ = ("callers", "latest", "request", "task")
 
@@ -87,7 +87,7 @@ class _Flight:
         self.callers: list[_Caller] = []
 
     def put_off(self, deadline: Deadline) -> None:
-        """Let the flight last for a caller who has more time than those before."""
+        """Extend the flight for a caller that has more time than the others."""
         own = self.request.deadline
         own.at = max(own.at, min(deadline.at, self.latest))
 
@@ -97,9 +97,9 @@ class _Flight:
             response = await call(self.request)
         except Exception as error:
             if not self.fail(error) and not isinstance(error, CallError):
-                # A bug that nobody waits to hear of.
+                # A bug that would reach no caller.
                 self.task.get_loop().call_exception_handler(
-                    {"message": "a flight that nobody waits for failed", "exception": error}
+                    {"message": "a flight without callers failed", "exception": error}
                 )
             return None
         self._land(response)
@@ -121,7 +121,7 @@ class _Flight:
                     caller.answer.set_result(shared)
 
     def fail(self, error: Exception) -> bool:
-        """Raise `error` at every caller that still waits; return whether there was any."""
+        """Raise `error` in every caller that still waits; return whether there was one."""
         awaited = [caller.answer for caller in self.callers if not caller.answer.done()]
         for answer in awaited:
             # One instance raised by many callers would collect all their tracebacks.
@@ -130,11 +130,11 @@ class _Flight:
 
 
 class Flights:
-    """The flights under way at one upstream.
+    """The flights of one upstream.
 
     Attributes:
-        exclusive: hashes of the keys whose latest answer was for one request only; bounded. Two
-            keys of one hash only fail to share.
+        exclusive: hashes of the keys whose latest answer was for one request only; bounded. A hash
+            collision only prevents sharing.
     """
 
     __slots__ = ("_by_key", "exclusive")
@@ -149,7 +149,7 @@ class Flights:
     def board(
         self, key: Hashable, call: Call, request: Request, latest: float, loop: Any
     ) -> _Flight:
-        """Return the flight for `key`; one that starts now lasts until `latest` at most."""
+        """Join or start the flight for `key`; a new one lasts at most until `latest`."""
         flight = self._by_key.get(key)
         if flight is None:
             flight = self._by_key[key] = _Flight(request, latest)
@@ -180,7 +180,7 @@ class Flights:
             self._by_key.pop(key, None)
 
     async def aclose(self, grace: float = 0) -> None:
-        """Give the flights under way `grace` seconds to land, then cancel the rest and await it."""
+        """Give the flights `grace` seconds to land, then cancel and await the rest."""
         flights = list(self._by_key.values())
         if not flights:
             return
@@ -190,13 +190,13 @@ class Flights:
         for task in tasks:
             task.cancel()
         await wait(tasks)
-        for flight in flights:  # a task that is cancelled before its first step tells nobody
+        for flight in flights:  # a task that is cancelled before its first step reports nothing
             flight.fail(_ended())
         self._by_key.clear()
 
 
 def _ended() -> DeadlineExceeded:
-    return DeadlineExceeded("the gateway has ended what was under way")
+    return DeadlineExceeded("the gateway shut down before the upstream answered")
 
 
 def collapse(
@@ -208,15 +208,15 @@ def collapse(
     flights: Flights,
     key: Callable[[Request], Hashable] = attrgetter("identity"),
 ) -> Layer:
-    """Return a layer that makes one call of all that ask for the same thing at once.
+    """Return a layer that makes one call for all concurrent requests with the same key.
 
     Args:
-        policy: how callers share.
+        policy: how callers share a flight.
         upstream: name of the upstream, for events and errors.
-        events: where callers whose time was spent are told.
-        clock: that of the deadlines.
-        flights: those of this upstream; whoever made it closes it.
-        key: what makes two requests the same.
+        events: receives rejections of callers whose deadline passed.
+        clock: the clock of the deadlines.
+        flights: the flights of this upstream; its creator closes it.
+        key: returns the same key for two requests that may share a call.
     """
     wheel = Wheel()
 
@@ -229,20 +229,20 @@ def collapse(
                 if events.wants(Rejection):
                     code = ErrorCode.DEADLINE_EXCEEDED
                     events.emit(Rejection(upstream, request.section, code, "deadline"))
-                spent = "the time for the whole request is spent"
+                spent = "the request's deadline has passed"
                 return DeadlineExceeded(spent, upstream=upstream)
 
             now = clock()
             remaining = request.deadline.at - now
             if remaining <= 0:
                 raise expired()
-            sameness = key(request)
-            if flights.exclusive and hash(sameness) in flights.exclusive:
+            shared_by = key(request)
+            if flights.exclusive and hash(shared_by) in flights.exclusive:
                 response = await call(request)
-                flights.note(sameness, response)
+                flights.note(shared_by, response)
                 return response
             loop = wheel.task().get_loop()
-            flight = flights.board(sameness, call, request, now + policy.flight, loop)
+            flight = flights.board(shared_by, call, request, now + policy.flight, loop)
             caller = _Caller(loop.create_future(), expired)
             flight.callers.append(caller)
             wheel.set(caller, remaining + CALLER_GRACE)

@@ -1,8 +1,7 @@
-"""Permits: a bound on the calls in flight, with a short queue in front.
+"""Concurrency limit: bounds the calls in flight to an upstream, with a short queue in front.
 
-An upstream that hangs takes its own permits and nobody else's (the bulkhead of Nygard, "Release
-It!"). Waiting is bounded in number and time, because work that waited too long is of no use to
-anyone when it is done.
+An upstream that hangs uses up only its own permits (the bulkhead of Nygard, "Release It!"). The
+queue is bounded in length and time, because the result of a call that waited too long is useless.
 """
 
 from __future__ import annotations
@@ -32,26 +31,26 @@ class ConcurrencyPolicy(Policy):
     """How many calls may be in flight and how many may wait."""
 
     concurrency: Annotated[int, Field(ge=1)] | Literal["adaptive"] = 64
-    """Calls in flight at once from this process, or `adaptive` to learn it from response times."""
+    """Maximum calls in flight from this process, or `adaptive` to derive it from response times."""
 
     queue: int = Field(default=128, ge=0)
-    """Calls that may wait for a permit."""
+    """Maximum calls that wait for a permit."""
 
     queue_timeout: Duration = Field(default="1s", validate_default=True)
-    """The longest that a call waits for a permit."""
+    """Maximum time that a call waits for a permit."""
 
     initial: int = Field(default=20, ge=1)
-    """Calls in flight at once with which `adaptive` starts."""
+    """Limit with which `adaptive` starts."""
 
     max: int = Field(default=200, ge=1)
-    """Calls in flight at once that `adaptive` never exceeds."""
+    """Highest limit of `adaptive`."""
 
 
 class Permits:
-    """Permits, and those who wait for one: first come, first served.
+    """A semaphore: permits, and a first in, first out queue of waiters.
 
-    Nobody waits while a permit is free, so whoever finds `in_flight < limit` may take one by
-    counting `in_flight` up. Each permit is given back by `release`.
+    No call waits while a permit is free, so a caller that sees `in_flight < limit` may take one by
+    incrementing `in_flight`. `release` gives each permit back.
 
     Attributes:
         limit: the number of permits.
@@ -67,22 +66,22 @@ class Permits:
 
     @property
     def waiting(self) -> int:
-        """The number of those who wait."""
+        """The number of waiters."""
         return len(self._waiters)
 
     def resize(self, limit: int) -> None:
-        """Change the number of permits; those taken beyond it stay until they are given back."""
+        """Change the number of permits; those taken beyond the limit stay valid until released."""
         self.limit = limit
         self._hand_out()
 
     def release(self) -> None:
-        """Give a permit back; whoever has waited longest gets it."""
+        """Give a permit back; the first waiter gets it."""
         self.in_flight -= 1
         if self._waiters:
             self._hand_out()
 
     async def wait(self, seconds: float) -> bool:
-        """Wait for a permit at most that long; return whether one was taken."""
+        """Wait at most `seconds` for a permit; return whether one was taken."""
         loop = get_running_loop()
         waiter: Future[bool] = loop.create_future()
         self._waiters.append(waiter)
@@ -91,7 +90,7 @@ class Permits:
             return await waiter
         except CancelledError:
             if not waiter.cancelled() and waiter.result():
-                self.release()  # granted in the very moment of the cancellation: pass it on
+                self.release()  # granted at the moment of the cancellation: pass it on
             elif waiter in self._waiters:
                 self._waiters.remove(waiter)
             raise
@@ -101,7 +100,7 @@ class Permits:
     def _hand_out(self) -> None:
         while self._waiters and self.in_flight < self.limit:
             waiter = self._waiters.popleft()
-            if not waiter.done():  # cancelled, and its task has not come round to leave the queue
+            if not waiter.done():  # a cancelled task may not have left the queue yet
                 waiter.set_result(True)
                 self.in_flight += 1
 
@@ -112,16 +111,16 @@ class Permits:
 
 
 def concurrency(policy: ConcurrencyPolicy, *, upstream: str, events: Events, clock: Clock) -> Layer:
-    """Return a layer that lets so many calls pass at once and no more.
+    """Return a layer that limits the calls in flight.
 
-    It raises `LimiterFull` when the queue is full or the wait too long, and `DeadlineExceeded` when
-    the request's time would be spent in the queue.
+    It raises `LimiterFull` when the queue is full or the wait is too long, and `DeadlineExceeded`
+    when the request's deadline passes in the queue.
 
     Args:
         policy: how many calls pass and how many wait.
         upstream: name of the upstream, for events and errors.
-        events: where refusals and changes of an adaptive limit are told.
-        clock: that of the deadlines.
+        events: receives rejections and changes of an adaptive limit.
+        clock: the clock of the deadlines.
     """
     if policy.concurrency != "adaptive":
         permits = Permits(policy.concurrency)
@@ -130,11 +129,11 @@ def concurrency(policy: ConcurrencyPolicy, *, upstream: str, events: Events, clo
     permits = Permits(int(gradient.limit))
     queue = _Queue(policy, permits, upstream, events, clock)
 
-    def tell(section: str, before: int) -> None:
+    def emit(section: str, before: int) -> None:
         if before != permits.limit and events.wants(LimitChange):
             events.emit(LimitChange(upstream, section, before, permits.limit))
 
-    return _adaptive(permits, queue, gradient, clock, tell)
+    return _adaptive(permits, queue, gradient, clock, emit)
 
 
 def _fixed(permits: Permits, queue: _Queue) -> Layer:
@@ -159,7 +158,7 @@ def _adaptive(
     queue: _Queue,
     gradient: Gradient,
     clock: Clock,
-    tell: Callable[[str, int], None],
+    emit: Callable[[str, int], None],
 ) -> Layer:
     window = Window(clock())
 
@@ -186,7 +185,7 @@ def _adaptive(
                 if window.is_over(now):
                     before = permits.limit
                     permits.resize(window.judge(gradient, now))
-                    tell(request.section, before)
+                    emit(request.section, before)
 
         return limited
 
@@ -194,7 +193,7 @@ def _adaptive(
 
 
 class _Queue:
-    """The way to a permit when none is free."""
+    """Waits for a permit when none is free."""
 
     __slots__ = ("_clock", "_events", "_permits", "_policy", "_upstream")
 
@@ -226,19 +225,19 @@ class _Queue:
                 raise self._full(request, "queue_timeout")
             if request.deadline.at <= ends:
                 break
-            # Another caller with more time has joined the flight: it is worth waiting again.
-        self._tell(request, ErrorCode.DEADLINE_EXCEEDED, "deadline")
-        detail = "the time for the whole request was spent in a queue"
+            # A caller with more time has joined the flight: wait again.
+        self._emit(request, ErrorCode.DEADLINE_EXCEEDED, "deadline")
+        detail = "the request's deadline passed while it waited in a queue"
         raise DeadlineExceeded(detail, upstream=self._upstream)
 
     def _full(self, request: Request, why: str) -> LimiterFull:
-        self._tell(request, ErrorCode.LIMITER_FULL, why)
+        self._emit(request, ErrorCode.LIMITER_FULL, why)
         return LimiterFull(
             "too many calls to the upstream are in flight",
             upstream=self._upstream,
             retry_after=max(self._policy.queue_timeout, 1.0),
         )
 
-    def _tell(self, request: Request, code: ErrorCode, why: str) -> None:
+    def _emit(self, request: Request, code: ErrorCode, why: str) -> None:
         if self._events.wants(Rejection):
             self._events.emit(Rejection(self._upstream, request.section, code, why))

@@ -1,4 +1,4 @@
-"""Cool-down: an upstream that says when to come back is not called before."""
+"""Cool-down: obeys the Retry-After of an overloaded upstream."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class CoolDownPolicy(Policy):
     """How far an upstream's Retry-After is obeyed."""
 
     max: Positive = Field(default="30s", validate_default=True)
-    """The longest time that an upstream is left alone, whatever it asks for."""
+    """Longest time for which calls are stopped, even if the upstream asks for more."""
 
 
 def cooldown(policy: CoolDownPolicy, *, upstream: str, events: Events, clock: Clock) -> Layer:
-    """Return a layer that calls nothing until the moment that an overloaded upstream has named.
+    """Return a layer that refuses calls until the time that an overloaded upstream has asked for.
 
-    Refused calls raise `BreakerOpen`: to a caller it is the same thing, the upstream is left alone
-    for a known time. The event's `why` is `cooldown`.
+    Refused calls raise `BreakerOpen`: to a caller it is the same, the upstream is not called for a
+    known time. The event's `why` is `cooldown`.
     """
     until = float("-inf")
 
@@ -37,7 +37,9 @@ def cooldown(policy: CoolDownPolicy, *, upstream: str, events: Events, clock: Cl
         if events.wants(Rejection):
             events.emit(Rejection(upstream, section, ErrorCode.BREAKER_OPEN, "cooldown"))
         return BreakerOpen(
-            "the upstream has asked to be left alone", upstream=upstream, retry_after=seconds
+            "the upstream is overloaded and asked callers to wait",
+            upstream=upstream,
+            retry_after=seconds,
         )
 
     def heed(error: Failed, section: str) -> None:

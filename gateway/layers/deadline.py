@@ -1,7 +1,7 @@
-"""Deadline: one span of time for the whole request, shared by everything that is done for it.
+"""Deadline: limits the time of the whole request, all attempts included.
 
-The layer stands outside retry and hedge, and ends whatever still runs when the time is spent. What
-remains of it is sent to the upstream by the upstream's kind, for each attempt anew.
+The layer wraps retry and hedge, and cancels whatever still runs when the time is up. The upstream's
+kind sends the remaining time to the upstream with each attempt.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ __all__ = ["deadline"]
 
 
 def deadline(*, upstream: str, events: Events, clock: Clock) -> Layer:
-    """Return the layer that raises `DeadlineExceeded` once the request's time is spent.
+    """Return the layer that raises `DeadlineExceeded` when the request's time is up.
 
     Args:
         upstream: name of the upstream, for events and errors.
-        events: where refusals are told.
-        clock: that of the deadlines.
+        events: receives rejections.
+        clock: the clock of the deadlines.
     """
     wheel = Wheel()
 
@@ -41,7 +41,7 @@ def deadline(*, upstream: str, events: Events, clock: Clock) -> Layer:
                 return await call(request)
             except CancelledError:
                 if timer.stop():
-                    spent = "the time for the whole request is spent"
+                    spent = "the request's deadline has passed"
                     raise _exceeded(spent, upstream, events, request) from None
                 raise
             finally:

@@ -1,8 +1,8 @@
-"""Lease: of all replicas one fetches, and what it brings is kept for all.
+"""Fill: one replica at a time fetches an answer, and the cache stores it for all replicas.
 
-Stands below `collapse`, so that of each process one flight asks for the lease. Whoever does not get
-it looks again every few milliseconds, until it finds what the holder has brought, or the lease is
-free: given back after a failure, or run out because its holder is gone.
+It stands below `collapse`, so that one flight per process requests the lease. A replica that does
+not get the lease polls every few milliseconds until it finds the stored answer, or the lease is
+free: released after a failure, or expired because its holder is gone.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = ["fill"]
 _FIRST_LOOK = 0.005
 _LONGEST_LOOK = 0.025
 _GROWTH = 1.5
-_UNKEPT = 1024
+_UNCACHEABLE = 1024
 
 
 def fill(
@@ -50,17 +50,17 @@ def fill(
     sleep: Sleep,
     random: Callable[[], float],
 ) -> Layer:
-    """Return a layer that fetches under a lease and keeps what may be kept.
+    """Return a layer that fetches under a lease and stores what may be stored.
 
     Args:
-        policy: the upstream's freshness, the same as that of `cache`.
-        upstream: its name.
-        generation: the same as that of `cache`.
-        store: where answers are kept and leases are held.
-        events: where those whose time ran out while they waited are told.
+        policy: the upstream's freshness policy, the same as for `cache`.
+        upstream: name of the upstream.
+        generation: the same as for `cache`.
+        store: holds answers and leases.
+        events: receives rejections of callers whose deadline passed while they waited.
         now: POSIX seconds.
-        clock: monotonic seconds, that of the deadlines.
-        sleep: waits between looks.
+        clock: monotonic seconds, the clock of the deadlines.
+        sleep: waits between polls.
         random: uniform in [0, 1).
     """
     keys = Keys(generation, upstream, policy)
@@ -73,7 +73,7 @@ def fill(
 
 
 class _Leases:
-    """Obtains for one upstream either the right to fetch or what another replica has brought."""
+    """Obtains for one upstream either the right to fetch or the entry of another replica."""
 
     __slots__ = ("clock", "events", "now", "random", "sleep", "store", "tag", "upstream")
 
@@ -113,7 +113,7 @@ class _Leases:
             pause = min(pause * _GROWTH, _LONGEST_LOOK)
 
     def is_news(self, entry: Entry, known: Entry | None, request: Request) -> bool:
-        """Whether `entry` is what the fetch would have been for."""
+        """Return whether `entry` makes the fetch unnecessary."""
         return (
             entry.fresh_until > self.now()
             and (known is None or entry.stored_at > known.stored_at)
@@ -126,14 +126,15 @@ class _Leases:
                 Rejection(self.upstream, request.section, ErrorCode.DEADLINE_EXCEEDED, "lease")
             )
         return DeadlineExceeded(
-            "the time was spent waiting for another replica", upstream=self.upstream
+            "the request's deadline passed while it waited for another replica",
+            upstream=self.upstream,
         )
 
 
 class _Leased:
-    """A call whose answers are kept."""
+    """A call whose answers are stored."""
 
-    __slots__ = ("call", "key_of", "leases", "policy", "store", "unkept")
+    __slots__ = ("call", "key_of", "leases", "policy", "store", "uncacheable")
 
     def __init__(self, call: Call, policy: CachePolicy | None, keys: Keys, leases: _Leases) -> None:
         self.call = call
@@ -141,8 +142,8 @@ class _Leased:
         self.key_of = keys.of
         self.leases = leases
         self.store = leases.store
-        # What could not be kept the last time: to wait for one another would gain nothing.
-        self.unkept: dict[str, None] = {}
+        # Keys whose last answer could not be stored: waiting for each other would gain nothing.
+        self.uncacheable: dict[str, None] = {}
 
     async def answer(self, request: Request) -> Response:
         policy = request.cache
@@ -151,7 +152,7 @@ class _Leased:
         if policy is None or not request.safe or not policy.keeps:
             return await self.call(request)
         key = self.key_of(request)
-        if not self.store.shared or key in self.unkept:
+        if not self.store.shared or key in self.uncacheable:
             return await self.fetch(key, request, policy, None)
         obtained = await self.leases.obtain(key, request)
         if isinstance(obtained, Entry):
@@ -176,17 +177,17 @@ class _Leased:
                 store.discard(key)
             raise
         finally:
-            # Whichever way it ends, cancellation included, nobody is left waiting.
+            # However it ends, cancellation included, no replica keeps waiting.
             if entry is not None:
                 store.put(entry, held)
             elif held is not None:
                 store.release(held)
         if entry is None:
-            if key not in self.unkept:  # what was kept before is outdated by this
+            if key not in self.uncacheable:  # this answer invalidates the stored one
                 store.discard(key)
             self.remember(key)
             return marked(response, CacheState.PASS)
-        self.unkept.pop(key, None)
+        self.uncacheable.pop(key, None)
         fetched = marked(response, CacheState.MISS)
         fetched.as_of = entry.as_of
         fetched.fresh_until = entry.fresh_until
@@ -194,7 +195,7 @@ class _Leased:
         return fetched
 
     def remember(self, key: str) -> None:
-        """Note that what answers `key` is not to be kept."""
-        if len(self.unkept) >= _UNKEPT:
-            del self.unkept[next(iter(self.unkept))]
-        self.unkept[key] = None
+        """Note that the answers for `key` must not be stored."""
+        if len(self.uncacheable) >= _UNCACHEABLE:
+            del self.uncacheable[next(iter(self.uncacheable))]
+        self.uncacheable[key] = None

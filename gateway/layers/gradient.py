@@ -1,10 +1,10 @@
-"""Gradient: how many calls at once an upstream likes, learnt from its round trip times.
+"""Gradient: an adaptive concurrency limit, derived from an upstream's round trip times.
 
-After Gradient2 of Netflix' concurrency-limits: while calls take as long as they usually do, the
-limit grows by a small queue; when they take longer, calls are queueing somewhere and the limit
-shrinks by the ratio. Gradient2 takes a long average for "usual", which under lasting overload
-creeps up to what the overload has made of it, and the limit with it. Here "usual" is measured now
-and then at half the limit, where nothing queues. Pure: no clock, no calls.
+It follows Gradient2 of Netflix' concurrency-limits: while calls take their usual time, the limit
+grows by a small queue; when they take longer, calls are queueing somewhere and the limit shrinks by
+the ratio. Gradient2 uses a long average as the usual time, which creeps up under lasting overload,
+and the limit with it. Here the usual time is measured at intervals at half the limit, where nothing
+queues. Pure: no clock, no calls.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ __all__ = ["Gradient", "Window"]
 
 _QUEUE = 0.5  # growth per window while nothing queues, times the root of the limit
 _SMOOTHING = 0.2  # weight of a new limit
-_TOLERANCE = 1.5  # round trips may take that much longer than usual
-_STEEPEST = 0.5  # one window never takes more than half
+_TOLERANCE = 1.5  # factor by which round trips may exceed the usual time
+_STEEPEST = 0.5  # one window never reduces the limit by more than half
 _BACKOFF = 0.9  # factor after a dropped call
 _PROBE_EVERY = 100  # windows; the first of two at half the limit drains, the second is measured
 _LEARNING = 0.5  # weight of a measured round trip
-_SAMPLES = 10  # calls without which a window says nothing
-_SHORTEST = 0.1  # seconds of a window
+_SAMPLES = 10  # minimum calls in a window
+_SHORTEST = 0.1  # minimum seconds of a window
 
 
 class Gradient:
-    """The limit, and the usual round trip time that it is judged by.
+    """The limit, and the usual round trip time that it is based on.
 
     Attributes:
-        limit: calls at once, as a fraction.
+        limit: concurrent calls, not rounded.
         usual: seconds that a call takes while nothing queues; 0 before the first call.
     """
 
@@ -39,15 +39,15 @@ class Gradient:
         self.usual = 0.0
         self._lowest = float(lowest)
         self._highest = float(highest)
-        self._window = -10  # the first probe comes soon, the initial limit may be far off
+        self._window = -10  # the first probe comes early, the initial limit may be far off
 
     def update(self, rtt: float, in_flight: int, *, dropped: bool) -> int:
-        """Take in one window of calls and return how many may be in flight in the next one.
+        """Process one window of calls and return the limit for the next one.
 
         Args:
-            rtt: mean round trip in seconds of the window's good answers, 0 where there was none.
-            in_flight: the most calls that were in flight at once.
-            dropped: some call timed out or was turned away by the upstream.
+            rtt: mean round trip in seconds of the window's good answers, 0 without any.
+            in_flight: the maximum number of calls in flight.
+            dropped: a call timed out, or the upstream rejected it because of overload.
         """
         self._window += 1
         if dropped:
@@ -75,11 +75,11 @@ class Gradient:
 
 
 class Window:
-    """What was seen since the limit was last thought over.
+    """The measurements since the limit was last updated.
 
     Attributes:
-        peak: the most calls that were in flight at once.
-        dropped: calls that timed out or were turned away by the upstream.
+        peak: the maximum number of calls in flight.
+        dropped: calls that timed out, or that the upstream rejected because of overload.
     """
 
     __slots__ = ("_answers", "_ends", "_total", "dropped", "peak")
@@ -90,19 +90,19 @@ class Window:
         self._answers = self.dropped = self.peak = 0
 
     def answered(self, rtt: float) -> None:
-        """Take in a good answer after `rtt` seconds."""
+        """Record a good answer after `rtt` seconds."""
         self._total += rtt
         self._answers += 1
 
     def is_over(self, now: float) -> bool:
-        """Return whether enough was seen for long enough."""
+        """Return whether the window has enough samples and is long enough."""
         return now >= self._ends and self._answers + self.dropped >= _SAMPLES
 
     def judge(self, gradient: Gradient, now: float) -> int:
-        """Return the limit that `gradient` draws from it, and begin anew at `now`."""
+        """Return the limit that `gradient` derives from it, and start a new window at `now`."""
         mean = self._total / self._answers if self._answers else 0.0
         limit = gradient.update(mean, self.peak, dropped=self.dropped > 0)
-        # At least two round trips, so that what was sent under the old limit is mostly gone.
+        # At least two round trips, so that most calls of the old limit have ended.
         self._ends = now + max(_SHORTEST, 2 * mean)
         self._total = 0.0
         self._answers = self.dropped = self.peak = 0

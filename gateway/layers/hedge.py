@@ -1,10 +1,10 @@
-"""Hedge: ask once more when the answer is unusually late, and take whichever comes first.
+"""Hedge: sends a second request when the first one is unusually slow, and uses the first answer.
 
-Dean and Barroso, "The Tail at Scale", 2013: a second request after the 95th percentile costs some
+Dean and Barroso, "The Tail at Scale", 2013: a second request after the 95th percentile costs about
 5 % more calls and cuts the tail off.
 
 The first request runs in the caller's own task. A timer starts the second one; nearly always the
-answer is there before, and then hedging has cost a timer and no task.
+answer arrives before, and then hedging has cost a timer and no task.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ __all__ = ["HedgePolicy", "Latency", "hedge"]
 
 
 class HedgePolicy(Policy):
-    """When a second request is started beside a slow first one."""
+    """When a second request is sent in parallel with a slow first one."""
 
     after: Positive | Literal["p95"] = "p95"
     """How long the first one may take: a time, or the upstream's own 95th percentile."""
 
     ratio: float = Field(default=0.05, gt=0, le=1)
-    """Second requests as a share of the calls, at most."""
+    """Maximum share of calls with a second request."""
 
 
 class Latency:
-    """The 95th percentile of the latest durations, looked up now and then.
+    """The 95th percentile of the latest durations, recomputed at intervals.
 
-    One call in twenty is later than that by definition, most of them by a hair. To hedge these
-    spends the share that the real stragglers need: whenever a hedge is refused for want of it, the
-    next ones wait a little longer than the percentile, and bit by bit no longer.
+    By definition one call in twenty is slower than that, most of them only slightly. Hedging these
+    uses up the share that the real stragglers need: whenever a hedge is refused because the share
+    is used up, the delay grows a little beyond the percentile, and then slowly returns to it.
 
     Attributes:
-        p95: seconds, never less than a millisecond; `None` while too few calls were seen.
-        delay: seconds after which a call is late; `None` likewise.
+        p95: seconds, at least a millisecond; `None` before enough calls were measured.
+        delay: seconds after which a call is slow; `None` likewise.
     """
 
     __slots__ = ("_durations", "_next", "_stretch", "delay", "p95")
@@ -69,13 +69,13 @@ class Latency:
         self.delay: float | None = None
 
     def refused(self) -> None:
-        """Note that a call was late and could not be hedged."""
+        """Record that a slow call could not be hedged."""
         self._stretch = min(self._stretch * self.LONGER, self.LONGEST)
         if self.p95 is not None:
             self.delay = self.p95 * self._stretch
 
     def add(self, seconds: float) -> None:
-        """Take in the duration of a call."""
+        """Record the duration of a call."""
         if len(self._durations) < self.WINDOW:
             self._durations.append(seconds)
         else:
@@ -96,18 +96,18 @@ def hedge(
     clock: Clock,
     budget: Budget | None = None,
 ) -> Layer:
-    """Return a layer that starts a second request when the first one is late.
+    """Return a layer that starts a second request when the first one is slow.
 
     The first good answer wins; the other request is cancelled and awaited. A failure before the
-    second request has started is left to `retry`; after that the other request is waited for.
+    second request has started is left to `retry`; after that the layer waits for the other request.
 
     Args:
-        policy: when, and how often at most.
+        policy: when to hedge, and how often at most.
         upstream: name of the upstream, for events.
-        events: where hedges are told.
-        clock: monotonic seconds, to learn how long calls take.
-        budget: that of the upstream's retries, which pay into it: a hedge is charged to it too.
-            `None` where nothing is retried; the policy's own ratio holds in any case.
+        events: receives hedges.
+        clock: monotonic seconds, to measure calls.
+        budget: the upstream's retry budget, to which a hedge is charged too; `None` where nothing
+            is retried. The policy's own ratio always applies.
     """
     fixed = None if policy.after == "p95" else policy.after
     latency = Latency()
@@ -157,7 +157,7 @@ async def _ask(call: Call, request: Request) -> Response:
 
 
 class _Race:
-    """A first request in the caller's task and, once it is late, a second one in its own."""
+    """A first request in the caller's task and, once it is slow, a second one in its own task."""
 
     __slots__ = ("_before", "_first", "_second", "_start", "_won")
 
@@ -204,11 +204,11 @@ class _Race:
     def _landed(self, second: Task[Response]) -> None:
         if second.cancelled() or isinstance(second.exception(), CallError):
             return  # it leaves the race to the first request
-        if self._first is not None:  # an answer, or a bug: that is nobody's to hide
+        if self._first is not None:  # an answer, or a bug that must not be hidden
             self._won = True
             self._first.cancel()
 
     def _first_ended(self) -> bool:
-        """Note that the first request is over; return whether only the second one ended it."""
+        """Record that the first request ended; return whether only the second one ended it."""
         first, self._first = self._first, None
         return bool(self._won and first.uncancel() <= self._before)

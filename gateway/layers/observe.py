@@ -1,7 +1,7 @@
-"""Attempts: tell every request that is really sent, and how it ended.
+"""Observe: emits an event for every request that is sent, with its outcome.
 
-Stands directly above the timeout, so that an attempt it ends is told as a timeout. It looks for
-listeners at each call, so that they can begin to listen at any time.
+It stands directly above the timeout, so that an attempt that times out is reported as a timeout. It
+checks for listeners at each call, so that they can subscribe at any time.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ __all__ = ["observe"]
 
 
 def observe(*, upstream: str, events: Events, clock: Clock) -> Layer:
-    """Return a layer that emits an `Attempt` for each call that comes to an end.
+    """Return a layer that emits an `Attempt` for each call that ends.
 
     Args:
         upstream: name of the upstream.
-        events: where attempts are told.
+        events: receives attempts.
         clock: monotonic seconds.
     """
 
     def layer(call: Call) -> Call:
-        async def told(request: Request) -> Response:
+        async def emitting(request: Request) -> Response:
             began = clock()
             code: ErrorCode | None = None
             status: int | None = None
@@ -72,8 +72,8 @@ def observe(*, upstream: str, events: Events, clock: Clock) -> Layer:
                     )
 
         def observed(request: Request) -> Awaitable[Response]:
-            # No coroutine of its own while no listener wants it.
-            return told(request) if events.wants(Attempt) else call(request)
+            # No extra coroutine while no listener wants it.
+            return emitting(request) if events.wants(Attempt) else call(request)
 
         return observed
 

@@ -1,7 +1,7 @@
-"""Retry: repeat what may well succeed a moment later, within deadline and budget.
+"""Retry: repeats failed calls that may succeed a moment later, within deadline and budget.
 
-The first attempt is made without ceremony. Only after a failure does tenacity come in, with the
-schedule: exponential backoff, full jitter (Brooker, "Exponential Backoff And Jitter", AWS 2015).
+The first attempt is a plain call. Only after a failure does tenacity take over, with exponential
+backoff and full jitter (Brooker, "Exponential Backoff And Jitter", AWS 2015).
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ __all__ = ["RetryPolicy", "retry"]
 
 
 class RetryPolicy(Policy):
-    """What is repeated, how often and when."""
+    """What is retried, how often and when."""
 
     attempts: int = Field(default=3, ge=2, le=10)
-    """Attempts in all, the first one included."""
+    """Total attempts, including the first one."""
 
     base: Positive = Field(default="50ms", validate_default=True)
-    """The longest wait before the second attempt; doubled for each further one."""
+    """Longest wait before the second attempt; doubled for each further one."""
 
     cap: Positive = Field(default="1s", validate_default=True)
-    """The longest wait before any attempt, what an upstream asks for by Retry-After aside."""
+    """Longest wait before any attempt, apart from an upstream's Retry-After."""
 
     statuses: frozenset[int] = REPEATED_STATUSES
-    """Statuses that are worth another attempt."""
+    """Statuses that are retried."""
 
     budget: BudgetPolicy = BudgetPolicy()
-    """How many retries and hedges the upstream is worth altogether."""
+    """How many retries and hedges are allowed in total."""
 
 
 def retry(
@@ -63,11 +63,11 @@ def retry(
     When it gives up it raises the upstream's last failure, never an error of its own.
 
     Args:
-        policy: what is repeated, how often and when.
+        policy: what is retried, how often and when.
         upstream: name of the upstream, for events.
-        events: where retries and exhausted budgets are told.
-        budget: of the upstream, shared with its hedges; every call is paid in here.
-        clock: that of the deadlines.
+        events: receives retries and rejections because of a spent budget.
+        budget: the upstream's budget, shared with its hedges; this layer deposits every call.
+        clock: the clock of the deadlines.
         sleep: waits between attempts.
         random: uniform in [0, 1).
     """
@@ -82,25 +82,25 @@ def retry(
                 if not request.safe or not schedule.worthwhile(failure):
                     raise
                 if budget.is_spent():
-                    # Asked here already: to enter tenacity costs more than many a call, and an
-                    # upstream that is down has no time to spare of the callers of others.
+                    # Checked before tenacity, which costs more than many calls: an upstream that is
+                    # down must not take time from the callers of other upstreams.
                     schedule.refuse(request, failure)
                     raise
                 first = failure
             again = _Again(call, request, first)
-            # One for each call: tenacity keeps the state of its loop in this object.
+            # One for each call: tenacity stores the state of its loop in this object.
             retrying = AsyncRetrying(
                 sleep=sleep,
                 wait=schedule.wait,
                 stop=schedule.stop,
                 retry=retry_if_exception(schedule.worthwhile),
-                before_sleep=schedule.tell,
+                before_sleep=schedule.emit,
                 reraise=True,
             )
             try:
                 return await retrying(again.attempt, request)
             except Rejected:
-                # What went wrong says more than why it could not be repeated.
+                # The failure says more than the reason why it could not be retried.
                 raise again.failure from None
 
         return retried
@@ -109,7 +109,7 @@ def retry(
 
 
 class _Again:
-    """The attempts after the first one, which is only raised again for tenacity to see."""
+    """The attempts after the first one, whose failure is raised again for tenacity."""
 
     __slots__ = ("_call", "_number", "_request", "failure")
 
@@ -131,7 +131,7 @@ class _Again:
 
 
 class _Schedule:
-    """What tenacity asks after each failure."""
+    """The callbacks of tenacity: whether, when and how often to retry."""
 
     __slots__ = ("_backoff", "_budget", "_clock", "_events", "_policy", "_random", "_upstream")
 
@@ -153,7 +153,7 @@ class _Schedule:
         self._backoff = wait_exponential(multiplier=policy.base, max=policy.cap)
 
     def worthwhile(self, error: BaseException) -> bool:
-        """Return whether the same request may well succeed a moment later."""
+        """Return whether the same request may succeed a moment later."""
         if isinstance(error, UpstreamStatus):
             return error.status in self._policy.statuses
         return isinstance(error, Failed) and error.retryable
@@ -162,30 +162,30 @@ class _Schedule:
         """Return the seconds before the next attempt."""
         jittered = self._backoff(state) * self._random()
         asked = _failure(state).retry_after
-        # Jitter on top of what was asked for: all who were told "in 2 s" would come back at once.
+        # Jitter on top of Retry-After: all callers that got "2 s" would come back at once.
         return jittered if asked is None else asked + jittered
 
     def stop(self, state: RetryCallState) -> bool:
-        """Return whether there must be no further attempt."""
+        """Return whether to stop retrying."""
         request: Request = state.args[0]
         if state.attempt_number >= self._policy.attempts:
             return True
         if state.upcoming_sleep >= request.deadline.at - self._clock():
             return True
-        # Last, so that the budget is charged only for what nothing else forbids.
+        # Last, so that the budget is charged only if nothing else forbids the retry.
         if self._budget.withdraw():
             return False
         self.refuse(request, _failure(state))
         return True
 
     def refuse(self, request: Request, failure: Failed) -> None:
-        """Tell that the budget is spent."""
+        """Emit that the budget is spent."""
         if self._events.wants(Rejection):
             why = "retry_budget"
             self._events.emit(Rejection(self._upstream, request.section, failure.code, why))
 
-    def tell(self, state: RetryCallState) -> None:
-        """Tell that there will be another attempt."""
+    def emit(self, state: RetryCallState) -> None:
+        """Emit that another attempt follows."""
         if self._events.wants(Retry):
             section, number = state.args[0].section, state.attempt_number + 1
             delay, code = state.upcoming_sleep, _failure(state).code
@@ -194,6 +194,6 @@ class _Schedule:
 
 def _failure(state: RetryCallState) -> Failed:
     error = state.outcome.exception() if state.outcome is not None else None
-    if not isinstance(error, Failed):  # pragma: no cover - tenacity asks after failures only
+    if not isinstance(error, Failed):  # pragma: no cover - tenacity calls it after failures only
         raise TypeError(error)
     return error

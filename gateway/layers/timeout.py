@@ -1,9 +1,9 @@
-"""Timeout: the time that one attempt may take, waiting for a permit not included.
+"""Timeout: limits the time of one attempt, not including the wait for a permit.
 
-Who is to blame when the time for the whole request ends first? An attempt that had at least half of
-its own time and got no answer is the upstream's failure all the same: its timer is set just inside
-the deadline, so that a breaker sees an upstream that hangs even where timeout and deadline are the
-same. With less than that the deadline ends it, which is no verdict on the upstream.
+When the deadline of the whole request comes first, an attempt that had at least half of its own
+time still counts as the upstream's failure: its timer fires just before the deadline, so that a
+breaker sees an upstream that hangs even where timeout and deadline are equal. An attempt with less
+time is ended by the deadline, which does not count against the upstream.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class TimeoutPolicy(Policy):
     """How long one attempt may take."""
 
     after: Positive = Field(default="3s", validate_default=True)
-    """From the start of an attempt to its complete answer."""
+    """Maximum time from the start of an attempt to its complete answer."""
 
 
 def timeout(policy: TimeoutPolicy, *, upstream: str, clock: Clock = time.monotonic) -> Layer:
@@ -39,7 +39,7 @@ def timeout(policy: TimeoutPolicy, *, upstream: str, clock: Clock = time.monoton
     Args:
         policy: how long one attempt may take.
         upstream: name of the upstream, for errors.
-        clock: that of the deadlines.
+        clock: the clock of the deadlines.
     """
     after = policy.after
     margin = min(ATTEMPT_MARGIN, after / 10)
@@ -54,7 +54,7 @@ def timeout(policy: TimeoutPolicy, *, upstream: str, clock: Clock = time.monoton
             remaining = request.deadline.at - now
             timer: Timer
             if half <= remaining < ample:
-                # Just inside the deadline, which may yet be put off by who joins the flight.
+                # Just before the deadline, which a caller that joins the flight may still extend.
                 timer = cut = DeadlineTimer(
                     wheel, remaining - margin, request.deadline, clock,
                     margin=margin, ends=now + after,

@@ -35,7 +35,7 @@ def test_nothing_is_sent_before_the_named_moment(status: int) -> None:
         with pytest.raises(UpstreamStatus):
             await call(request())
         await asyncio.sleep(2)
-        with pytest.raises(BreakerOpen, match="asked to be left alone") as caught:
+        with pytest.raises(BreakerOpen, match="asked callers to wait") as caught:
             await call(request())
         assert caught.value.retry_after == pytest.approx(5)
         assert upstream.calls == 1

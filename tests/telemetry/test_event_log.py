@@ -343,7 +343,7 @@ async def test_an_application_logs_failures_and_no_secret(
         "upstream a: the breaker is open and refuses calls for "
         f"{caplog.records[1].__dict__['open_for']:.1f} s, as too many calls failed; the last one: "
         "upstream_unreachable: no connection ([Errno 111] refused)",
-        "section d.x failed: upstream a, breaker_open: the upstream has failed too often of late",
+        "section d.x failed: upstream a, breaker_open: the upstream failed too often recently",
     ]
     caplog.clear()
     with caplog.at_level(logging.DEBUG, "gateway"):

@@ -1,7 +1,7 @@
-"""Where answers are kept: in this process, and in Redis for all replicas.
+"""Stores for cached answers: in this process, and in Redis for all replicas.
 
-The only place that imports redis or aiocache, and only once a shared store is opened. A store never
-fails a call: whatever is wrong with it, what it has to say is "not here".
+Only this package imports redis and aiocache, and only once a shared store is opened. A store never
+fails a call: any error counts as a cache miss.
 """
 
 from gateway.cache.store.base import Acquired, Held, Lease, Store, StoreChange

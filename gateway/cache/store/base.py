@@ -1,4 +1,4 @@
-"""The face that layers see of a store."""
+"""The interface of a store, and the types that it uses."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["Acquired", "Held", "Lease", "Store", "StoreChange", "StoreRefused"]
 
 @dataclass(frozen=True, slots=True)
 class StoreChange(Event):
-    """The shared store can be reached again, or no longer; of no upstream and no section.
+    """The shared store became reachable or unreachable; upstream and section are empty.
 
     Attributes:
         up: it can be reached.
-        why: the kind of error that it was given up for; empty when up.
+        why: the type of the error that made it unreachable; empty when up.
     """
 
     up: bool
@@ -31,10 +31,10 @@ class StoreChange(Event):
 
 @dataclass(frozen=True, slots=True)
 class StoreRefused(Event):
-    """The shared store can be read but takes no writes; of no upstream and no section.
+    """The shared store can be read but refuses writes; upstream and section are empty.
 
     Attributes:
-        why: the kind of error: it is full, or read-only.
+        why: the type of the error: it is full, or read-only.
     """
 
     why: str
@@ -45,7 +45,7 @@ class Lease:
 
     Attributes:
         key: what may be fetched.
-        token: proves who holds it; empty when there is nobody to share with just now.
+        token: proves who holds it; empty while there is no shared store to coordinate with.
         timer: renews it while the fetch lasts.
         ends: monotonic seconds after which it is no longer renewed.
     """
@@ -59,18 +59,18 @@ class Lease:
         self.timer: TimerHandle | None = None
 
     def stop(self) -> None:
-        """Renew it no longer."""
+        """Stop renewing the lease."""
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
 
 
 class Acquired(NamedTuple):
-    """What became of asking for a lease.
+    """The result of a request for a lease.
 
     Attributes:
         lease: the right to fetch; `None` while another replica has it.
-        entry: what is kept now, so that whoever waits finds what the holder has brought.
+        entry: the stored entry, so that a waiting replica finds the answer of the holder.
     """
 
     lease: Lease | None
@@ -78,11 +78,11 @@ class Acquired(NamedTuple):
 
 
 class Held(NamedTuple):
-    """What one process keeps.
+    """The contents of one process's memory.
 
     Attributes:
-        entries: how many.
-        bytes: what they are counted for.
+        entries: the number of entries.
+        bytes: their estimated size.
     """
 
     entries: int
@@ -90,15 +90,15 @@ class Held(NamedTuple):
 
 
 class Store(Protocol):
-    """Keeps entries. No method raises for what happens to a server; writes delay no answer."""
+    """Stores entries. No method raises because of the server; writes never delay an answer."""
 
     @property
     def shared(self) -> bool:
-        """Whether other replicas see it, so that leases are worth asking for."""
+        """Whether other replicas share it, so that leases are useful."""
 
     @property
     def purges(self) -> Purges:
-        """What has been declared outdated; readers judge entries by it."""
+        """The known purges; readers check entries against them."""
 
     @property
     def up(self) -> bool:
@@ -106,38 +106,41 @@ class Store(Protocol):
 
     @property
     def held(self) -> Held:
-        """What this process keeps just now."""
+        """The current contents of this process's memory."""
 
     def peek(self, key: str) -> Entry | None:
-        """Return what this process has, at once."""
+        """Return the entry in this process's memory, without waiting."""
 
     async def get(self, key: str) -> Entry | None:
-        """Return what any tier has; calls of one turn of the event loop share a round trip."""
+        """Return the entry from any tier; calls of one loop iteration share a round trip."""
 
     def put(self, entry: Entry, lease: Lease | None = None) -> None:
-        """Keep `entry`: here now, elsewhere beside, and there only while `lease` is still held."""
+        """Store `entry` in this process now, and in the background in the shared tier.
+
+        The shared tier stores it only while `lease` is still held.
+        """
 
     def discard(self, key: str) -> None:
-        """Keep nothing under `key` any longer: here now, elsewhere beside."""
+        """Remove the entry of `key` in this process now, elsewhere in the background."""
 
     async def acquire(self, key: str) -> Acquired:
-        """Ask for the right to fetch `key`, and for what is kept there by now."""
+        """Request the right to fetch `key`, and read its current entry."""
 
     def release(self, lease: Lease) -> None:
-        """Give a lease back without an entry, so that the next in line can fetch."""
+        """Release a lease without storing an entry, so that another replica can fetch."""
 
     async def purge(self, tag: str) -> int:
-        """Declare everything kept so far under `tag` outdated, in all replicas.
+        """Invalidate everything stored so far under `tag`, in all replicas.
 
         Tags are those of requests (`dashboard:NAME`, `section:NAME.NAME`, `tag:NAME`),
         `upstream:NAME`, a key, or `*` for everything.
 
         Returns:
-            How many processes were told at once; those that cannot be reached follow later.
+            The number of processes notified at once; unreachable ones are notified later.
         """
 
     async def open(self) -> None:
-        """Connect, within a second; what cannot be reached is tried again in the background."""
+        """Connect within a second; if that fails, retry in the background."""
 
     async def aclose(self) -> None:
-        """Finish what is being written, within a second, and close every connection."""
+        """Finish pending writes within a second, and close every connection."""

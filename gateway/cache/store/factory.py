@@ -1,4 +1,4 @@
-"""Which store a process uses, by the address of its Redis."""
+"""Creates the store of a process: memory only, or memory in front of Redis."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def open_store(
     """Return the store of a process; it connects when it is opened.
 
     Args:
-        redis_url: where replicas share; `None` keeps everything in this process. One of
+        redis_url: the shared store; `None` stores everything in this process. One of
             `redis://`, `rediss://` (TLS), `unix://`, `redis+sentinel://host:port,host:port/service/db`
             and `redis+cluster://host:port,host:port`; the latter two with `rediss` for TLS.
-        events: where ups and downs are told.
-        max_bytes: bound of what is kept in this process.
-        namespace: prefix of every key in Redis; what shares it shares entries.
+        events: receives changes of the shared store's state.
+        max_bytes: maximum size of the entries in this process.
+        namespace: prefix of every key in Redis; gateways with the same prefix share entries.
         clock: monotonic seconds.
         now: POSIX seconds.
 
@@ -42,7 +42,7 @@ def open_store(
     memory = MemoryStore(max_bytes, now=now)
     if redis_url is None:
         return memory
-    # Imported here: without a shared store nobody pays for loading the client libraries.
+    # Imported here: a process without a shared store does not load the client libraries.
     from gateway.cache.store.redis.store import RedisStore  # noqa: PLC0415
     from gateway.cache.store.redis.url import connector  # noqa: PLC0415
     from gateway.cache.store.tiered import TieredStore  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""The tier in this process: bounded in bytes, least recently used out first."""
+"""The store in this process's memory: bounded in bytes, evicts the least recently used entries."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["MemoryStore", "footprint"]
 
 _DEFAULT = 64 * 1024 * 1024
-# CPython 3.11 and orjson: an entry with its key and place takes 600 bytes, an object 184 and up, a
-# list 56 and up, a value 28 and up. Real answers come to two thirds to nine tenths of what these
-# figures make.
+# CPython 3.11 and orjson: an entry with its key takes 600 bytes, an object at least 184, a list at
+# least 56, a value at least 28. Real answers take two thirds to nine tenths of this estimate.
 _ENTRY = 700
 _OBJECT = 200
 _LIST = 60
@@ -28,7 +27,7 @@ _TEXTS = 3  # the text itself, and the strings decoded from it
 
 
 def footprint(entry: Entry) -> int:
-    """Return the bytes that `entry` is counted for: its text, its decoded value, itself."""
+    """Return the estimated bytes of `entry`: its text, its decoded value, itself."""
     body = entry.body
     if entry.response is not None and entry.response.value is UNDECODED:
         return _ENTRY + len(body)
@@ -42,13 +41,14 @@ def footprint(entry: Entry) -> int:
 
 
 class MemoryStore:
-    """Entries of this process alone.
+    """A store for one process.
 
     Args:
-        max_bytes: what all entries together may take, as counted by `footprint`.
-        max_entry: what one may take; larger ones are not kept. A quarter of all by default.
+        max_bytes: maximum bytes of all entries, as estimated by `footprint`.
+        max_entry: maximum bytes of one entry; larger ones are not stored. A quarter of `max_bytes`
+            by default.
         purges: shared with another tier, where there is one.
-        now: POSIX seconds, from which purge marks are drawn.
+        now: POSIX seconds, from which purge marks are generated.
     """
 
     __slots__ = ("_entries", "_max_bytes", "_max_entry", "_now", "_purges", "size")
@@ -73,12 +73,12 @@ class MemoryStore:
 
     @property
     def shared(self) -> bool:
-        """Nobody else sees it."""
+        """Always false: other processes do not see it."""
         return False
 
     @property
     def purges(self) -> Purges:
-        """What has been declared outdated."""
+        """The known purges."""
         return self._purges
 
     @property
@@ -88,23 +88,23 @@ class MemoryStore:
 
     @property
     def held(self) -> Held:
-        """How much it is."""
+        """The current contents."""
         return Held(len(self._entries), self.size)
 
     def peek(self, key: str) -> Entry | None:
-        """Return what is kept under `key`, which becomes the most recently used."""
-        kept = self._entries.get(key)
-        if kept is None:
+        """Return the entry of `key`, which becomes the most recently used."""
+        stored = self._entries.get(key)
+        if stored is None:
             return None
         self._entries.move_to_end(key)
-        return kept[0]
+        return stored[0]
 
     async def get(self, key: str) -> Entry | None:
         """Return the same as `peek`: there is no other tier."""
         return self.peek(key)
 
-    def put(self, entry: Entry, lease: Lease | None = None) -> None:  # noqa: ARG002 - the seam
-        """Keep `entry` and let the least recently used go until all fits."""
+    def put(self, entry: Entry, lease: Lease | None = None) -> None:  # noqa: ARG002 - the protocol
+        """Store `entry` and evict the least recently used entries until all fit."""
         self.discard(entry.key)
         taken = footprint(entry)
         if taken > self._max_entry:
@@ -116,27 +116,27 @@ class MemoryStore:
             self.size -= freed
 
     def discard(self, key: str) -> None:
-        """Let go of what is kept under `key`."""
-        kept = self._entries.pop(key, None)
-        if kept is not None:
-            self.size -= kept[1]
+        """Remove the entry of `key`."""
+        stored = self._entries.pop(key, None)
+        if stored is not None:
+            self.size -= stored[1]
 
     async def acquire(self, key: str) -> Acquired:
-        """Grant every lease: the flights of one process are shared elsewhere."""
+        """Grant every lease: the layer `collapse` already shares the calls of one process."""
         return Acquired(Lease(key), None)
 
     def release(self, lease: Lease) -> None:
-        """Do nothing: nobody waits for it."""
+        """Do nothing: no other replica waits for it."""
 
     async def purge(self, tag: str) -> int:
-        """Declare what is kept under `tag` outdated; this process is the only one to tell."""
+        """Invalidate what is stored under `tag`, in this process only."""
         self._purges.add(tag, max(int(self._now() * 1000), self._purges.latest + 1))
         return 1
 
     async def open(self) -> None:
-        """Do nothing: it is there."""
+        """Do nothing: memory needs no connection."""
 
     async def aclose(self) -> None:
-        """Let everything go."""
+        """Remove all entries."""
         self._entries.clear()
         self.size = 0

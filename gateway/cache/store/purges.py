@@ -1,9 +1,9 @@
-"""Purges: what has been declared outdated, without looking for it.
+"""Purges: invalidate entries by tag, without searching for them.
 
-A purge names a tag and draws the next mark, a number that only grows. An entry remembers the latest
-mark that was known when its fetch began; a reader passes over an entry that is older than a purge
-of any of the reader's own tags. So entries need no tags, nothing is searched or deleted, and a
-purge costs the same for one entry or a million. What is passed over leaves by its lifetime or LRU.
+A purge names a tag and takes the next mark, a number that only grows. An entry stores the latest
+mark that was known when its fetch began; a reader ignores an entry that is older than a purge of
+any of the reader's own tags. So entries need no tags, nothing is searched or deleted, and a purge
+costs the same for one entry or a million. An ignored entry expires or is evicted later.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ __all__ = ["EVERYTHING", "MARKS", "Purges", "read_mark"]
 
 EVERYTHING = "*"
 MARKS = range(1, 2**53)
-"""Marks that a purge can draw: milliseconds, or one more than the last; Redis counts in float64."""
+"""Valid marks: milliseconds, or one more than the last mark; Redis counts in float64."""
 
 _MOST = 10_000
 
 
 def read_mark(written: bytes | None) -> int:
-    """Return the mark that another replica has written; 0 when it is not one."""
+    """Return the mark that another replica has written; 0 when it is not valid."""
     if written is None or len(written) > len(str(MARKS.stop)) or not written.isdigit():
         return 0
     mark = int(written)
@@ -31,10 +31,10 @@ def read_mark(written: bytes | None) -> int:
 
 
 class Purges:
-    """The marks of purged tags, as far as this process has heard.
+    """The marks of purged tags that this process knows.
 
     Attributes:
-        latest: the greatest mark; entries that are not older are beyond doubt.
+        latest: the greatest mark; entries that are not older are valid.
     """
 
     __slots__ = ("_marks", "latest")
@@ -44,21 +44,21 @@ class Purges:
         self.latest = 0
 
     def add(self, tag: str, mark: int) -> None:
-        """Take note of a purge; of several of one tag the latest counts."""
+        """Record a purge; the latest one of a tag counts."""
         if mark > self._marks.get(tag, 0):
             self._marks[tag] = mark
             self.latest = max(self.latest, mark)
         if len(self._marks) > _MOST:
-            # Bounded, and on the safe side: all of them become one purge of everything.
+            # Bounded, and safe: all of them become one purge of everything.
             self._marks = {EVERYTHING: self.latest}
 
     def merge(self, marks: Mapping[str, int]) -> None:
-        """Take note of what others have heard."""
+        """Record the purges that other replicas know."""
         for tag, mark in marks.items():
             self.add(tag, mark)
 
     def cover(self, mark: int, upstream: str, key: str, tags: Iterable[str]) -> bool:
-        """Whether an entry with `mark` is outdated for a reader with `tags`."""
+        """Return whether an entry with `mark` is purged for a reader with `tags`."""
         marks = self._marks
         return (
             marks.get(EVERYTHING, 0) > mark

@@ -1,4 +1,4 @@
-"""Two tiers as one store: this process in front, the shared one behind."""
+"""A store with two tiers: this process's memory in front of the shared store."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ __all__ = ["TieredStore"]
 
 
 class TieredStore:
-    """What is read from the shared tier stays in this process too."""
+    """Reads through memory to the shared tier; entries read there are stored in memory too."""
 
     __slots__ = ("_near", "_shared", "peek")
 
     def __init__(self, near: MemoryStore, shared: RedisStore) -> None:
         self._near = near
         self._shared = shared
-        self.peek = near.peek  # bound once: it is on the path of every hit
+        self.peek = near.peek  # bound once, because every hit calls it
 
     @property
     def shared(self) -> bool:
-        """Other replicas see it."""
+        """Always true: other replicas see it."""
         return True
 
     @property
     def purges(self) -> Purges:
-        """What has been declared outdated."""
+        """The known purges."""
         return self._shared.purges
 
     @property
@@ -43,35 +43,35 @@ class TieredStore:
 
     @property
     def held(self) -> Held:
-        """What is in front."""
+        """The contents of this process's memory."""
         return self._near.held
 
     async def get(self, key: str) -> Entry | None:
-        """Return what either tier has."""
+        """Return the entry from either tier."""
         near = self._near.peek(key)
         return near if near is not None else self._nearer(await self._shared.get(key))
 
     def put(self, entry: Entry, lease: Lease | None = None) -> None:
-        """Keep `entry` here now and in the shared tier beside."""
+        """Store `entry` in memory now and in the shared tier in the background."""
         self._near.put(entry)
         self._shared.put(entry, lease)
 
     def discard(self, key: str) -> None:
-        """Keep nothing under `key` in either tier."""
+        """Remove the entry of `key` from both tiers."""
         self._near.discard(key)
         self._shared.discard(key)
 
     async def acquire(self, key: str) -> Acquired:
-        """Ask for the lease of `key`, and for what other replicas have brought."""
+        """Request the lease of `key`, and read the entry of other replicas."""
         lease, entry = await self._shared.acquire(key)
         return Acquired(lease, self._nearer(entry))
 
     def release(self, lease: Lease) -> None:
-        """Give `lease` back."""
+        """Release `lease`."""
         self._shared.release(lease)
 
     async def purge(self, tag: str) -> int:
-        """Declare what is kept under `tag` outdated; return how many processes were told."""
+        """Invalidate what is stored under `tag`; return how many processes were notified."""
         return await self._shared.purge(tag)
 
     async def open(self) -> None:
@@ -79,12 +79,12 @@ class TieredStore:
         await self._shared.open()
 
     async def aclose(self) -> None:
-        """Close both."""
+        """Close both tiers."""
         await self._shared.aclose()
         await self._near.aclose()
 
     def _nearer(self, entry: Entry | None) -> Entry | None:
-        """Keep here what was found there, and return the later of what both have."""
+        """Store an entry of the shared tier in memory, and return the later one of both tiers."""
         if entry is None:
             return None
         near = self._near.peek(entry.key)
