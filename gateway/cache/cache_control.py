@@ -65,7 +65,9 @@ def parse_cache_control(text: str | None) -> dict[str, str | None]:
 
 
 def forbids_keeping(directives: Mapping[str, str | None]) -> bool:
-    """Return whether a shared cache must not store the answer (RFC 9111 sections 5.2.2.5 and 5.2.2.7).
+    """Return whether a shared cache must not store the answer.
+
+    RFC 9111 sections 5.2.2.5 and 5.2.2.7.
 
     `private` with a list of fields counts as `private`, as in most shared caches.
     """

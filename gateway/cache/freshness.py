@@ -82,7 +82,8 @@ class CachePolicy(Policy):
     """How long a 404 is cached; by default it is not cached."""
 
     jitter: float = Field(default=0.1, ge=0, le=0.5)
-    """Maximum share of the lifetime to subtract at random, so that entries do not expire together."""
+    """Maximum share of the lifetime that is subtracted at random, so that entries do not expire
+    together."""
 
     early_refresh: float = Field(default=1.0, ge=0, le=10)
     """How eagerly an entry is refreshed in the background before it expires; 0 disables this

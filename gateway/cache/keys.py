@@ -1,7 +1,8 @@
 """Cache keys: a hash of everything that can change an answer.
 
 The hashed form is a sequence of netstrings (length, colon, bytes). It is unambiguous: no value can
-imitate another field. BLAKE2b (RFC 7693) with 160 bits makes the keys short and collision-resistant.
+imitate another field. BLAKE2b (RFC 7693) with 160 bits makes the keys short and resistant to
+collisions.
 """
 
 from __future__ import annotations

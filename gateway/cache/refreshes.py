@@ -110,7 +110,7 @@ class Refreshes:
             await asyncio.wait(self._running.values())
 
     async def aclose(self, grace: float = 0.0) -> None:
-        """Cancel the refreshes that do not end in `grace` seconds, and wait until they have ended."""
+        """Cancel the refreshes that do not end in `grace` seconds, and await them."""
         tasks = list(self._running.values())
         if tasks and grace:
             _, late = await asyncio.wait(tasks, timeout=grace)

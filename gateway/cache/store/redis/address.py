@@ -1,8 +1,8 @@
-"""The address of a Redis: what its URL says, where one URL may name several hosts.
+"""Parses the URL of a Redis, which may name several hosts.
 
-Read here and not by `urllib.parse.urlsplit`, which takes all hosts for one: some releases of Python
-(3.11.2 and 3.13.5, the ones in Debian, among them) refuse a list in which a bracketed IPv6 address
-is not the first.
+`urllib.parse.urlsplit` is not used because it reads all hosts as one: some releases of Python (such
+as 3.11.2 and 3.13.5, the ones in Debian) refuse a list in which a bracketed IPv6 address is not the
+first.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def parse_address(url: str) -> Address:
     """Return the parts of `url`.
 
     Raises:
-        ValueError: the URL cannot be read. The message repeats nothing of it: what is at the wrong
-            place may be a password.
+        ValueError: the URL is invalid. The message quotes nothing of it, because a misplaced part
+            may be a password.
     """
     found = _URL.fullmatch(url.strip())
     if found is None:
@@ -57,7 +57,7 @@ def parse_address(url: str) -> Address:
     username, _, password = credentials.partition(":")
     if hosts and "@" in found["path"] + (found["query"] or "") + (found["fragment"] or ""):
         raise ValueError(
-            "The URL has an @ behind its hosts. Percent-encode /, ? and # in a password: %2F, %3F "
+            "The URL has an @ after its hosts. Percent-encode /, ? and # in a password: %2F, %3F "
             "and %23."
         )
     return Address(
@@ -74,12 +74,12 @@ def _host(written: str) -> tuple[str, int | None]:
     found = _HOST.fullmatch(written)
     if found is None:
         raise ValueError(
-            "A host of the URL cannot be read. Write host, host:port or [IPv6 address]:port, with "
-            "a comma between hosts."
+            "A host in the URL is invalid. Write host, host:port or [IPv6 address]:port, with a "
+            "comma between hosts."
         )
     port = found["port"]
     if port and int(port) not in _PORTS:
-        raise ValueError("A port of the URL is out of range. Ports go from 1 to 65535.")
+        raise ValueError("A port in the URL is out of range. Ports go from 1 to 65535.")
     return _name(found), int(port) if port else None
 
 
@@ -91,7 +91,7 @@ def _name(found: re.Match[str]) -> str:
         IPv6Address(name)
     except ValueError:
         raise ValueError(
-            "What the URL has in brackets is not an IPv6 address. Write other hosts without "
+            "The text in brackets in the URL is not an IPv6 address. Write other hosts without "
             "brackets."
         ) from None
     return name

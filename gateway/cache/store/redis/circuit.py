@@ -1,7 +1,7 @@
-"""The circuit of the shared store: one lost connection is enough to stop asking, a probe to resume.
+"""The circuit breaker of the shared store: opens at the first lost connection, closes by a probe.
 
-Upstreams have a finer breaker; here every miss is cheap (the upstream is asked instead), so the
-first sign of trouble opens, nobody is used as a probe, and the way back is tried in the background.
+It is simpler than the breaker of upstreams because a cache miss is cheap: the first connection
+error opens it, and a task in the background probes the server, never a request.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ _PATIENCE = 1.0
 
 
 class Circuit:
-    """Whether the server can be asked.
+    """Whether the server can be used.
 
     Args:
-        probe: connects anew and asks for a sign of life; raises when there is none.
-        events: where changes are told.
+        probe: opens a new connection and pings the server; raises when that fails.
+        events: receives changes.
         sleep: waits between probes.
         random: uniform in [0, 1), to spread the probes of many replicas.
 
     Attributes:
-        up: ask.
+        up: the server can be used.
     """
 
     __slots__ = ("_events", "_probe", "_prober", "_random", "_sleep", "up")
@@ -60,22 +60,22 @@ class Circuit:
         self.up = False
 
     async def open(self) -> None:
-        """Probe once now; from then on in the background until it is up."""
+        """Probe once now, then in the background until the server is up."""
         if not await self._alive():
             _log.warning(
-                "the shared store cannot be reached; going on without it",
+                "the shared store is unreachable; continuing without it",
                 extra={"event": "store_change", "state": "down"},
             )
             self._keep_probing()
 
     def trip(self, error: BaseException) -> None:
-        """Stop asking because of `error`, and begin to look for the way back."""
+        """Stop using the server because of `error`, and start probing it."""
         if not self.up:
             return
         self.up = False
         why = type(error).__name__
         _log.warning(
-            "the shared store is lost (%s); going on without it", why,
+            "the connection to the shared store is lost (%s); continuing without it", why,
             extra={"event": "store_change", "state": "down", "cause": why},
         )  # fmt: skip
         if self._events.wants(StoreChange):
@@ -103,10 +103,10 @@ class Circuit:
         try:
             await bounded(self._probe(), _PATIENCE)
         except Exception as error:
-            _log.debug("no sign of life from the shared store: %s", type(error).__name__)
+            _log.debug("a probe of the shared store failed: %s", type(error).__name__)
             return False
         self.up = True
-        _log.info("the shared store is there", extra={"event": "store_change", "state": "up"})
+        _log.info("the shared store is reachable", extra={"event": "store_change", "state": "up"})
         if self._events.wants(StoreChange):
             self._events.emit(StoreChange("", "", up=True))
         return True

@@ -1,8 +1,8 @@
 """Every command that the gateway sends to Redis, by name.
 
-Reads, plain writes and deletes are aiocache's; leases and purges are redis-py's. Of aiocache only
-the commands and the namespace are used: no decorators, no serialiser, no timeout of its own (it
-would be a task for each operation), and never `clear`, which looks for KEYS or runs FLUSHDB.
+Reads, plain writes and deletes use aiocache; leases and purges use redis-py. Of aiocache only the
+commands and the namespace are used: no decorators, no serialiser, no timeout (which would create a
+task for each operation), and never `clear`, which runs KEYS or FLUSHDB.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ __all__ = ["Commands"]
 
 
 class _Collected:
-    """Stands in for a client: takes note of commands, to send them all at once.
+    """A stand-in for a client that collects commands, to send them all at once.
 
-    redis-py's pipelines are no such thing: what a Cluster pipeline has collected is lost when one
-    of its commands is awaited, as aiocache does.
+    A redis-py pipeline cannot replace it: a Cluster pipeline loses its commands when one of them is
+    awaited, as aiocache does.
     """
 
     __slots__ = ("_client", "_commands")
@@ -53,10 +53,10 @@ class _Collected:
 
 
 class Commands(RedisCache):  # type: ignore[misc]
-    """Bytes under names, in a namespace, through a client that is given."""
+    """The commands of one client, in one namespace; values are bytes."""
 
     def __init__(self, client: Client, namespace: str) -> None:
-        # RedisBackend's own would make another client, from a host and a port only.
+        # RedisBackend.__init__ would create another client, from a host and a port only.
         BaseCache.__init__(
             self, serializer=NullSerializer(encoding=None), namespace=namespace, timeout=None
         )
@@ -69,22 +69,22 @@ class Commands(RedisCache):  # type: ignore[misc]
 
     @property
     def channel(self) -> str:
-        """Where purges are told, and under which name they are kept."""
+        """The channel that publishes purges, and the key of the hash that stores them."""
         return f"{self.namespace}:purges"
 
     def collected(self) -> Commands:
-        """Return the same store, its commands held back until `execute`."""
+        """Return a copy that collects its commands until `execute`."""
         return Commands(_Collected(self.client), self.namespace)
 
     async def execute(self) -> list[Any]:
-        """Send what was held back; what a command fails with takes the place of its answer."""
+        """Send the collected commands; the error of a failed command is returned as its answer."""
         answers: list[Any] = await self.client.execute()
         return answers
 
     async def take(self, key: str, token: bytes, milliseconds: int) -> None:
-        """Collect what asks for a lease: whether it was free, what is kept, how long it has left.
+        """Collect the commands for a lease: take it if free, read the entry, read its lifetime.
 
-        In this order: who is granted a free lease sees what its last holder has brought.
+        The order matters: a replica that gets a free lease sees the entry of its last holder.
         """
         lease = self._lease(key)
         await self.client.set(lease, token, nx=True, px=milliseconds)
@@ -92,29 +92,29 @@ class Commands(RedisCache):  # type: ignore[misc]
         await self.client.pttl(lease)
 
     async def keep(self, key: str, token: bytes, data: bytes, milliseconds: int) -> None:
-        """Write `data` and end the lease, unless that is no longer ours."""
+        """Write `data` and end the lease, if this process still holds it."""
         name = self.build_key(key, self.namespace)
         await self._eval(scripts.KEEP, (name, self._lease(key)), token, data, milliseconds)
 
     async def renew(self, key: str, token: bytes, milliseconds: int) -> None:
-        """Prolong a lease that is still ours."""
+        """Extend a lease that this process still holds."""
         await self._eval(scripts.RENEW, (self._lease(key),), token, milliseconds)
 
     async def release(self, key: str, token: bytes) -> None:
-        """End a lease that is still ours."""
+        """End a lease that this process still holds."""
         await self._eval(scripts.RELEASE, (self._lease(key),), token)
 
     async def break_lease(self, key: str) -> None:
-        """End a lease, whosesoever it is."""
+        """End a lease, whichever replica holds it."""
         await self.client.delete(self._lease(key))
 
     async def purge(self, tag: str, least: int) -> tuple[int, int]:
-        """Draw a mark for `tag`, `least` or later; return it and how many were told."""
-        mark, told = await self._eval(scripts.PURGE, (self.channel,), tag, least, self.channel)
-        return int(mark), int(told)
+        """Generate a mark for `tag`, at least `least`; return it and the number of subscribers."""
+        mark, reached = await self._eval(scripts.PURGE, (self.channel,), tag, least, self.channel)
+        return int(mark), int(reached)
 
     async def latest_mark(self) -> int:
-        """Return the greatest mark that was ever drawn."""
+        """Return the greatest mark that was ever generated."""
         return read_mark(await self.client.hget(self.channel, ""))
 
     async def marks(self) -> dict[str, int]:
@@ -129,8 +129,8 @@ class Commands(RedisCache):  # type: ignore[misc]
         return f"{self.build_key(key, self.namespace)}:lease"
 
     def _build_key(self, key: str, namespace: str | None = None) -> str:
-        # In a Cluster the part in braces alone decides where a key lives: an entry and its lease
-        # are always at the same place.
+        # In a Cluster only the part in braces selects the node: an entry and its lease are always
+        # on the same node.
         return f"{namespace}:{{{key}}}"
 
     async def _multi_get(
@@ -146,4 +146,4 @@ class Commands(RedisCache):  # type: ignore[misc]
         return list(values)
 
     async def _clear(self, namespace: str | None = None, _conn: Any = None) -> bool:
-        raise NotImplementedError("other applications may live in the same database")
+        raise NotImplementedError("other applications may use the same database")

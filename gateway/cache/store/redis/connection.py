@@ -1,4 +1,4 @@
-"""The link to Redis: one client at a time, asked with little patience, replaced after a loss."""
+"""The connection to Redis: one client at a time, with short timeouts, replaced after a loss."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 _log = logging.getLogger("gateway.store")
 
-# What says that the server as a whole cannot be asked. Any other error is one command's own.
+# Errors that mean that the whole server is unusable. Any other error concerns one command.
 _LOST = (
     TimeoutError, OSError, RedisConnectionError, RedisTimeoutError, ClusterDownError,
     MasterDownError, RedisClusterException,
@@ -51,20 +51,20 @@ _REFUSED_FOR = 1.0
 
 
 class Linked(Protocol):
-    """Hears of a new client."""
+    """A callback for new clients."""
 
     def __call__(self, store: Commands, *, again: bool) -> None:
-        """Take `store`; `again` when it is not the first."""
+        """Use `store`; `again` is true when it is not the first client."""
 
 
 class Connection:
-    """Asks the server, and knows whether that makes sense.
+    """Sends commands to the server while it is usable.
 
     Args:
-        connect: makes a client; nothing connects before it is used.
+        connect: creates a client, which connects at its first use.
         namespace: prefix of every key.
-        linked: called with each new client that has shown life, and whether there was one before.
-        events: where ups, downs and refusals are told.
+        linked: called with each new client that answered a ping, and whether it replaces another.
+        events: receives changes of the state and refused writes.
         clock: monotonic seconds.
         sleep: waits between probes.
         random: uniform in [0, 1).
@@ -96,18 +96,18 @@ class Connection:
 
     @property
     def up(self) -> bool:
-        """Whether the server can be asked."""
+        """Whether the server can be used."""
         return self._circuit.up
 
     @property
     def writable(self) -> bool:
-        """Whether it can be asked and has refused no write of late."""
+        """Whether it can be used and has not refused a write recently."""
         return self._circuit.up and (
             not self._refused_until or self._clock() >= self._refused_until
         )
 
     async def open(self) -> None:
-        """Connect once now, and in the background until it succeeds."""
+        """Try to connect now, then in the background until it succeeds."""
         await self._circuit.open()
 
     async def aclose(self) -> None:
@@ -119,7 +119,7 @@ class Connection:
             await asyncio.wait(self._closing)
 
     async def ask(self, work: Callable[[Commands], Awaitable[T]], patience: float) -> T | None:
-        """Return what `work` comes to; `None` when the server has no answer to it.
+        """Return the result of `work`; `None` when the server does not answer.
 
         Args:
             work: sends commands.
@@ -131,26 +131,26 @@ class Connection:
         try:
             return await bounded(work(asked), patience)
         except (OSError, RedisError, RedisClusterException) as error:
-            if asked is self._bytes:  # what an old client still fails with says nothing new
+            if asked is self._bytes:  # an error of a replaced client says nothing new
                 self.judge(error)
             return None
 
     def judge(self, error: Exception) -> None:
-        """Draw the conclusion from what a command has failed with."""
+        """Update the state after a command failed with `error`."""
         if isinstance(error, _LOST):
             self._circuit.trip(error)
         elif isinstance(error, _REFUSED):
             if self.writable:
                 why = type(error).__name__
                 _log.warning(
-                    "the shared store takes no writes (%s)", why,
+                    "the shared store refuses writes (%s)", why,
                     extra={"event": "store_refused", "cause": why},
                 )  # fmt: skip
                 if self._events.wants(StoreRefused):
                     self._events.emit(StoreRefused("", "", why))
             self._refused_until = self._clock() + _REFUSED_FOR
         else:
-            _log.warning("the shared store has refused a command: %s", type(error).__name__)
+            _log.warning("the shared store refused a command: %s", type(error).__name__)
 
     async def _probe(self) -> None:
         client = self._connect()
@@ -159,7 +159,7 @@ class Connection:
         except BaseException:
             self._close(client)
             raise
-        # The old client goes as a whole: none of its connections is worth the doubt.
+        # The whole old client is closed, because any of its connections may be broken.
         before = self._bytes
         if before is not None:
             self._close(before.client)
@@ -171,7 +171,7 @@ class Connection:
             try:
                 await close(client)
             except (RedisError, OSError) as error:
-                _log.debug("a connection was closed already: %s", type(error).__name__)
+                _log.debug("a connection was already closed: %s", type(error).__name__)
 
         task = asyncio.get_running_loop().create_task(finish())
         self._closing.add(task)

@@ -1,4 +1,4 @@
-"""The envelope: how an entry is written for other replicas, and read without trusting it.
+"""The envelope: the format of an entry in the shared store, which is read without trusting it.
 
 ::
 
@@ -6,10 +6,10 @@
     as-of · stored-at · fresh until · revalidate until · error until · cost    float64 each
     mark int64 · status uint16 · restrictions uint8 · length of the key uint16 · key · payload
 
-Everything is big-endian. Whatever is not exactly this, under exactly the key that was asked for, is
-no entry. Nor is what no gateway can have written, although its checksum is right: moments that are
-not numbers, out of order or too far apart, a status that is never stored, a payload that nests too
-deep or is not written as the ingress writes it.
+Everything is big-endian. Anything else, or an envelope with another key, is not an entry. Nor is an
+envelope with a valid checksum that no gateway can have written: times that are not numbers, out of
+order or too far apart, a status that is never stored, a payload that is nested too deep or not
+serialised as the decoder does it.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from gateway.values.units import LONGEST
 __all__ = ["VERSION", "open_envelope", "seal"]
 
 VERSION = 3
-"""1 had payloads as the upstream wrote them, with keys that may stand there twice; 2 did not say
-what the upstream forbids."""
+"""Version 1 had payloads as sent by the upstream, possibly with duplicate keys; version 2 had no
+restrictions."""
 
 _MAGIC = b"AGWE" + bytes([VERSION])
 _SUM = 8
@@ -64,19 +64,19 @@ def seal(entry: Entry) -> bytes:
 
 
 def open_envelope(key: str, data: bytes, now: float) -> Entry | None:
-    """Return the entry in `data`, `None` when it is not one of `key` to the last bit.
+    """Return the entry in `data`, `None` when it is not a valid envelope of `key`.
 
     Args:
-        key: what was asked for.
-        data: what was found.
-        now: POSIX seconds; an entry from the future is none, give or take what clocks differ.
+        key: the requested key.
+        data: the stored bytes.
+        now: POSIX seconds; an entry from the future is invalid, apart from clock differences.
     """
     if not _whole(data):
         return None
     (as_of, stored_at, fresh_until, revalidate_until, error_until, cost, mark, status,
      restrictions, length) = _FIELDS.unpack_from(data, _START)  # fmt: skip
     body = data[_KEY + length :]
-    # Each of these comparisons is false for what is not a number, too.
+    # Each of these comparisons is also false for NaN.
     possible = (
         data[_KEY : _KEY + length] == key.encode("ascii")
         and 0 <= as_of <= stored_at <= now + _CLOCKS_DIFFER
@@ -108,7 +108,7 @@ def _whole(data: bytes) -> bool:
 
 
 def _payload(status: int, body: bytes) -> Any:
-    """Return the value of `body`, `_NONE` where no gateway stores it with `status`."""
+    """Return the value of `body`, `_NONE` where a gateway never stores it with `status`."""
     if status == NOT_FOUND:
         return _NONE if body else None
     if status not in _SUCCESS:
@@ -117,8 +117,8 @@ def _payload(status: int, body: bytes) -> Any:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
         return _NONE
-    # Written anew it has to be the same bytes: compact, no key twice, and no deeper than orjson
-    # writes inside of a frame. In a small payload counting brackets is quicker.
+    # Serialised again it must give the same bytes: compact, without duplicate keys, and not too
+    # deep for the frame. In a small payload counting brackets is quicker.
     flat = len(body) <= _SMALL and body.count(b"[") + body.count(b"{") <= DEEPEST
     written = orjson.dumps(value) if flat else Frame(DEEPEST).write(value)
     return value if written == body else _NONE

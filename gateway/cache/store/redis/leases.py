@@ -1,10 +1,11 @@
-"""Leases: one replica fetches, the others wait for what it brings (memcache at Facebook, 2013).
+"""Leases: one replica fetches, the others wait for its answer (memcache at Facebook, 2013).
 
-A lease ends by itself within a second unless its holder shows life: it is renewed for as long as
-the fetch lasts. So nobody waits long for a replica that died, and nobody overtakes a slow one.
+A lease expires within a second unless its holder renews it, which it does for as long as the fetch
+lasts. So no replica waits long for one that died, and none overtakes a slow one.
 
-After the server was lost and found, its leases are in doubt for as long as one can last: their
-holders may have given up on it, or never learnt that they hold one. Nobody waits for these.
+After a lost connection to the server is restored, its leases are in doubt for as long as one can
+last: their holders may have dropped them, or may not know that they hold them. Replicas do not wait
+for these.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ _RENEWALS = 3
 
 
 class Leases:
-    """Asks for leases, many in one round trip, and renews those it holds.
+    """Acquires leases, many in one round trip, and renews those that it holds.
 
     Args:
-        link: the server.
-        writes: for what nobody waits for.
-        opened: reads an entry that was found, deleting what is none.
-        seconds: after which a lease ends whose holder shows no life.
-        patience: seconds that a caller waits for the server at most.
+        link: the connection to the server.
+        writes: the queue of background writes.
+        opened: reads an entry from stored bytes, and deletes an invalid one.
+        seconds: time after which a lease expires that is not renewed.
+        patience: maximum seconds that a caller waits for the server.
         clock: monotonic seconds.
     """
 
@@ -67,7 +68,7 @@ class Leases:
         self._batches: Batcher[Lease, Acquired | None] = Batcher(self._take, None)
 
     async def acquire(self, key: str) -> Acquired:
-        """Ask for the lease of `key`. Where there is no server to ask, everybody is granted one."""
+        """Request the lease of `key`. Without a usable server every request is granted."""
         if not self._link.writable:
             return Acquired(Lease(key), None)
         asked = self._batches.submit(Lease(key, secrets.token_bytes(12), self._clock() + _LONGEST))
@@ -83,7 +84,7 @@ class Leases:
         return acquired
 
     def doubt(self) -> None:
-        """Wait for no lease that may be from before this moment."""
+        """Do not wait for leases that may be older than this moment."""
         self._doubtful_until = self._clock() + self._seconds
 
     def let_go(self, lease: Lease) -> bytes:
@@ -93,13 +94,13 @@ class Leases:
         return lease.token
 
     def release(self, lease: Lease) -> None:
-        """Give `lease` back, beside."""
+        """Release `lease` in the background."""
         token = self.let_go(lease)
         if token:
             self._writes.submit(lambda store: store.release(lease.key, token))
 
     async def aclose(self) -> None:
-        """Stop renewing all of them."""
+        """Stop renewing all leases."""
         for lease in list(self._held):
             self.let_go(lease)
         await self._batches.aclose()
@@ -143,7 +144,7 @@ class Leases:
         if free:
             return Acquired(lease, entry)
         if isinstance(left, Exception) or left == -1:
-            # None of ours is without an end; it would keep everybody waiting for ever.
+            # Leases always have an expiry; one without would block all replicas for ever.
             self._writes.submit(lambda store: store.break_lease(lease.key))
         if self._clock() < self._doubtful_until:
             return Acquired(Lease(lease.key), entry)

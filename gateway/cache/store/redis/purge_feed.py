@@ -1,8 +1,8 @@
-"""The purge feed: learns of purges in other replicas by pub/sub, and for certain by polling.
+"""The purge feed: receives purges of other replicas by pub/sub, and reliably by polling.
 
-A message that was missed (pub/sub promises nothing) is made up for within a second. Looking again
-is also the heartbeat by which an idle process notices that the server is gone, so it happens
-whether the subscription works, is silent or fails.
+Pub/sub may lose a message; polling makes up for it within a second. Polling is also the heartbeat
+by which an idle process notices that the server is gone, so it runs whether the subscription works,
+is silent or fails.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["PurgeFeed"]
 _LOOK_AGAIN = 1.0
 _WITHOUT_MESSAGES = 0.25
 _SUBSCRIBE_AGAIN = 0.5
-# A server that accepts connections and answers nothing would hold redis-py for ever: its sockets
+# A server that accepts connections and never answers would block redis-py for ever: its sockets
 # have no timeout here.
 _PATIENCE = 1.0
 
@@ -37,9 +37,9 @@ class PurgeFeed:
     """Listens for the purges of other replicas.
 
     Args:
-        purges: where they are noted.
-        look: learns of those that were missed.
-        sleep: waits between looks.
+        purges: records the purges.
+        look: polls for missed purges.
+        sleep: waits between polls.
     """
 
     __slots__ = ("_look", "_purges", "_sleep", "_store", "_task")
@@ -52,16 +52,16 @@ class PurgeFeed:
         self._task: asyncio.Task[None] | None = None
 
     def start(self, store: Commands) -> None:
-        """Listen through `store` from now on, and through no other."""
+        """Listen only through `store` from now on."""
         if self._task is not None:
             self._task.cancel()
-        self._store = store  # a cancellation may be lost: the old task looks at this too
+        self._store = store  # a cancellation may be lost: the old task checks this too
         # redis-py's Cluster client subscribes to one node, and loses it with that node.
         work = self._poll(store) if store.clustered else self._listen(store)
         self._task = asyncio.get_running_loop().create_task(work)
 
     async def aclose(self) -> None:
-        """Listen no longer, and wait until that is so."""
+        """Stop listening, and wait until the task has ended."""
         if self._task is not None:
             await cancel_until_gone([self._task])
 
@@ -76,14 +76,14 @@ class PurgeFeed:
                     )
                     message = await bounded(listening, _LOOK_AGAIN + _PATIENCE)
                     if message is None:
-                        # Nothing for a while, or the subscription was confirmed: what was told
-                        # before that is found by looking.
+                        # No message for a while, or the subscription was confirmed: poll for purges
+                        # that were published before.
                         await self._look()
                     else:
                         self._heard(message)
             except (RedisError, OSError):
-                # What has failed is this one connection. Whether the server is gone too, or only
-                # refuses to be listened to, is found by looking.
+                # This one connection has failed. The poll finds out whether the server is gone too,
+                # or only refuses the subscription.
                 await self._look()
                 await self._sleep(_SUBSCRIBE_AGAIN)
             finally:

@@ -1,4 +1,4 @@
-"""What Redis has to do in one step, in Lua. Run by EVAL: no script is missing after a failover."""
+"""Atomic operations in Redis, as Lua scripts. EVAL sends them, so a failover cannot lose one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 redis.call('DEL', KEYS[2])
 return 1
 """
-"""Write an entry and end the lease, unless the lease has gone to somebody else (fencing).
+"""Write an entry and end the lease, unless another replica has the lease (fencing).
 
 KEYS: entry, lease. ARGV: token, envelope, lifetime in milliseconds.
 """
@@ -19,13 +19,13 @@ RELEASE = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0
 """
-"""End a lease that is still ours. KEYS: lease. ARGV: token."""
+"""End a lease that the caller still holds. KEYS: lease. ARGV: token."""
 
 RENEW = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 return 0
 """
-"""Prolong a lease that is still ours. KEYS: lease. ARGV: token, milliseconds."""
+"""Extend a lease that the caller still holds. KEYS: lease. ARGV: token, milliseconds."""
 
 PURGE = """
 local time = redis.call('TIME')
@@ -41,8 +41,8 @@ end
 redis.call('HSET', KEYS[1], tag, mark, '', mark)
 return {mark, redis.call('PUBLISH', ARGV[3], mark .. ' ' .. tag)}
 """
-"""Draw the next mark for a tag and tell every replica.
+"""Generate the next mark for a tag and publish it to every replica.
 
-The hash holds tag by tag the mark of its latest purge, and under the empty name the latest of all.
-KEYS: the hash. ARGV: tag, the least mark that is later than all the caller knows, channel.
+The hash maps each tag to the mark of its latest purge, and the empty name to the latest mark.
+KEYS: the hash. ARGV: tag, the least mark that is later than all that the caller knows, channel.
 """

@@ -1,4 +1,4 @@
-"""The tier that replicas share: Redis, which may be slow, full, read-only or gone at any time."""
+"""The shared store: Redis, which may be slow, full, read-only or unreachable at any time."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ class RedisStore:
     """Entries, leases and purges in Redis.
 
     Args:
-        connect: makes a client; nothing connects before it is used.
-        events: where ups, downs and refusals are told.
+        connect: creates a client, which connects at its first use.
+        events: receives changes of the state and refused writes.
         namespace: prefix of every key.
-        purges: what has been declared outdated, shared with the tier in this process.
-        timeout: seconds that a caller waits for the server at most.
-        lease: seconds after which a lease ends whose holder shows no life.
-        max_entry: bytes of the largest payload that is written; larger ones stay in this process.
+        purges: the known purges, shared with the tier in this process.
+        timeout: maximum seconds that a caller waits for the server.
+        lease: seconds after which a lease expires that is not renewed.
+        max_entry: maximum bytes of a payload; larger ones are stored in this process only.
         clock: monotonic seconds.
         now: POSIX seconds.
         sleep: waits between probes.
@@ -52,7 +52,7 @@ class RedisStore:
     """
 
     __slots__ = ("_leases", "_link", "_max_entry", "_now", "_reading", "_reads", "_seen",
-                 "_timeout", "_untold", "_watch", "_writes", "purges")  # fmt: skip
+                 "_timeout", "_unpublished", "_watch", "_writes", "purges")  # fmt: skip
 
     def __init__(
         self,
@@ -84,36 +84,36 @@ class RedisStore:
         self._reads: Batcher[str, Entry | None] = Batcher(self._read, None)
         self._reading: dict[str, asyncio.Future[Entry | None]] = {}
         self._watch = PurgeFeed(self.purges, self._look, sleep)
-        self._untold: dict[str, int] = {}
+        self._unpublished: dict[str, int] = {}
         self._seen = 0
 
     @property
     def shared(self) -> bool:
-        """Other replicas see it."""
+        """Always true: other replicas see it."""
         return True
 
     @property
     def up(self) -> bool:
-        """Whether the server can be asked."""
+        """Whether the server can be used."""
         return self._link.up
 
     async def open(self) -> None:
-        """Connect, within a second; a server that is not there is tried again in the background."""
+        """Connect within a second; if that fails, retry in the background."""
         await self._link.open()
 
     async def aclose(self) -> None:
-        """Finish what is being written, within a second, and close every connection."""
+        """Finish pending writes within a second, and close every connection."""
         if self.up:
             try:
                 await asyncio.wait_for(self._writes.drain(), _CLOSE_PATIENCE)
             except TimeoutError:
-                _log.warning("entries were not shared: the store takes too long to write")
+                _log.warning("some entries were not written: the shared store is too slow")
         await self._watch.aclose()
         for part in (self._leases, self._reads, self._writes, self._link):
             await part.aclose()
 
     async def get(self, key: str) -> Entry | None:
-        """Return what is kept under `key`; one MGET serves all who ask in one turn of the loop."""
+        """Return the entry of `key`; all calls of one loop iteration share one MGET."""
         if not self._link.up:
             return None
         reading = self._reading.get(key)
@@ -123,7 +123,7 @@ class RedisStore:
         return await asyncio.shield(reading)
 
     def put(self, entry: Entry, lease: Lease | None = None) -> None:
-        """Write `entry` beside; not when the lease has gone to another, nor when too much waits."""
+        """Write `entry` in the background, unless the lease is lost or too many writes wait."""
         size = len(entry.body)
         if size > self._max_entry:
             if lease is not None:
@@ -135,38 +135,38 @@ class RedisStore:
             left = max(entry.useful_until - self._now(), 0.001)
             if token:
                 await store.keep(entry.key, token, seal(entry), int(left * 1000) or 1)
-            else:  # there was no server to ask for a lease
+            else:  # no server was usable when the lease was requested
                 await store.set(entry.key, seal(entry), ttl=left)
 
         self._writes.submit(write, size)
 
     def discard(self, key: str) -> None:
-        """Delete what is kept under `key`, beside."""
+        """Delete the entry of `key` in the background."""
         self._writes.submit(lambda store: store.delete(key))
 
     async def acquire(self, key: str) -> Acquired:
-        """Ask for the lease of `key`, and for what is kept there by now."""
+        """Request the lease of `key`, and read its current entry."""
         return await self._leases.acquire(key)
 
     def release(self, lease: Lease) -> None:
-        """Give `lease` back, beside."""
+        """Release `lease` in the background."""
         self._leases.release(lease)
 
     async def purge(self, tag: str) -> int:
-        """Declare what is kept under `tag` outdated; return how many processes were told."""
-        told = await self._publish(tag)
-        if told is None:
+        """Invalidate what is stored under `tag`; return how many processes were notified."""
+        notified = await self._publish(tag)
+        if notified is None:
             least = self.purges.latest + 1
-            mark = self._untold[tag] = max(int(self._now() * 1000), least)
+            mark = self._unpublished[tag] = max(int(self._now() * 1000), least)
             self.purges.add(tag, mark)
             return 1
-        return max(told, 1)
+        return max(notified, 1)
 
     async def _publish(self, tag: str) -> int | None:
-        """Draw a mark for `tag` that all replicas learn of; `None` when the server cannot be asked.
+        """Publish a purge of `tag` to all replicas; `None` when the server cannot be used.
 
         Returns:
-            How many processes were told.
+            The number of processes notified.
         """
         if not self._link.writable:
             return None
@@ -174,21 +174,21 @@ class RedisStore:
         drawn = await self._link.ask(lambda store: store.purge(tag, least), _PURGE_PATIENCE)
         if drawn is None:
             return None
-        mark, told = drawn
+        mark, notified = drawn
         self.purges.add(tag, mark)
-        return told
+        return notified
 
     async def _read(self, keys: list[str]) -> Sequence[Entry | None]:
         values = await self._link.ask(lambda store: store.multi_get(keys), self._timeout)
         return [self._opened(key, data) for key, data in zip(keys, values or (), strict=False)]
 
     def _opened(self, key: str, data: Any) -> Entry | None:
-        """Return the entry in `data`; what is there and is none is deleted."""
+        """Return the entry in `data`; delete an invalid one."""
         if data is None:
             return None
         entry = open_envelope(key, data, self._now()) if isinstance(data, bytes) else None
         if entry is None:
-            _log.warning("what was kept under %s is no entry and is deleted", key)
+            _log.warning("the shared store had an invalid entry under %s; it is deleted", key)
             self.discard(key)
         return entry
 
@@ -198,15 +198,15 @@ class RedisStore:
         self._watch.start(store)
 
     async def _look(self) -> None:
-        """Learn of purges that were missed, and publish those that could not be."""
-        for tag, mark in list(self._untold.items()):
-            # Forgotten only once it is published, and only if it is still the last one of its tag:
-            # this may fail or be cancelled, and meanwhile the tag may be purged again.
-            if await self._publish(tag) is not None and self._untold.get(tag) == mark:
-                del self._untold[tag]
+        """Poll for missed purges, and publish those that could not be published before."""
+        for tag, mark in list(self._unpublished.items()):
+            # Removed only once it is published, and only if it is still the last one of its tag:
+            # publishing may fail or be cancelled, and the tag may be purged again meanwhile.
+            if await self._publish(tag) is not None and self._unpublished.get(tag) == mark:
+                del self._unpublished[tag]
         latest = await self._link.ask(lambda store: store.latest_mark(), self._timeout)
-        # Not to be told by `purges.latest`: a purge of our own, or one that was heard of, may be
-        # later than others that were missed.
+        # `purges.latest` is not enough: a purge by this process, or one received by pub/sub, may be
+        # later than missed ones.
         if latest is not None and latest != self._seen:
             marks = await self._link.ask(lambda store: store.marks(), _PURGE_PATIENCE)
             if marks is not None:

@@ -1,9 +1,9 @@
-"""From a URL to a client of redis-py: single node, Sentinel or Cluster, with our idea of patience.
+"""Creates a redis-py client from a URL: single node, Sentinel or Cluster, with short timeouts.
 
-redis-py's own defaults (10 retries, 5 s timeouts) turn a dead server into seconds of waiting; here
-nothing is retried, and the time an operation may take is measured by `patience`. Sockets have no
-timeout of their own: redis-py would send each command within an `asyncio.wait_for`, which costs a
-task and loses cancellations. Only Sentinels have one, so that a silent one is followed by the next.
+redis-py's defaults (10 retries, 5 s timeouts) turn a dead server into seconds of waiting; here
+nothing is retried, and `gateway.aio.bounded` limits the time of an operation. Sockets have no
+timeout: redis-py would send each command within an `asyncio.wait_for`, which costs a task and loses
+cancellations. Only Sentinels have one, so that the next Sentinel is tried after a silent one.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ _SENTINEL_SOCKET = {"socket_connect_timeout": 0.2, "socket_timeout": 0.2}
 
 
 def connector(url: str) -> Callable[[], Client]:
-    """Return what makes a client for `url`; nothing connects before the client is used.
+    """Return a factory of clients for `url`; a client connects at its first use.
 
     Raises:
-        ValueError: the URL cannot be read; the message says what to write.
+        ValueError: the URL is invalid; the message says what to write.
     """
     address = parse_address(url)
     base, _, kind = address.scheme.partition("+")
@@ -51,13 +51,13 @@ def connector(url: str) -> Callable[[], Client]:
     if address.scheme in {"redis", "rediss", "unix"}:
         return _single(url, address)
     raise ValueError(
-        "The scheme is not one of a Redis URL. Begin the URL with redis://, rediss://, unix://, "
+        "The URL has no Redis scheme. Begin it with redis://, rediss://, unix://, "
         "redis+sentinel:// or redis+cluster://."
     )
 
 
 async def close(client: Client) -> None:
-    """Close every connection of `client`; those to Sentinels are not closed by its own `aclose`."""
+    """Close all connections of `client`, also those to Sentinels, which its `aclose` leaves open."""
     await client.aclose()
     sentinel = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
     for asked in sentinel.sentinels if sentinel is not None else ():
@@ -81,7 +81,7 @@ def _single(url: str, address: Address) -> Callable[[], Client]:
         )
         return Redis.from_pool(pool)
 
-    connect()  # makes no connection, but raises for what cannot be parsed
+    connect()  # opens no connection, but raises for an invalid URL
     return connect
 
 

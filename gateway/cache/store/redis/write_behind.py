@@ -1,4 +1,4 @@
-"""Writes in the background: no answer waits for them, and too many are dropped."""
+"""Background writes to the shared store: answers never wait for them; excess ones are dropped."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Write", "WriteBehind"]
 
 Write = "Callable[[Commands], Awaitable[Any]]"
-"""Gives a command to a store that collects them."""
+"""Adds its command to a store that collects commands."""
 
 _PATIENCE = 0.25
 _BYTES = 32 * 1024 * 1024
@@ -23,7 +23,7 @@ _WAITING = 1024
 
 
 class WriteBehind:
-    """Sends writes in the order of their coming, one pipeline at a time."""
+    """Sends writes in order, one pipeline at a time."""
 
     __slots__ = ("_batches", "_bytes", "_link")
 
@@ -35,14 +35,14 @@ class WriteBehind:
         )
 
     def submit(self, write: Callable[[Commands], Awaitable[Any]], size: int = 0) -> bool:
-        """Do `write` soon; not when there is no server, or when too much waits already.
+        """Queue `write`, unless the server is unusable or the queue is full.
 
         Args:
-            write: gives its command to the store it is passed.
+            write: adds its command to the given store.
             size: bytes that it holds until then.
 
         Returns:
-            Whether it will be tried.
+            Whether it was queued.
         """
         if not self._link.writable or self._bytes + size > _BYTES:
             return False
@@ -55,7 +55,7 @@ class WriteBehind:
         await self._batches.drain()
 
     async def aclose(self) -> None:
-        """Drop what is left."""
+        """Drop the queued writes."""
         await self._batches.aclose()
 
     def _done(self, size: int) -> None:

@@ -79,8 +79,12 @@ async def test_a_loss_is_logged_as_a_warning_and_the_way_back_at_info(
         await asyncio.sleep(1)
     told = [(r.levelname, r.getMessage(), r.__dict__["state"]) for r in caplog.records]
     assert told == [
-        ("WARNING", "the shared store is lost (TimeoutError); going on without it", "down"),
-        ("INFO", "the shared store is there", "up"),
+        (
+            "WARNING",
+            "the connection to the shared store is lost (TimeoutError); continuing without it",
+            "down",
+        ),
+        ("INFO", "the shared store is reachable", "up"),
     ]
     await own.aclose()
 

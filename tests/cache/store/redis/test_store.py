@@ -171,7 +171,7 @@ async def test_the_lease_of_a_dead_holder_ends(make: Make, server: RedisServer) 
     await one.open()
     await two.open()
     held, _ = await one.acquire("k")
-    held.stop()  # no sign of life any more
+    held.stop()  # it is no longer renewed
     assert server.command("PTTL", "dead-holder:{k}:lease") <= 500
     await leased(two)
 
@@ -348,7 +348,7 @@ async def test_rubbish_in_the_place_of_marks_is_no_purge(make: Make, server: Red
     assert store.purges.latest == 0
     assert await store.purge("tag:x") >= 1
     assert 0 < store.purges.latest < 2**53
-    assert store._untold == {}
+    assert store._unpublished == {}
 
 
 async def test_a_purge_without_a_server_is_told_later(make: Make, own_server: RedisServer) -> None:
@@ -362,7 +362,7 @@ async def test_a_purge_without_a_server_is_told_later(make: Make, own_server: Re
     assert one.purges.cover(mark - 1, "", "", ("t",))
     own_server.start()
     await until(lambda: two.purges.latest >= mark)
-    await until(lambda: not one._untold)
+    await until(lambda: not one._unpublished)
 
 
 async def test_a_purge_that_cannot_be_published_yet_outdates_nothing_twice(
@@ -377,7 +377,7 @@ async def test_a_purge_that_cannot_be_published_yet_outdates_nothing_twice(
     for _ in range(3):
         await store._look()
     assert store.purges.latest == mark
-    assert store._untold == {"t": mark}
+    assert store._unpublished == {"t": mark}
 
 
 async def test_a_purge_whose_publication_is_cancelled_is_published_later(
@@ -394,9 +394,9 @@ async def test_a_purge_whose_publication_is_cancelled_is_published_later(
     publishing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await publishing
-    assert one._untold == {"t": mark}
+    assert one._unpublished == {"t": mark}
     await one._look()
-    assert one._untold == {}
+    assert one._unpublished == {}
     await until(lambda: two.purges.latest > mark)
 
 
