@@ -53,7 +53,7 @@ def test_one_error_can_differ_from_its_kind(*, retryable: bool) -> None:
     assert errors.UpstreamStatus.retryable is False
 
 
-def test_findings_without_a_place_are_told_without_one() -> None:
+def test_diagnostics_without_a_position_are_printed_without_one() -> None:
     error = ConfigError([Diagnostic("first"), Diagnostic("second", ("a", 0), line=2, column=7)])
     assert error.lines() == ["<config>: first", "<config>:2:7: second"]
     assert str(error) == "<config>: first\n<config>:2:7: second"

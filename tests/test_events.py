@@ -47,7 +47,7 @@ def test_a_listener_that_wants_nothing_just_now_costs_no_event() -> None:
     assert heard == [hedge]
 
 
-def test_every_listener_hears_and_one_that_raises_harms_nobody(
+def test_a_listener_that_raises_does_not_affect_the_others(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     heard: list[Event] = []

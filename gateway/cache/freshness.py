@@ -292,8 +292,8 @@ def keep(
         random: uniform in [0, 1).
     """
     headers = response.headers
-    said = field_value(headers, b"cache-control")
-    directives = parse_cache_control(said) if said is not None else {}
+    field = field_value(headers, b"cache-control")
+    directives = parse_cache_control(field) if field is not None else {}
     windows = _windows(policy, headers, directives)
     if windows is None:
         return None

@@ -74,8 +74,8 @@ def compile_expression(text: str) -> Expression:
         compiled = jmespath.compile(text)
     except (JMESPathError, ValueError) as error:
         hint, offset = syntax_hint(text, error)
-        said = str(error).strip().splitlines()[0].rstrip(":")
-        raise ExpressionError(f"this is not JMESPath: {said}{hint}", offset) from None
+        reason = str(error).strip().splitlines()[0].rstrip(":")
+        raise ExpressionError(f"this is not JMESPath: {reason}{hint}", offset) from None
     except RecursionError:
         raise ExpressionError(
             f"the expression is nested more than {MAX_DEPTH} levels deep"

@@ -39,8 +39,8 @@ def violation(validator: Validator, value: Any) -> str:
     wrong = next(iter(validator.iter_errors(value)))
     where = "/".join(str(step) for step in wrong.instance_path)
     # Shortened, because it may quote the payload.
-    said = wrong.message if len(wrong.message) <= _MOST else wrong.message[: _MOST - 3] + "..."
-    return f"does not meet its schema at /{where}: {said}"
+    reason = wrong.message if len(wrong.message) <= _MOST else wrong.message[: _MOST - 3] + "..."
+    return f"does not meet its schema at /{where}: {reason}"
 
 
 def _retrieve(uri: str) -> NoReturn:

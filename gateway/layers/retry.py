@@ -161,9 +161,9 @@ class _Schedule:
     def wait(self, state: RetryCallState) -> float:
         """Return the seconds before the next attempt."""
         jittered = self._backoff(state) * self._random()
-        asked = _failure(state).retry_after
+        requested = _failure(state).retry_after
         # Jitter on top of Retry-After: all callers that got "2 s" would come back at once.
-        return jittered if asked is None else asked + jittered
+        return jittered if requested is None else requested + jittered
 
     def stop(self, state: RetryCallState) -> bool:
         """Return whether to stop retrying."""

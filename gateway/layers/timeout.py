@@ -66,8 +66,8 @@ def timeout(policy: TimeoutPolicy, *, upstream: str, clock: Clock = time.monoton
             except CancelledError:
                 if timer.stop():
                     whole = cut is None or clock() >= cut.ends
-                    said = detail if whole else "no answer in the time that was left"
-                    raise UpstreamTimeout(said, upstream=upstream) from None
+                    text = detail if whole else "no answer in the time that was left"
+                    raise UpstreamTimeout(text, upstream=upstream) from None
                 raise
             finally:
                 timer.stop()

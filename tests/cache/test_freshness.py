@@ -86,7 +86,7 @@ def kept(policy: CachePolicy, *headers: tuple[bytes, bytes], drawn: float = 0) -
     return keep(policy, "k", response, now=1000, cost=2, mark=3, random=lambda: drawn)
 
 
-def test_what_is_kept() -> None:
+def test_what_is_stored() -> None:
     one = kept(CachePolicy(ttl=60, stale_while_revalidate=10, stale_if_error=100))
     assert one is not None
     assert (one.body, one.status, one.cost, one.mark) == (b'{"a":1}', 200, 2, 3)
@@ -113,7 +113,7 @@ def test_lifetimes_are_spread_and_only_ever_shorter() -> None:
     assert 1095 < max(ends) <= 1100
 
 
-def test_age_is_told_in_as_of_and_counts_when_the_upstream_decides() -> None:
+def test_age_is_part_of_as_of_and_counts_when_the_upstream_decides() -> None:
     cached = ((b"age", b"15"), (b"cache-control", b"max-age=60"))
     fixed, asked = (kept(CachePolicy(ttl=ttl), *cached) for ttl in (100, "upstream"))
     assert fixed is not None
@@ -128,13 +128,13 @@ def test_no_store_and_private_are_always_honoured(said: bytes, ttl: Any) -> None
     assert kept(CachePolicy(ttl=ttl, stale_if_error=60), (b"cache-control", said)) is None
 
 
-def test_what_would_be_of_no_use_is_not_kept() -> None:
+def test_an_answer_without_a_lifetime_is_not_stored() -> None:
     assert kept(CachePolicy(ttl="upstream")) is None
     assert kept(CachePolicy(ttl="upstream", stale_if_error=60)) is not None
     assert kept(CachePolicy(ttl=60), (b"cache-control", b"no-cache")) is not None
 
 
-def test_no_content_is_kept_as_null() -> None:
+def test_no_content_is_stored_as_null() -> None:
     response = Response(None, status=204)
     one = keep(CachePolicy(ttl=60), "k", response, now=0, cost=0, mark=0, random=lambda: 0)
     assert one is not None
@@ -188,7 +188,7 @@ def test_the_policy_as_it_is_written() -> None:
     "fields",
     [{}, {"ttl": "upstraem"}, {"ttl": 60}, {"ttl": "1m", "jitter": 0.6}, {"ttl": "1m", "x": 1}],
 )
-def test_what_is_no_policy(fields: Any) -> None:
+def test_invalid_policies_are_rejected(fields: Any) -> None:
     with pytest.raises(ValidationError) as raised:
         CachePolicy.model_validate(fields, context=WRITTEN)
     assert raised.value.error_count() == 1
@@ -199,7 +199,7 @@ def test_the_policy_describes_itself() -> None:
     assert all("description" in field for field in schema["properties"].values())
 
 
-def test_whether_anything_is_kept() -> None:
+def test_whether_a_policy_stores_anything() -> None:
     assert not CachePolicy(ttl=0).keeps
     for field in ("ttl", "stale_while_revalidate", "stale_if_error", "negative"):
         assert CachePolicy(**({"ttl": 0} | {field: 1})).keeps

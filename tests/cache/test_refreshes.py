@@ -79,7 +79,9 @@ async def test_the_memory_of_failures_is_bounded() -> None:
 
 
 @on_virtual_time
-async def test_a_bug_is_logged_and_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_bug_is_logged_and_affects_no_other_refresh(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     own, heard = refreshes()
     own.start("k", FakeUpstream((0, ZeroDivisionError())), request(), NAME)
     await own.drain()
@@ -101,7 +103,7 @@ async def test_closing_waits_a_while_and_then_cancels() -> None:
 
 
 @on_virtual_time
-async def test_nobody_need_listen() -> None:
+async def test_refreshes_work_without_listeners() -> None:
     own = Refreshes(events=Events(), clock=loop_time)
     own.start("k", FakeUpstream(), request(), NAME)
     await own.drain()

@@ -113,7 +113,7 @@ def test_schemas_refer_to_nothing_else_and_patterns_are_linear() -> None:
     assert caught.value.location == ("type",)
 
 
-def test_a_number_that_is_too_large_is_told_so() -> None:
+def test_a_number_that_is_too_large_is_rejected() -> None:
     with pytest.raises(InvalidParameterError, match="is not a finite number"):
         read({"type": "number"}, "1e999")
 

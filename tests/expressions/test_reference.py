@@ -32,6 +32,6 @@ def test_a_reference_finds_its_value(text: str, value: Any) -> None:
     "text",
     ["", "1", "a.", "a..b", "a[", "a[x]", "a b", "a[*][\u0663]", "a[\u0663]", f"a[{'9' * 5000}]"],
 )
-def test_what_is_no_reference_is_told_and_nothing_breaks(text: str) -> None:
+def test_an_invalid_reference_is_reported(text: str) -> None:
     with pytest.raises(TemplateError, match="is not a reference"):
         parse_reference(text, 3)

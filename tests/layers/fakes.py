@@ -1,4 +1,4 @@
-"""An upstream that does as it is told, on virtual time."""
+"""A scripted upstream, on virtual time."""
 
 from __future__ import annotations
 

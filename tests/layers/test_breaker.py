@@ -125,7 +125,7 @@ def test_only_the_upstreams_own_failures_count(error: Exception, opens: bool) ->
     run(main())
 
 
-def test_it_tells_when_to_come_back() -> None:
+def test_a_rejection_says_when_to_retry() -> None:
     async def main() -> None:
         call = guarded(FakeUpstream((0, FAILURE)), open_for=5)
         await ask(call, 20)

@@ -51,7 +51,7 @@ async def test_a_fresh_answer_is_served_without_the_upstream() -> None:
 
 
 @on_virtual_time
-async def test_an_expired_answer_is_fetched_anew() -> None:
+async def test_an_expired_answer_is_fetched_again() -> None:
     upstream = FakeUpstream()
     replica = Replica(upstream, policy())
     await replica.get()
@@ -62,7 +62,7 @@ async def test_an_expired_answer_is_fetched_anew() -> None:
 
 
 @on_virtual_time
-async def test_a_stale_answer_is_served_at_once_and_refreshed_beside() -> None:
+async def test_a_stale_answer_is_served_and_refreshed_in_the_background() -> None:
     upstream = FakeUpstream((0.01, None), (5.0, None))
     replica = Replica(upstream, policy(stale_while_revalidate=600))
     await replica.get()
@@ -94,7 +94,7 @@ async def test_beyond_its_window_a_stale_answer_is_not_served() -> None:
     [UpstreamTimeout("late"), UpstreamStatus("no", status=503, retryable=True), BreakerOpen("no")],
 )
 @on_virtual_time
-async def test_a_failing_upstream_is_covered_by_what_is_kept(error: CallError) -> None:
+async def test_a_stored_answer_covers_a_failing_upstream(error: CallError) -> None:
     upstream = FakeUpstream((0.01, None), (0.01, error))
     replica = Replica(upstream, policy(stale_if_error=600))
     await replica.get()
@@ -109,7 +109,7 @@ async def test_a_failing_upstream_is_covered_by_what_is_kept(error: CallError) -
 
 
 @on_virtual_time
-async def test_nobody_waits_longer_than_his_deadline_when_there_is_something_to_serve() -> None:
+async def test_a_caller_with_a_stored_answer_never_waits_past_its_deadline() -> None:
     upstream = FakeUpstream((0.01, None), (100, None))
     replica = Replica(upstream, policy(stale_if_error=600))
     await replica.get()
@@ -148,7 +148,7 @@ async def test_a_refresh_that_finds_it_gone_ends_the_stale_answers() -> None:
 
 
 @on_virtual_time
-async def test_a_404_is_kept_when_asked_for() -> None:
+async def test_a_404_is_stored_when_configured() -> None:
     upstream = FakeUpstream((0.01, UpstreamStatus("no", status=404)))
     replica = Replica(upstream, policy(negative=5))
     for _ in range(3):
@@ -164,7 +164,7 @@ async def test_a_404_is_kept_when_asked_for() -> None:
 
 
 @on_virtual_time
-async def test_a_404_is_not_kept_by_default_nor_another_status() -> None:
+async def test_errors_are_not_stored_by_default() -> None:
     upstream = FakeUpstream((0.01, UpstreamStatus("no", status=404)))
     replica = Replica(upstream, policy())
     for _ in range(2):
@@ -203,7 +203,7 @@ async def test_what_is_asked_for_ahead_of_time_never_expires() -> None:
 
 @pytest.mark.parametrize("said", [b"no-store", b"private", b"max-age=60, Private"])
 @on_virtual_time
-async def test_what_must_not_be_kept_is_not(said: bytes) -> None:
+async def test_an_answer_that_must_not_be_stored_is_not(said: bytes) -> None:
     call, calls = answering((b"cache-control", said))
     replica = Replica(call, policy())
     answers = [await replica.get() for _ in range(3)]
@@ -354,7 +354,7 @@ async def test_a_stale_entry_of_another_replica_is_served_and_refreshed() -> Non
     assert (await three.get()).stale
     await three.refreshes.drain()
     assert upstream.calls == 2
-    assert (await one.get()).stale  # its own is old, but nobody is called for that
+    assert (await one.get()).stale  # its own is old, but no upstream is called for that
     await one.refreshes.drain()
     assert (await one.get()).value == {"number": 1}
     assert upstream.calls == 2

@@ -121,7 +121,7 @@ def test_the_flight_outlives_its_first_caller() -> None:
     run(main())
 
 
-def test_one_who_comes_when_nobody_waits_finds_the_flight() -> None:
+def test_a_late_caller_joins_a_flight_without_callers() -> None:
     async def main() -> None:
         upstream = FakeUpstream((1, None))
         call = collapsed(upstream)
@@ -194,7 +194,7 @@ def test_no_flight_lasts_for_ever() -> None:
     run(main())
 
 
-def test_a_spent_deadline_is_told_once() -> None:
+def test_a_passed_deadline_is_reported_once() -> None:
     async def main() -> None:
         heard: list[Event] = []
         call = collapsed(FakeUpstream((60, None)), events=Events([heard.append]))
@@ -256,7 +256,7 @@ def test_a_bug_is_everybodys() -> None:
 
 
 @pytest.mark.parametrize(("error", "told"), [(ZeroDivisionError(), 1), (UpstreamStatus("no"), 0)])
-def test_a_bug_that_nobody_waits_for_is_reported(error: Exception, told: int) -> None:
+def test_a_bug_in_a_flight_without_callers_is_reported(error: Exception, told: int) -> None:
     async def main() -> None:
         reported: list[dict[str, Any]] = []
         loop = asyncio.get_running_loop()

@@ -90,7 +90,7 @@ def test_the_queue_is_bounded() -> None:
     run(main())
 
 
-def test_without_a_queue_nobody_waits() -> None:
+def test_without_a_queue_no_call_waits() -> None:
     async def main() -> None:
         upstream = FakeUpstream((1, None))
         call = limited(upstream, concurrency=1, queue=0)

@@ -50,7 +50,7 @@ def test_nothing_is_sent_before_the_named_moment(status: int) -> None:
     run(main())
 
 
-def test_nobody_is_left_alone_for_ever() -> None:
+def test_a_cool_down_ends() -> None:
     async def main() -> None:
         upstream = FakeUpstream((0, busy(503, 86400)), (0, None))
         call = cooled(upstream, max=30)

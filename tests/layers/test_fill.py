@@ -26,7 +26,7 @@ async def test_all_replicas_together_call_once() -> None:
     answers = await asyncio.gather(*(one.get() for one in replicas(upstream) for _ in range(333)))
     assert upstream.calls == 1
     assert {answer.value["number"] for answer in answers} == {0}
-    assert loop_time() < 1000.15  # nobody waits much longer than the call takes
+    assert loop_time() < 1000.15  # no caller waits much longer than the call takes
 
 
 @on_virtual_time
@@ -99,7 +99,7 @@ async def key_of(replica: Replica) -> str:
 
 
 @on_virtual_time
-async def test_nobody_waits_past_his_deadline() -> None:
+async def test_no_caller_waits_past_its_deadline() -> None:
     upstream = FakeUpstream((5, None))
     one, two, _ = replicas(upstream)
     one.store.server.leases[await key_of(one)] = (Lease("k", b"other"), 1e9)
@@ -114,7 +114,7 @@ async def test_nobody_waits_past_his_deadline() -> None:
 
 
 @on_virtual_time
-async def test_what_cannot_be_kept_is_not_waited_for() -> None:
+async def test_replicas_do_not_wait_for_what_cannot_be_stored() -> None:
     call, calls = answering((b"cache-control", b"no-store"))
     each = replicas(call)
     await asyncio.gather(*(one.get() for one in each))
@@ -128,7 +128,7 @@ async def test_what_cannot_be_kept_is_not_waited_for() -> None:
 
 
 @on_virtual_time
-async def test_what_was_kept_goes_when_the_upstream_forbids_to_keep_what_it_says_now() -> None:
+async def test_an_answer_that_must_not_be_stored_removes_the_old_one() -> None:
     headers: list[tuple[bytes, bytes]] = []
     calls = 0
 
@@ -148,7 +148,7 @@ async def test_what_was_kept_goes_when_the_upstream_forbids_to_keep_what_it_says
 
 
 @on_virtual_time
-async def test_what_can_be_kept_again_is_leased_again() -> None:
+async def test_what_can_be_stored_again_is_leased_again() -> None:
     upstream = FakeUpstream()
     one = replicas(upstream, 1)[0]
     layer = one.store

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gateway.events import Event
 
 
-def test_every_end_of_an_attempt_is_told() -> None:
+def test_every_end_of_an_attempt_is_reported() -> None:
     async def main() -> None:
         heard: list[Event] = []
         upstream = FakeUpstream(

@@ -232,7 +232,7 @@ def test_an_upstream_that_always_fails_gets_a_fifth_more_calls() -> None:
     run(main())
 
 
-def test_retries_are_told() -> None:
+def test_retries_are_reported() -> None:
     async def main() -> None:
         heard: list[Event] = []
         upstream = FakeUpstream((0, RESET), (0, busy()), (0, None))

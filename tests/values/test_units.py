@@ -16,7 +16,7 @@ class Model(BaseModel):
 
 @pytest.mark.parametrize("value", [False, True, None, [], float("nan"), -1, 1e12, "9" * 400 + "s"])
 @pytest.mark.parametrize("context", [WRITTEN, None])
-def test_what_is_no_duration_is_refused_in_files_and_in_code(value: Any, context: Any) -> None:
+def test_an_invalid_duration_is_refused_in_files_and_in_code(value: Any, context: Any) -> None:
     with pytest.raises(ValidationError):
         Model.model_validate({"duration": value}, context=context)
 
@@ -32,7 +32,7 @@ def test_durations_read_well_at_every_length(seconds: float, text: str) -> None:
 
 
 @given(st.floats(0.001, 366 * 86400))
-def test_what_is_told_is_what_it_was(seconds: float) -> None:
+def test_a_formatted_duration_matches_its_seconds(seconds: float) -> None:
     text = format_duration(seconds)
     assert "e" not in text
     again = parse_duration(text.replace("min", "m"))

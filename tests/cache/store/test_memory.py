@@ -33,7 +33,7 @@ def test_what_is_replaced_or_discarded_is_counted_no_more() -> None:
     assert (len(store), store.size) == (0, 0)
 
 
-def test_what_is_too_large_is_not_kept_and_what_it_replaces_is_gone() -> None:
+def test_too_large_an_entry_is_not_stored_and_removes_the_old_one() -> None:
     store = MemoryStore(10_000)
     store.put(entry("a", b"1"))
     store.put(entry("a", b'"' + b"x" * 5000 + b'"'))

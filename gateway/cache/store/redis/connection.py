@@ -125,13 +125,13 @@ class Connection:
             work: sends commands.
             patience: seconds.
         """
-        asked = self._bytes
-        if asked is None or not self._circuit.up:
+        commands = self._bytes
+        if commands is None or not self._circuit.up:
             return None
         try:
-            return await bounded(work(asked), patience)
+            return await bounded(work(commands), patience)
         except (OSError, RedisError, RedisClusterException) as error:
-            if asked is self._bytes:  # an error of a replaced client says nothing new
+            if commands is self._bytes:  # an error of a replaced client says nothing new
                 self.judge(error)
             return None
 

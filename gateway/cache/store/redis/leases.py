@@ -71,11 +71,12 @@ class Leases:
         """Request the lease of `key`. Without a usable server every request is granted."""
         if not self._link.writable:
             return Acquired(Lease(key), None)
-        asked = self._batches.submit(Lease(key, secrets.token_bytes(12), self._clock() + _LONGEST))
+        lease = Lease(key, secrets.token_bytes(12), self._clock() + _LONGEST)
+        pending = self._batches.submit(lease)
         try:
-            acquired = await asyncio.shield(asked)
+            acquired = await asyncio.shield(pending)
         except asyncio.CancelledError:
-            asked.add_done_callback(self._unwanted)
+            pending.add_done_callback(self._unwanted)
             raise
         if acquired is None:
             return Acquired(Lease(key), None)
@@ -118,8 +119,8 @@ class Leases:
         self._writes.submit(lambda store: store.renew(lease.key, lease.token, milliseconds))
         self._hold(lease)
 
-    def _unwanted(self, asked: asyncio.Future[Acquired | None]) -> None:
-        acquired = asked.result()
+    def _unwanted(self, pending: asyncio.Future[Acquired | None]) -> None:
+        acquired = pending.result()
         if acquired is not None and acquired.lease is not None:
             self.release(acquired.lease)
 

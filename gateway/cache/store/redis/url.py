@@ -57,11 +57,11 @@ def connector(url: str) -> Callable[[], Client]:
 
 
 async def close(client: Client) -> None:
-    """Close all connections of `client`, also those to Sentinels, which its `aclose` leaves open."""
+    """Close all connections of `client`, also those to Sentinels, which `aclose` leaves open."""
     await client.aclose()
     sentinel = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
-    for asked in sentinel.sentinels if sentinel is not None else ():
-        await asked.aclose()
+    for each in sentinel.sentinels if sentinel is not None else ():
+        await each.aclose()
 
 
 def _single(url: str, address: Address) -> Callable[[], Client]:

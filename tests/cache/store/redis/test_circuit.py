@@ -131,7 +131,7 @@ async def test_a_silent_server_delays_the_start_by_a_second_at_most() -> None:
 
 
 @on_virtual_time
-async def test_nobody_need_listen_and_it_may_be_closed_unopened() -> None:
+async def test_it_works_without_listeners_and_may_be_closed_unopened() -> None:
     own = Circuit(Server().probe, events=Events(), sleep=asyncio.sleep, random=lambda: 0.0)
     await own.aclose()
     await own.open()

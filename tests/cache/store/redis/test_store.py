@@ -36,7 +36,7 @@ async def leased(store: RedisStore, key: str = "k") -> Lease:
     return await until_found(ask)
 
 
-async def test_what_one_replica_keeps_another_finds(make: Make, server: RedisServer) -> None:
+async def test_what_one_replica_stores_another_finds(make: Make, server: RedisServer) -> None:
     one, two = make(server.url), make(server.url)
     await one.open()
     await two.open()
@@ -113,7 +113,7 @@ async def test_nothing_looks_for_keys_or_flushes(make: Make, server: RedisServer
         "too deep",
     ],
 )
-async def test_what_is_no_entry_is_a_miss_and_deleted(
+async def test_an_invalid_entry_is_a_miss_and_deleted(
     data: bytes, make: Make, server: RedisServer
 ) -> None:
     store = make(server.url, namespace="bad")
@@ -228,7 +228,7 @@ async def test_who_gives_up_waiting_gives_the_lease_back(make: Make, server: Red
     await leased(store)
 
 
-async def test_after_a_loss_nobody_waits_for_leases_from_before(
+async def test_after_a_loss_no_caller_waits_for_older_leases(
     make: Make, own_server: RedisServer
 ) -> None:
     now = 1000.0
@@ -351,7 +351,9 @@ async def test_rubbish_in_the_place_of_marks_is_no_purge(make: Make, server: Red
     assert store._unpublished == {}
 
 
-async def test_a_purge_without_a_server_is_told_later(make: Make, own_server: RedisServer) -> None:
+async def test_a_purge_without_a_server_is_published_later(
+    make: Make, own_server: RedisServer
+) -> None:
     one, two = make(own_server.url), make(own_server.url)
     await one.open()
     await two.open()
@@ -455,7 +457,7 @@ async def test_without_a_server_everything_is_a_miss_at_once(
     assert heard == [StoreChange("", "", up=True)]
 
 
-async def test_a_killed_server_costs_nobody_an_error_and_comes_back(
+async def test_a_killed_server_causes_no_error_and_is_used_again(
     make: Make, own_server: RedisServer, heard: list[Event]
 ) -> None:
     store = make(own_server.url)
