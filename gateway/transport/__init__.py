@@ -1,7 +1,8 @@
-"""The way to upstreams; the only place in the gateway that speaks HTTP to them.
+"""HTTP transports to upstreams; no other package of the gateway speaks HTTP to them.
 
-`Http1Transport` is our own HTTP/1.1 client; `HttpxTransport` is httpx's, for HTTP/2 and proxies.
-Both are an `Exchange`. `Http1Transport` is also an `httpx.AsyncBaseTransport`.
+`Http1Transport` is the gateway's own HTTP/1.1 client. `HttpxTransport` uses httpx's connections for
+HTTP/2 and proxies. Both implement `Exchange`; `Http1Transport` is also an
+`httpx.AsyncBaseTransport`.
 """
 
 from gateway.transport.answer import RawAnswer

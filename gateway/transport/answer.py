@@ -1,4 +1,4 @@
-"""An upstream's answer without any httpx object around it."""
+"""An upstream's complete answer as plain data, without httpx objects."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class RawAnswer:
     Attributes:
         status: the status code, 200 to 999.
         headers: header fields in their order, names in lower case, values without surrounding
-            blanks. Where content was inflated, `content-encoding` and `content-length` are left
-            out: they describe bytes that are gone. Trailer fields are dropped.
-        body: the content, transfer coding and content coding undone.
-        http_version: `HTTP/1.1`, `HTTP/1.0`; `HTTP/2` over the stock transport.
-        reason: the reason phrase, which means nothing.
-        coding: the content coding still on `body`: `gzip`, `deflate`, or empty for none.
-        hold: memory that the content was inflated into; whoever has decoded it gives it back.
+            whitespace. `content-encoding` and `content-length` are removed from an inflated answer,
+            because they describe the compressed bytes. Trailer fields are dropped.
+        body: the content, with transfer coding and content coding removed.
+        http_version: `HTTP/1.1`, `HTTP/1.0`; `HTTP/2` only through `HttpxTransport`.
+        reason: the reason phrase; informational only.
+        coding: the content coding still applied to `body`: `gzip`, `deflate`, or empty.
+        hold: the memory reserved for the inflated content; the decoder releases it.
     """
 
     __slots__ = ("body", "coding", "headers", "hold", "http_version", "reason", "status")

@@ -1,8 +1,8 @@
-"""The httpcore connections to one origin: how many there are, who gets which, when they go.
+"""A pool of httpcore connections to one origin.
 
-httpcore's own pool loses slots for good when calls are cancelled while they wait for one
-(encode/httpcore#1093), and reuses connections on which bytes are left over. Its connections speak
-HTTP/1.1, HTTP/2 and to proxies; here they are used without the pool.
+It replaces httpcore's own pool, which loses slots for good when a call is cancelled while it waits
+for one (encode/httpcore#1093), and which reuses connections that still hold unread bytes. The
+connections themselves implement HTTP/1.1, HTTP/2 and proxies.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ __all__ = ["Channel", "Channels"]
 
 T = TypeVar("T")
 
-# Seconds that an HTTP/2 exchange may go on after its caller has left.
+# Seconds that an HTTP/2 exchange may continue after its caller was cancelled.
 _FINISH = 5.0
-# Part of the exchanges on one connection that may go on without a caller.
+# At most one in so many exchanges on a connection may continue without a caller.
 _LEFT_AT_MOST = 4
 _GONE = 1.0
 
@@ -40,19 +40,19 @@ class Channel:
     """One httpcore connection, and the exchanges on it.
 
     Attributes:
-        connection: httpcore's.
-        sockets: what is under it.
-        multiplexes: it may turn out to speak HTTP/2.
-        decided: whether it does is known.
-        http2: it does.
-        capacity: exchanges that it takes at once.
-        in_use: exchanges on it.
-        left: those whose callers have left, with the timer that ends the wait for them.
-        tasks: those that run in a task of their own.
-        served: exchanges that came to a whole answer.
-        retired: it takes no further ones.
-        closed: it is gone.
-        ready: it is listed as having room.
+        connection: httpcore's connection.
+        sockets: the network backend of `connection`.
+        multiplexes: it may negotiate HTTP/2.
+        decided: the protocol is known.
+        http2: it speaks HTTP/2.
+        capacity: concurrent exchanges that it accepts.
+        in_use: exchanges in flight on it.
+        left: exchanges whose caller was cancelled, each with the timer that limits it.
+        tasks: exchanges that run in a task of their own.
+        served: exchanges that returned a complete answer.
+        retired: it accepts no further exchanges.
+        closed: it is closed.
+        ready: it is in the list of channels with room.
         idle_since: the loop's time at which its last exchange ended.
     """
 
@@ -94,24 +94,24 @@ class Channel:
 class Channels:
     """Connections to one origin.
 
-    A *slot* is the right to have one connection. A connection over HTTP/1.1 takes one exchange at a
-    time; it is closed when its caller leaves early. One over HTTP/2 takes as many as the other side
-    allows; an exchange whose caller leaves is finished without it, because httpcore's HTTP/2 can
-    not be cancelled safely. One that does not finish soon, or fails, retires its connection: it
-    takes no further exchanges, and is closed with the last one that someone waits for.
+    A *slot* is the right to have one connection. An HTTP/1.1 connection carries one exchange at a
+    time and is closed when its caller is cancelled. An HTTP/2 connection carries as many as the
+    server allows; an exchange whose caller is cancelled runs to its end, because httpcore's HTTP/2
+    cannot be cancelled safely. An exchange that does not end soon, or fails, retires its
+    connection: it accepts no further exchanges and closes after the last one that a caller awaits.
 
-    Every path out of an exchange ends in `_release`, which is synchronous, so that a cancellation
-    cannot lose a slot.
+    Every path out of an exchange ends in `_release`, which is synchronous, so a cancellation cannot
+    lose a slot.
 
     Args:
-        origin: where to connect to.
+        origin: the server to connect to.
         make: returns httpcore's connection over the given sockets.
-        multiplexes: a connection may turn out to speak HTTP/2.
-        max_connections: slots.
-        max_idle: connections kept for later.
-        idle_age: seconds that they are kept.
+        multiplexes: a connection may negotiate HTTP/2.
+        max_connections: the number of slots.
+        max_idle: idle connections at most.
+        idle_age: seconds after which an idle connection is closed.
         quarantine: seconds for which HTTP/1.1 connections are not reused after surplus bytes.
-        bounds: of each answer.
+        bounds: limits on each answer.
     """
 
     def __init__(
@@ -145,12 +145,12 @@ class Channels:
 
     @property
     def slots(self) -> int:
-        """Slots taken: connections idle, in use and being made."""
+        """Slots in use: connections that are idle, busy or connecting."""
         return len(self._channels)
 
     @property
     def idle(self) -> int:
-        """Connections that wait for use."""
+        """Idle connections."""
         return sum(not channel.in_use for channel in self._channels)
 
     @property
@@ -164,12 +164,12 @@ class Channels:
         return self._quarantine.active
 
     async def acquire(self, *, fresh: bool = False) -> Channel:
-        """Return a channel with room for one exchange; `run` gives it back.
+        """Return a channel with room for one exchange; `run` releases it.
 
         Args:
-            fresh: not one over HTTP/1.1 that has served before, where a slot can be had for it.
+            fresh: prefer a new connection to an HTTP/1.1 connection that has served before.
 
-        Raises `httpx.ConnectError` where the transport is closed.
+        Raises `httpx.ConnectError` when the transport is closed.
         """
         if self._closed:
             raise _closed()
@@ -185,7 +185,7 @@ class Channels:
             return await waiter
         except BaseException:
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                # Cancelled in the moment between being served and running.
+                # Cancelled after it was given a channel and before it ran.
                 self._release(waiter.result(), unused=True)
             raise
         finally:
@@ -193,7 +193,7 @@ class Channels:
                 self._queue.remove(waiter)
 
     async def run(self, channel: Channel, exchange: Coroutine[object, object, T]) -> T:
-        """Run `exchange` on `channel`, which `acquire` gave, and give it back."""
+        """Run `exchange` on `channel`, which `acquire` returned, and release it."""
         if not channel.multiplexes:
             whole = False
             try:
@@ -206,7 +206,7 @@ class Channels:
         channel.tasks.add(task)
         task.add_done_callback(lambda task: self._ended(channel, task))
         try:
-            # Not `shield`, which reports the failure of what was left behind.
+            # Not `shield`: it reports the failure of an exchange without a caller.
             await asyncio.wait((task,))
         except asyncio.CancelledError:
             if not task.done():
@@ -215,10 +215,10 @@ class Channels:
         return task.result()
 
     def decide(self, channel: Channel, capacity: int, *, http2: bool) -> None:
-        """Note what `channel` speaks, and how many exchanges it takes at once."""
+        """Record the protocol of `channel` and how many concurrent exchanges it accepts."""
         channel.decided = True
         channel.http2 = http2
-        # Connections that will take one exchange each are made side by side.
+        # HTTP/1.1 connections are opened in parallel.
         self._multiplexes = http2
         if self._undecided is channel:
             self._undecided = None
@@ -226,12 +226,12 @@ class Channels:
             channel.multiplexes = False
             channel.retired |= bool(channel.left)
         elif channel.multiplexes:
-            # Else the exchange on it may be cancelled, which others on it might not survive.
+            # Otherwise its exchange can be cancelled, which could break others on the connection.
             channel.capacity = capacity
         self._settle(channel)
 
     async def aclose(self) -> None:
-        """Close every connection, fail every call in flight, wait until the sockets are gone."""
+        """Close every connection, fail every call in flight and wait for the sockets to close."""
         self._closed = True
         if self._sweep is not None:
             self._sweep.cancel()
@@ -250,10 +250,10 @@ class Channels:
     # Inner parts
 
     def _next(self, *, fresh: bool = False) -> Channel | None:
-        """Return a channel with one more exchange on it, `None` where the call has to wait."""
+        """Return a channel with one more exchange on it, `None` if the call has to wait."""
         channel: Channel | None = None
         if self._ready and not (fresh and not self._ready[-1].http2):
-            # The last one used is the most likely to be alive.
+            # The most recently used connection is the most likely to be alive.
             channel = self._ready[-1]
         elif self._undecided is None and len(self._channels) < self._max_connections:
             channel = self._open()
@@ -278,7 +278,7 @@ class Channels:
         return channel
 
     def _make_room(self) -> None:
-        """Close an idle connection where all slots are taken."""
+        """Close an idle connection when all slots are in use."""
         if len(self._channels) >= self._max_connections:
             for channel in self._ready:
                 if not channel.in_use:
@@ -286,7 +286,7 @@ class Channels:
                     return
 
     def _release(self, channel: Channel, *, whole: bool = False, unused: bool = False) -> None:
-        """Take an exchange off `channel`."""
+        """Remove one exchange from `channel`."""
         channel.in_use -= 1
         if channel.closed:
             return
@@ -295,13 +295,13 @@ class Channels:
             if channel.http2:
                 channel.retired |= not channel.connection.is_available()
             else:
-                # In this order: to see the end of an answer is also to report what is behind it.
+                # `finish` goes first: it also reports bytes after the end of the answer.
                 clean = channel.sockets.finish() and channel.connection.is_available()
                 channel.retired |= not clean or bool(
                     self._quarantine.until and self._quarantine.active
                 )
         elif not unused or not (channel.in_use or channel.served):
-            # It failed; or no exchange is left that would make the connection.
+            # It failed, or no exchange is left to open the connection.
             channel.retired = True
         self._settle(channel)
 
@@ -314,7 +314,7 @@ class Channels:
         self._release(channel, whole=whole)
 
     def _leave(self, channel: Channel, task: asyncio.Task[object]) -> None:
-        """Let an exchange go on whose caller has left, or end it with its connection."""
+        """Let an exchange continue without its caller, or end it with its connection."""
 
         def overdue() -> None:
             channel.retired = True
@@ -326,7 +326,7 @@ class Channels:
         self._settle(channel)
 
     def _settle(self, channel: Channel) -> None:
-        """Draw the conclusions from what has changed about `channel`."""
+        """Apply a change of state of `channel`: close it, list it, serve the queue."""
         if channel.closed:
             return
         if channel.retired:
@@ -344,7 +344,7 @@ class Channels:
         self._serve()
 
     def _list(self, channel: Channel) -> None:
-        """List `channel` as having room, or not."""
+        """Add `channel` to the channels with room, or remove it."""
         room = channel.decided and not channel.retired and channel.in_use < channel.capacity
         if room is channel.ready:
             return
@@ -357,7 +357,7 @@ class Channels:
             self._ready.remove(channel)
 
     def _serve(self) -> None:
-        """Give channels to those in the queue, the first one first."""
+        """Give channels to the calls in the queue, in order."""
         while self._queue and not self._closed:
             if self._queue[0].done():
                 self._queue.popleft()
@@ -378,13 +378,13 @@ class Channels:
         channel.sockets.abort()
         for timer in channel.left.values():
             timer.cancel()
-        # No other exchange is on it that a cancellation could harm.
+        # No other exchange is left on it that a cancellation could break.
         for task in channel.tasks:
             task.cancel()
         self._serve()
 
     def _lost(self, channel: Channel) -> None:
-        """Take note that the other side of `channel` has closed, or its socket is gone."""
+        """Handle the end of the connection, from the server or of the socket."""
         if channel.sockets.gone:
             self._going.discard(channel.sockets)
             if not self._going and self._drained is not None and not self._drained.done():
@@ -394,13 +394,13 @@ class Channels:
             self._settle(channel)
 
     def _surplus(self) -> None:
-        """Start a quarantine and close what is idle: it may hold more bytes that answer nothing."""
+        """Start a quarantine and close idle connections, which may hold more surplus bytes."""
         self._quarantine.report()
         for channel in [one for one in self._channels if not one.in_use and not one.http2]:
             self._close(channel)
 
     def _close_aged(self) -> None:
-        """Close what has been idle for too long."""
+        """Close connections that have been idle for too long."""
         self._sweep = None
         idle = [channel for channel in self._channels if not channel.in_use]
         horizon = self._loop.time() - self._idle_age

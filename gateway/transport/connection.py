@@ -1,4 +1,4 @@
-"""One connection to an upstream: a socket, and one exchange at a time on it."""
+"""An HTTP/1.1 connection to an upstream: one socket with one exchange at a time."""
 
 from __future__ import annotations
 
@@ -22,42 +22,42 @@ __all__ = ["Connection", "Owner"]
 
 _HIGH_WATER = 256 * 1024
 _CLOCK_GRAIN = 0.001
-# Seconds in which the loop reads what was seen in a socket.
+# Seconds for the loop to read the bytes that `look_at` saw.
 _LAST_LOOK = 1.0
 
 
 class Owner(Protocol):
-    """What a connection tells its pool."""
+    """The callbacks of a connection to its pool."""
 
     def retired(self, connection: Connection) -> None:
-        """Take note that `connection` must not be asked any more."""
+        """Handle that `connection` accepts no further requests."""
 
     def lost(self, connection: Connection) -> None:
-        """Take note that the socket of `connection` is gone."""
+        """Handle that the socket of `connection` is closed."""
 
     def surplus(self) -> None:
-        """Take note that bytes came that answer no request."""
+        """Handle bytes that answer no request."""
 
 
 class Connection(asyncio.Protocol):
-    """A socket and the exchange that is on it.
+    """A socket and the exchange on it.
 
-    It belongs either to its pool (idle) or to the one who asks; who asks gives it back. Nothing is
-    read ahead: bytes that nobody asked for end the connection.
+    It belongs to its pool while idle, and to one caller during an exchange; the caller releases it.
+    Nothing is read ahead: unsolicited bytes end the connection.
 
-    Bytes that arrive before a request is written never pass for its answer, whether they came
-    behind the end of the last answer, while the connection was idle, or wait unread in the socket
-    when the request is written. Bytes that arrive after that do: HTTP/1.1 does not number answers,
-    so an upstream that writes unasked while a request is on its way is believed. The owner hears of
-    surplus bytes (`Owner.surplus`) and stops reusing connections for a while, which bounds how
-    often that can happen.
+    Bytes that arrive before a request is written are never read as its answer, whether they
+    followed the last answer, came while the connection was idle, or wait unread in the socket.
+    Bytes that arrive afterwards are: HTTP/1.1 does not number answers, so an upstream that writes
+    unsolicited bytes while a request is in flight is believed. The connection reports surplus bytes
+    to its owner (`Owner.surplus`), which stops reusing connections for a while. That bounds how
+    often this can happen.
 
-    A reader is borrowed when the first byte of an answer comes: thousands of connections that only
-    wait for one need none.
+    A connection borrows a reader when the first byte of an answer arrives, so thousands of
+    connections that wait for an answer need none.
 
     Attributes:
-        complete: the answer is whole; also before the first one is asked for.
-        idle_since: the loop's time at which the pool got it back.
+        complete: the answer is complete; also true before the first request.
+        idle_since: the loop's time at which it was returned to the pool.
     """
 
     __slots__ = (
@@ -107,11 +107,11 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self.idle_since = 0.0
 
-    # What the pool and the transport see.
+    # For the pool and the transport
 
     @property
     def reusable(self) -> bool:
-        """Whether another exchange may follow: this one is whole and nothing was left over."""
+        """Whether another exchange may follow: the last is complete, without surplus bytes."""
         return self._usable and self.complete
 
     @property
@@ -120,11 +120,11 @@ class Connection(asyncio.Protocol):
         return self._transport is not None
 
     def may_ask_again(self, *, idempotent: bool) -> bool:
-        """Tell whether a request that failed here may be sent again on another connection.
+        """Return whether a request that failed here may be retried on another connection.
 
-        Any may that was not sent at all. One that was sent may if it is idempotent, and met the
-        race of a kept-alive connection that the other side closes just then: it had served before
-        and ended without a byte of the answer (RFC 9112 section 9.3.1).
+        A request that was not sent may be retried. A request that was sent may be retried if it is
+        idempotent and the server closed a kept-alive connection at that moment: the connection had
+        served before and ended without a byte of the answer (RFC 9112 section 9.3.1).
         """
         unheard = self._reader is None or not self._reader.started
         return self._unsent or (idempotent and self._served > 0 and unheard)
@@ -142,12 +142,12 @@ class Connection(asyncio.Protocol):
         """Send `request`; return the future of its answer.
 
         Args:
-            request: all bytes of it.
-            head_request: it is a HEAD: the answer's framing fields describe no body.
-            expires: the loop's time at which the exchange has failed.
-            streaming: the future gives the answer without its body, which `take` and `more` give.
-            read: seconds that each wait for the other side may last, instead of `expires`.
-            write: seconds that sending may be held up, instead of `expires`.
+            request: the complete request in bytes.
+            head_request: it is a HEAD request: the answer's framing fields describe no body.
+            expires: the loop's time at which the exchange fails.
+            streaming: the future returns the answer without its body; read it by `take` and `more`.
+            read: seconds that each wait for bytes may last, instead of `expires`.
+            write: seconds that sending may be blocked, instead of `expires`.
         """
         future: asyncio.Future[RawAnswer] = self._loop.create_future()
         self._future = future
@@ -159,17 +159,17 @@ class Connection(asyncio.Protocol):
         self._head_request = head_request
         self._give_back()
         transport = self._transport
-        # uvloop's transports close a turn of the loop before they tell.
+        # uvloop's transports close one turn of the loop before they call `connection_lost`.
         self._unsent = transport is None or not self._usable or transport.is_closing()
         if self._unsent or transport is None:
             self._fail(lost_failure(None))
             return future
         if self._served and (self._look or self._first_look())(0):
-            # Bytes, or the end of the connection: they came before the request.
+            # Bytes, or the end of the connection, that arrived before the request.
             self._unsent = True
             self._put_aside()
             return future
-        # Set first: writing may call `pause_writing`, which knows better.
+        # Set first: writing may call `pause_writing`, which overrides it.
         self._expires = expires if read is None else self._loop.time() + read
         transport.write(request)
         if self._expires < self._alarm_at:
@@ -177,7 +177,7 @@ class Connection(asyncio.Protocol):
         return future
 
     def take(self) -> list[bytes | bytearray]:
-        """Return the pieces of a streamed body that have come since the last call."""
+        """Return the pieces of a streamed body that arrived since the last call."""
         if self._reader is None:
             return []
         pieces = self._reader.pieces
@@ -186,7 +186,7 @@ class Connection(asyncio.Protocol):
         return pieces
 
     def more(self) -> asyncio.Future[RawAnswer]:
-        """Return a future that is done once `take` has something or the answer is whole."""
+        """Return a future that is done once `take` has pieces or the answer is complete."""
         future: asyncio.Future[RawAnswer] = self._loop.create_future()
         self._future = future
         if self._failure is not None:
@@ -211,16 +211,16 @@ class Connection(asyncio.Protocol):
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the socket."""
+        """Store the socket's transport."""
         self._transport = transport  # type: ignore[assignment]  # TCP gives a full transport
         if not self._usable:
-            # Whoever wanted it gave up in the same turn of the loop.
+            # The caller gave up in the same turn of the loop.
             self.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Read on in the answer."""
+        """Feed the reader."""
         if self.complete:
-            # Idle, or the answer is whole: these bytes answer nothing.
+            # Idle, or the answer is complete: these bytes answer no request.
             self.abort()
             self._owner.retired(self)
             if answers_nothing(data):
@@ -240,7 +240,7 @@ class Connection(asyncio.Protocol):
             self._allow(self._read_limit)
 
     def eof_received(self) -> bool | None:
-        """Take the end of the other side's bytes: of a close-delimited body, or an early one."""
+        """Handle the end of input: the end of a close-delimited body, or a premature one."""
         self._usable = False
         if self.complete:
             self._owner.retired(self)
@@ -255,7 +255,7 @@ class Connection(asyncio.Protocol):
         return None
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Take the end of the socket."""
+        """Handle the end of the socket."""
         self._transport = None
         if not self.complete:
             self._fail(lost_failure(exc))
@@ -264,12 +264,12 @@ class Connection(asyncio.Protocol):
         self._owner.lost(self)
 
     def pause_writing(self) -> None:
-        """Start the clock of a request that the other side does not take."""
+        """Start the write timeout: the server does not read the request."""
         if self._write_limit is not None and not self.complete:
             self._allow(self._write_limit)
 
     def resume_writing(self) -> None:
-        """Go on waiting for the answer."""
+        """Stop the write timeout and wait for the answer."""
         if self.complete:
             return
         if self._read_limit is not None:
@@ -284,7 +284,7 @@ class Connection(asyncio.Protocol):
         return look
 
     def _put_aside(self) -> None:
-        """Fail an exchange that was not sent; let the loop read what waits, and judge it."""
+        """Fail an exchange that was not sent; the loop reads the waiting bytes and judges them."""
         self._settle(lost_failure(None))
         self._usable = False
         self.complete = True
@@ -301,7 +301,7 @@ class Connection(asyncio.Protocol):
             self._readers.give_back(reader)
 
     def _finish(self, reader: AnswerReader) -> None:
-        """Settle a whole answer, and decide whether the connection can go on."""
+        """Settle a complete answer and decide whether the connection is reusable."""
         self.complete = True
         self._served += 1
         self._expires = inf
@@ -309,7 +309,7 @@ class Connection(asyncio.Protocol):
             self._usable
             and reader.reusable
             and self._transport is not None
-            # An answer that came before the request was taken leaves the rest of it to be sent.
+            # The answer came before the request was fully sent.
             and not self._transport.get_write_buffer_size()
         )
         self._unpause()
@@ -324,7 +324,7 @@ class Connection(asyncio.Protocol):
         self._give_back()
 
     def _hand_over(self, reader: AnswerReader) -> None:
-        """Wake whoever streams; hold the other side back while nobody takes what has come."""
+        """Wake the consumer of a stream; pause reading while it has much to take."""
         future = self._future
         if future is not None and not future.done():
             self._expires = inf
@@ -368,10 +368,10 @@ class Connection(asyncio.Protocol):
         self._alarm = self._loop.call_at(self._expires, self._ring)
 
     def _ring(self) -> None:
-        """Fail the exchange whose time is up.
+        """Fail an exchange that has timed out.
 
-        One alarm serves many exchanges: it is set again here when the one in flight has time left,
-        and never cancelled for one that is answered: that would be a timer for each exchange.
+        One alarm serves many exchanges. It is set again here when the exchange in flight has time
+        left, and it is not cancelled when an exchange ends, which would cost a timer for each.
         """
         self._alarm = None
         self._alarm_at = inf
@@ -380,6 +380,6 @@ class Connection(asyncio.Protocol):
         if self._loop.time() < self._expires - _CLOCK_GRAIN:
             self._set_alarm()
         elif self._transport is not None and self._transport.get_write_buffer_size():
-            self._fail(httpx.WriteTimeout("the request was not taken in time"))
+            self._fail(httpx.WriteTimeout("the request was not sent in time"))
         else:
             self._fail(httpx.ReadTimeout("no answer in time"))

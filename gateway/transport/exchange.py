@@ -1,4 +1,4 @@
-"""What the gateway asks of a transport."""
+"""The interface of a transport: send one request, return its complete answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Exchange"]
 
 
 class Exchange(Protocol):
-    """One request, one whole answer; `Http1Transport` and `HttpxTransport` both are one."""
+    """One request, one complete answer; `Http1Transport` and `HttpxTransport` implement it."""
 
     async def exchange(
         self,

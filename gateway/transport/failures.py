@@ -1,4 +1,4 @@
-"""The one table of how things that go wrong on a socket are told: as httpx's own exceptions.
+"""Transport failures: which of httpx's exceptions each failure of a socket raises.
 
 ::
 
@@ -6,15 +6,15 @@
     ├── TimeoutException
     │   ├── PoolTimeout             no connection became free in time; nothing was sent
     │   ├── ConnectTimeout          no connection was established in time; nothing was sent
-    │   ├── WriteTimeout            the request was not taken off our hands in time
-    │   └── ReadTimeout             the request was sent, the answer is late
+    │   ├── WriteTimeout            the request was not sent in time
+    │   └── ReadTimeout             the request was sent, the answer did not arrive in time
     ├── NetworkError
     │   ├── ConnectError            refused, unresolvable, unreachable, TLS; nothing was sent
-    │   ├── WriteError              broken while the request was being sent
+    │   ├── WriteError              the connection broke while the request was being sent
     │   └── ReadError               reset after the request was sent
     ├── ProtocolError
-    │   ├── LocalProtocolError      what we were asked to send is no HTTP
-    │   └── RemoteProtocolError     what came back is no HTTP, or ended too early
+    │   ├── LocalProtocolError      the request is not valid HTTP
+    │   └── RemoteProtocolError     the answer is not valid HTTP, or ended too early
     │       └── AnswerTooLarge      over a bound on header fields or content
     └── UnsupportedProtocol         neither http nor https
     httpx.DecodingError             content that cannot be inflated, or an encoding that is refused
@@ -39,21 +39,21 @@ class InflatedTooLarge(httpx.DecodingError):
 
 
 def connect_failure(error: OSError | UnicodeError) -> httpx.TransportError:
-    """Return what a failure before the connection stood is told as.
+    """Return the exception for a failure to connect.
 
-    `TimeoutError` is both our own limit and the kernel's ETIMEDOUT; a name that cannot be resolved
-    is an `OSError` (`gaierror`), one that cannot even be asked for a `UnicodeError`.
+    `TimeoutError` is both the configured limit and the kernel's ETIMEDOUT. A name that does not
+    resolve is an `OSError` (`gaierror`); a name that cannot be encoded is a `UnicodeError`.
     """
     if isinstance(error, TimeoutError):
         return httpx.ConnectTimeout("no connection within the time allowed")
     if isinstance(error, ssl.SSLCertVerificationError):
         why = getattr(error, "verify_message", "") or str(error)
-        return httpx.ConnectError(f"certificate refused: {why}")
+        return httpx.ConnectError(f"certificate verification failed: {why}")
     return httpx.ConnectError(str(error) or type(error).__name__)
 
 
 def lost_failure(error: Exception | None) -> httpx.TransportError:
-    """Return what the loss of a connection with an exchange in flight is told as."""
+    """Return the exception for a connection that is lost with an exchange in flight."""
     if error is None:
         return httpx.RemoteProtocolError("the connection was closed before the answer was complete")
     if isinstance(error, BrokenPipeError):

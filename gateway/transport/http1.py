@@ -1,4 +1,4 @@
-"""The transport to upstreams: HTTP/1.1 over a pool for each origin."""
+"""The gateway's own HTTP/1.1 client, with one connection pool for each origin."""
 
 from __future__ import annotations
 
@@ -31,25 +31,26 @@ _STALE = (httpx.NetworkError, httpx.RemoteProtocolError)
 class Http1Transport(httpx.AsyncBaseTransport):
     """Speaks HTTP/1.1 to any number of origins.
 
-    Two ways in over the same connections: `exchange`, without any httpx object, and
-    `handle_async_request`, which makes `httpx.AsyncClient(transport=Http1Transport())` work.
-    It keeps no cookies, follows no redirects and reads no environment. It belongs to the event
-    loop that first uses it.
+    It has two entry points over the same connections: `exchange`, without any httpx object, and
+    `handle_async_request`, for `httpx.AsyncClient(transport=Http1Transport())`. It stores no
+    cookies, follows no redirects and reads no environment variables. It belongs to the event loop
+    that first uses it.
 
     Args:
-        max_connections: for each origin; further calls wait in line.
-        max_idle: connections kept for later, for each origin; all of them where it is `None`.
-        idle_age: seconds that they are kept; choose less than the upstreams keep theirs.
-        connect_timeout: seconds for name, TCP and TLS together.
-        tls: whom to trust; certifi's list where it is `None`. A context is taken as it is.
-        bounds: what an answer may cost.
+        max_connections: connections for each origin; further calls wait in a queue.
+        max_idle: idle connections for each origin; by default all of them.
+        idle_age: seconds after which an idle connection is closed; choose less than the upstreams'
+            keep-alive timeout.
+        connect_timeout: seconds for DNS, TCP and TLS together.
+        tls: TLS options or a context that is used unchanged; by default certifi's CA list.
+        bounds: limits on an answer.
         quarantine: seconds for which connections to an origin are not reused after it sent bytes
-            that answer no request; repeated, twice as long each time, up to an hour.
-        hold: makes the hold of memory that an answer is inflated into.
+            that answer no request; doubled each time, up to an hour.
+        hold: returns the reservation of memory for an answer to inflate.
 
-    An answer belongs to its request as far as HTTP/1.1 can promise it. Bytes that arrive before a
-    request is written never pass for its answer. Bytes that an upstream writes unasked while a
-    request is on its way do; the quarantine bounds how often one origin can do that.
+    An answer belongs to its request as far as HTTP/1.1 allows. Bytes that arrive before a request
+    is written are never read as its answer. Bytes that an upstream writes unsolicited while a
+    request is in flight are; the quarantine bounds how often one origin can do that.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class Http1Transport(httpx.AsyncBaseTransport):
 
     @property
     def pools(self) -> list[Pool]:
-        """The pools that there are, one for each origin that was called."""
+        """The current pools, one for each origin that was called."""
         return list(self._pools.values())
 
     async def exchange(
@@ -93,21 +94,21 @@ class Http1Transport(httpx.AsyncBaseTransport):
     ) -> RawAnswer:
         """Send one request and return its answer, content inflated.
 
-        Nothing is added to the request but `host` and `content-length`; without `accept-encoding`
-        among the headers answers come as they are, which on a short way is the fastest.
+        Only `host` and `content-length` are added to the request. Without `accept-encoding` in
+        `headers` answers are not compressed, which is fastest on a local network.
 
         Args:
-            origin: where to, with the header fields of every request.
-            method: of the request.
-            target: origin-form, percent-encoded.
-            headers: further fields.
-            body: the whole content.
-            timeout: seconds for everything together: waiting for a connection, connecting,
-                sending, and the answer.
+            origin: the server, with the header fields of every request.
+            method: HTTP method.
+            target: request target in origin-form, percent-encoded.
+            headers: further header fields.
+            body: the complete content.
+            timeout: seconds in total: waiting for a connection, connecting, sending, and the
+                answer.
 
         Raises:
-            httpx.TransportError: see `gateway.transport.failures` for what means what.
-            httpx.DecodingError: content that cannot be inflated inside the bounds.
+            httpx.TransportError: see `gateway.transport.failures`.
+            httpx.DecodingError: the content cannot be inflated within the bounds.
         """
         request = origin.request(method, target, headers, body)
         pool = self._pools.get(origin.key) or self._open_pool(origin)
@@ -129,10 +130,10 @@ class Http1Transport(httpx.AsyncBaseTransport):
         return answer
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send one request for httpx; the answer's body streams, still in its content coding.
+        """Send one request for httpx; the answer's body is streamed, not inflated.
 
-        Honours the `timeout`, `target` and `sni_hostname` extensions. The request's body is
-        gathered first and sent with its length.
+        Supports the `timeout`, `target` and `sni_hostname` extensions. The request's body is read
+        completely and sent with its length.
         """
         extensions = request.extensions
         url = request.url
@@ -196,7 +197,7 @@ class Http1Transport(httpx.AsyncBaseTransport):
         if self._closed:
             raise httpx.ConnectError("the transport is closed")
         if len(self._pools) >= _MANY_POOLS:
-            # A client that visits ever new origins must not keep a pool for each of them.
+            # A client that calls ever new origins must not accumulate pools.
             self._pools = {key: pool for key, pool in self._pools.items() if _needed(pool)}
         context = None
         if origin.scheme == "https":
@@ -222,10 +223,10 @@ def _needed(pool: Pool) -> bool:
 
 
 async def _message(request: httpx.Request, target: bytes) -> bytes:
-    """Return an httpx request as bytes, its fields as they are and in their order."""
+    """Return an httpx request as bytes, with its header fields unchanged and in order."""
     stream = request.stream
     if not isinstance(stream, httpx.AsyncByteStream):
-        raise TypeError("an async transport needs an async request body")
+        raise TypeError("Http1Transport needs an async request body; use httpx.AsyncClient")
     body = b"".join([piece async for piece in stream])
     fields = []
     length = None
@@ -240,5 +241,5 @@ async def _message(request: httpx.Request, target: bytes) -> bytes:
         if body or "transfer-encoding" in request.headers:
             fields.append((b"Content-Length", b"%d" % len(body)))
     elif length != b"%d" % len(body):
-        raise httpx.LocalProtocolError("content-length is not the length of the content")
+        raise httpx.LocalProtocolError("content-length does not match the length of the content")
     return request_head(request.method, target, fields) + body

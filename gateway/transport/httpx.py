@@ -1,6 +1,6 @@
-"""httpx's side of the house behind the same face: for HTTP/2, for proxies, and for respx.
+"""A transport over httpcore's connections, for HTTP/2, proxies and respx.
 
-The connections are httpcore's, which httpx itself uses; what shares them out is ours (`channels`).
+httpx uses the same connections; the pool is the gateway's own (`gateway.transport.channels`).
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ __all__ = ["HttpxTransport", "pool_is_patched"]
 _NO_BODY = frozenset({204, 304})
 _MANY_POOLS = 64
 _ATTEMPTS = 3
-# Streams that httpcore opens at once on one HTTP/2 connection, and the name of what the other side
-# allows (RFC 9113 section 6.5.2).
+# Concurrent streams that httpcore opens on one HTTP/2 connection, and the identifier of the
+# server's limit (RFC 9113 section 6.5.2).
 _STREAMS = 100
 _MAX_CONCURRENT_STREAMS = 3
-# A piece costs the loop some 15 us in h11 or h2, however small it is.
+# A piece of any size costs about 15 us in h11 or h2.
 _FREE_PIECES = 8192
 _CONTENT_PER_PIECE = 64
 
@@ -58,10 +58,10 @@ _ERRORS: tuple[tuple[type[Exception], type[httpx.TransportError]], ...] = (
 
 
 def pool_is_patched() -> bool:
-    """Tell whether somebody (respx, by default) stands in for httpcore's connection pool.
+    """Return whether httpcore's connection pool is patched, as `respx.mock` does by default.
 
-    respx replaces the method by a function of its own, which is not defined in httpcore; asking
-    the function itself works no matter which of the two was imported or started first.
+    respx replaces the method with a function that is not defined in httpcore. Checking the function
+    works whichever of the two was imported or started first.
     """
     return not httpcore.AsyncConnectionPool.handle_async_request.__module__.startswith("httpcore.")
 
@@ -69,26 +69,26 @@ def pool_is_patched() -> bool:
 class HttpxTransport:
     """`exchange` over httpcore's connections, with the same bounds and the same errors.
 
-    What is promised is what `Http1Transport` promises: callers that leave, at whatever moment, take
-    no connection and no slot with them, and bytes that arrive before a request is written never
-    pass for its answer. Over HTTP/2 answers are numbered, and none can pass for another.
+    It gives the guarantees of `Http1Transport`: a caller that is cancelled at any moment leaks
+    neither a connection nor a slot, and bytes that arrive before a request is written are never
+    read as its answer. HTTP/2 numbers its answers, so none can be mistaken for another.
 
-    While something stands in for httpcore's pool, calls take httpx's own transport, so that respx
-    intercepts them, those to a proxy included.
+    While httpcore's pool is patched, calls use httpx's own transport, so respx intercepts them,
+    calls to a proxy included.
 
     Args:
         transport: used instead of httpcore's connections.
-        tls: whom to trust; certifi's list where it is `None`. A context is taken as it is.
+        tls: TLS options or a context that is used unchanged; by default certifi's CA list.
         http2: offer HTTP/2 by ALPN; needs the `h2` package.
         proxy: URL of a proxy; SOCKS needs the `socksio` package.
-        max_connections: for each origin; further calls wait in line.
-        max_idle: connections kept for later, for each origin; all of them where it is `None`.
-        idle_age: seconds that they are kept.
+        max_connections: connections for each origin; further calls wait in a queue.
+        max_idle: idle connections for each origin; by default all of them.
+        idle_age: seconds after which an idle connection is closed.
         connect_timeout: seconds for TCP, and again for TLS.
-        bounds: what an answer may cost.
+        bounds: limits on an answer.
         quarantine: seconds for which HTTP/1.1 connections to an origin are not reused after it sent
-            bytes that answer no request; repeated, twice as long each time, up to an hour.
-        hold: makes the hold of memory that an answer is inflated into.
+            bytes that answer no request; doubled each time, up to an hour.
+        hold: returns the reservation of memory for an answer to inflate.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class HttpxTransport:
 
     @property
     def pools(self) -> list[Channels]:
-        """The pools that there are, one for each origin that was called."""
+        """The current pools, one for each origin that was called."""
         return list(self._pools.values())
 
     async def exchange(
@@ -139,7 +139,7 @@ class HttpxTransport:
     ) -> RawAnswer:
         """Send one request and return its answer, content inflated.
 
-        Like `Http1Transport.exchange` in everything, but slower.
+        It behaves like `Http1Transport.exchange`, but is slower.
         """
         progress = _Progress()
         connect = self._connect_timeout if timeout is None else min(timeout, self._connect_timeout)
@@ -151,7 +151,7 @@ class HttpxTransport:
                         origin, method, target, headers, body, extensions
                     )
                 else:
-                    # Refuses what is no HTTP, which HTTP/2 would pass on.
+                    # Refuses invalid HTTP, which HTTP/2 would send.
                     request_head(method, target, ())
                     fields = origin.fields(headers)
                     if body or method in WITH_CONTENT:
@@ -204,14 +204,14 @@ class HttpxTransport:
                 # Nothing was sent.
                 continue
             except (httpcore.NetworkError, httpcore.RemoteProtocolError, httpx.NetworkError) as e:
-                # A connection that the other side closes as we write (RFC 9112 section 9.3.1).
+                # The server may close a connection as we write (RFC 9112 section 9.3.1).
                 unheard = reused and not channel.http2 and not channel.sockets.heard
                 if attempt + 1 < _ATTEMPTS and idempotent and unheard:
                     continue
                 raise _translated(e) from e
             except Exception as error:
                 raise _translated(error) from error
-        raise httpx.ConnectError("no connection took the request")
+        raise httpx.ConnectError("no connection accepted the request")
 
     async def _ask(self, channel: Channel, request: httpcore.Request) -> RawAnswer:
         response = await channel.connection.handle_async_request(request)
@@ -230,14 +230,14 @@ class HttpxTransport:
         if self._closed:
             raise httpx.ConnectError("the transport is closed")
         if len(self._pools) >= _MANY_POOLS:
-            # A client that visits ever new origins must not keep a pool for each of them.
+            # A client that calls ever new origins must not accumulate pools.
             self._pools = {
                 key: pool for key, pool in self._pools.items() if pool.slots or pool.quarantined
             }
         pool = self._pools[origin.key] = Channels(
             origin,
             self._maker(origin),
-            # To a proxy httpcore speaks HTTP/1.1.
+            # httpcore speaks HTTP/1.1 to a proxy.
             multiplexes=self._http2 and origin.scheme == "https",
             max_connections=self._max_connections,
             max_idle=self._max_idle,
@@ -248,12 +248,12 @@ class HttpxTransport:
         return pool
 
     def _maker(self, origin: Origin) -> Callable[[Sockets], httpcore.AsyncConnectionInterface]:
-        """Return what makes httpcore's connections to `origin`, by way of the proxy."""
+        """Return the factory of httpcore's connections to `origin`, through the proxy if any."""
         remote = _url(origin, b"/").origin
         common: dict[str, Any] = {"ssl_context": self._trust(), "http2": self._http2}
 
         def make(sockets: Sockets) -> httpcore.AsyncConnectionInterface:
-            # A pool that only knows which kind of connection to make; it never pools.
+            # The pool only selects the type of connection; it never stores one.
             return _factory(self._proxy, {**common, "network_backend": sockets}).create_connection(
                 remote
             )
@@ -261,7 +261,7 @@ class HttpxTransport:
         return make
 
     def _tunnelled(self, origin: Origin) -> bool:
-        """Whether HTTP/1.1 is spoken to a proxy before it is known what the origin speaks."""
+        """Whether a proxy is spoken to in HTTP/1.1 before the origin's protocol is known."""
         return self._proxy is not None and origin.scheme == "https"
 
     def _trust(self) -> ssl.SSLContext:
@@ -285,13 +285,13 @@ class HttpxTransport:
         if transport is None:
             transport = self._patched = httpx.AsyncHTTPTransport(
                 verify=self._trust(),
-                # Proxies are configured, never found in the environment.
+                # Proxies come from the configuration, never from the environment.
                 trust_env=False,
                 http2=self._http2,
                 proxy=self._proxy,
             )
-        # Byte for byte as it was made; but a proxy is told the absolute form, which httpcore makes
-        # of the URL (RFC 9112 section 3.2.2).
+        # The exact bytes of the target, except for a proxy: it needs the absolute-form, which
+        # httpcore derives from the URL (RFC 9112 section 3.2.2).
         exact = {} if self._proxy is not None else {"target": target}
         request = httpx.Request(
             method,
@@ -306,7 +306,7 @@ class HttpxTransport:
                 method.encode("ascii"),
                 response.status_code,
                 response.headers.raw,
-                # Not `aiter_raw`: a mock's answer counts as read before anyone has read it.
+                # Not `aiter_raw`: a mock's answer counts as read from the start.
                 cast("httpx.AsyncByteStream", response.stream),
                 response.extensions,
             )
@@ -323,7 +323,7 @@ class HttpxTransport:
         stream: AsyncIterable[bytes],
         extensions: Any,
     ) -> RawAnswer:
-        """Return the answer, still in its content coding."""
+        """Return the answer, not inflated."""
         if len(fields) > self._bounds.max_headers:
             raise AnswerTooLarge(f"more than {self._bounds.max_headers} header fields")
         headers = [(name.lower(), value) for name, value in fields]
@@ -381,7 +381,7 @@ def _factory(proxy: httpx.Proxy | None, common: dict[str, Any]) -> httpcore.Asyn
 
 
 def _translated(error: Exception) -> Exception:
-    """Return an error of httpcore's as httpx's, any other as it is."""
+    """Return httpx's exception for one of httpcore's; any other error unchanged."""
     for theirs, ours in _ERRORS:
         if isinstance(error, theirs):
             return ours(str(error))
@@ -389,7 +389,7 @@ def _translated(error: Exception) -> Exception:
 
 
 class _Progress:
-    """Listens to httpcore: how far a request came, and what its connection turns out to speak."""
+    """Traces httpcore: the stage that a request has reached, and its connection's protocol."""
 
     __slots__ = ("_channel", "_pool", "_stage", "_through")
 
@@ -400,13 +400,13 @@ class _Progress:
         self._through = True
 
     def follow(self, pool: Channels, channel: Channel, *, tunnelled: bool) -> None:
-        """Take note of where the request goes."""
+        """Record which channel carries the request."""
         self._pool = pool
         self._channel = channel
         self._through = not tunnelled or channel.served > 0
 
     async def __call__(self, event: str, info: dict[str, Any]) -> None:
-        """Take note of an event; raise `Stale` where the request must not be written."""
+        """Handle an event; raise `Stale` if the request must not be written."""
         layer, _, step = event.partition(".")
         if layer in {"connection", "proxy", "socks"}:
             self._stage = httpx.ConnectTimeout
@@ -422,7 +422,7 @@ class _Progress:
                 self._speaks_http2(self._channel, info)
 
     def timed_out(self) -> httpx.TimeoutException:
-        """Return the error of a request whose time is up."""
+        """Return the timeout error for the stage that the request has reached."""
         return self._stage("no answer within the time allowed")
 
     def _speaks_http1(self, channel: Channel, info: dict[str, Any]) -> None:
@@ -435,8 +435,8 @@ class _Progress:
             self._pool.decide(channel, 1, http2=False)
 
     def _speaks_http2(self, channel: Channel, info: dict[str, Any]) -> None:
-        # httpcore opens one stream at a time until the other side has told how many it takes.
-        told = info["return_value"].changed_settings.get(_MAX_CONCURRENT_STREAMS)
-        capacity = min(told.new_value, _STREAMS) if told and told.new_value else channel.capacity
+        # httpcore opens one stream at a time until the server has sent its limit.
+        limit = info["return_value"].changed_settings.get(_MAX_CONCURRENT_STREAMS)
+        capacity = min(limit.new_value, _STREAMS) if limit and limit.new_value else channel.capacity
         if self._pool is not None:
             self._pool.decide(channel, capacity, http2=True)

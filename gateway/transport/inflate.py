@@ -1,4 +1,4 @@
-"""Undoing gzip and deflate without trusting whoever made them (RFC 9110 section 8.4.1)."""
+"""Bounded decoding of gzip and deflate content from untrusted upstreams (RFC 9110 8.4.1)."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["CODINGS", "DESCRIBED", "Inflater", "content_coding", "inflate"]
 
 CODINGS = {b"gzip": b"gzip", b"x-gzip": b"gzip", b"deflate": b"deflate"}
-"""The content codings that are understood, by the names they go under."""
+"""The supported content codings, by their names."""
 
 DESCRIBED = frozenset({b"content-encoding", b"content-length"})
-"""The fields that tell of content before it is inflated, and so go when it is."""
+"""The fields that describe compressed content; they are removed when it is inflated."""
 
 _IN = 64 * 1024
 _OUT = 256 * 1024
@@ -39,8 +39,8 @@ _ZLIB_HEADER = 2
 def content_coding(value: bytes) -> bytes:
     """Return the one coding that a Content-Encoding field names, empty for none.
 
-    Raises `httpx.DecodingError` for a coding that is not understood, and for more than one:
-    layers multiply, so that a few hundred bytes become gigabytes.
+    Raises `httpx.DecodingError` for an unsupported coding, and for more than one: layers of
+    compression multiply, so a few hundred bytes become gigabytes.
     """
     names = [name for part in value.lower().split(b",") if (name := part.strip(b" \t"))]
     names = [name for name in names if name != b"identity"]
@@ -50,7 +50,7 @@ def content_coding(value: bytes) -> bytes:
         raise httpx.DecodingError("more than one content encoding")
     coding = CODINGS.get(names[0])
     if coding is None:
-        raise httpx.DecodingError(f"content encoding {names[0][:32]!r} is not understood")
+        raise httpx.DecodingError(f"content encoding {names[0][:32]!r} is not supported")
     return coding
 
 
@@ -58,9 +58,9 @@ class Inflater:
     """Inflates one body, piece by piece, never more than a slice at a time.
 
     Args:
-        coding: `gzip` or `deflate`; deflate without its zlib wrapper is understood too, since
-            servers have sent that for ever.
-        bound: inflated bytes of the whole body at which it is refused.
+        coding: `gzip` or `deflate`; deflate without its zlib wrapper is supported too, since some
+            servers send that.
+        bound: inflated bytes of the whole body at most.
     """
 
     __slots__ = ("_bound", "_coding", "_held", "_stream", "_total", "_touched")
@@ -74,10 +74,10 @@ class Inflater:
         self._touched = False
 
     def slices(self, data: bytes | bytearray) -> Iterator[tuple[int, bytes]]:
-        """Yield, for one piece of the body, bytes used up and what became of them.
+        """Yield, for one piece of the body, the number of bytes consumed and their inflated bytes.
 
-        A slice is at most 256 KiB, so that whoever drives this can let others run in between.
-        Raises `httpx.DecodingError` for what is not in the coding, `InflatedTooLarge` at the bound.
+        A slice is at most 256 KiB, so the caller can let other tasks run in between. Raises
+        `httpx.DecodingError` for malformed content and `InflatedTooLarge` beyond the bound.
         """
         for start in range(0, len(data), _IN):
             piece = data[start : start + _IN]
@@ -95,7 +95,7 @@ class Inflater:
             if self._stream.eof:
                 # RFC 1952 section 2.2: a gzip file is a series of members.
                 if self._coding != b"gzip":
-                    raise httpx.DecodingError("content goes on behind its compressed end")
+                    raise httpx.DecodingError("content continues after its compressed end")
                 self._stream = zlib.decompressobj(_GZIP)
             stream = self._stream
             try:
@@ -108,24 +108,24 @@ class Inflater:
                 raise InflatedTooLarge(f"content inflates to more than {self._bound} bytes")
             yield len(piece) - len(rest), inflated
             piece = rest
-            # zlib can have taken all input and still hold output back.
+            # zlib can have consumed all input and still hold back output.
             if not piece and (stream.eof or len(inflated) < _OUT):
                 return
 
     def finish(self) -> None:
         """Raise `httpx.DecodingError` unless the body ended where its compression ends.
 
-        A body of no bytes at all is fine: that is how an empty answer looks in practice.
+        An empty body is accepted: empty answers in practice have one.
         """
         if self._stream is None:
             if self._held:
-                raise httpx.DecodingError("compressed content is cut short")
+                raise httpx.DecodingError("compressed content is truncated")
         elif self._touched and not self._stream.eof:
-            raise httpx.DecodingError("compressed content is cut short")
+            raise httpx.DecodingError("compressed content is truncated")
 
 
 def _wrapping(head: bytes) -> int:
-    """Tell zlib's wrapper from bare deflate by the wrapper's checksum (RFC 1950 section 2.2)."""
+    """Return zlib's window bits: wrapped or raw, by the header's checksum (RFC 1950 2.2)."""
     is_zlib = head[0] & 0x0F == 8 and (head[0] << 8 | head[1]) % 31 == 0  # noqa: PLR2004
     return _ZLIB if is_zlib else _RAW
 
@@ -133,10 +133,10 @@ def _wrapping(head: bytes) -> int:
 async def inflate(
     coding: bytes, raw: bytes, bound: int, deadline: float | None = None, hold: Hold | None = None
 ) -> bytes:
-    """Return `raw` inflated; lets the loop run after every 256 KiB of work.
+    """Return `raw` inflated; yields to the loop after every 256 KiB of work.
 
-    A small body never waits. One that has become a MiB waits until `hold` has room for `bound`
-    bytes, and keeps the room that it needs.
+    A small body never waits. Beyond 1 MiB of output it waits until `hold` has room for `bound`
+    bytes, and then releases the room that it does not need.
 
     Raises `httpx.ReadTimeout` once the loop's clock passes `deadline`, and what `Inflater` raises.
     """
@@ -155,7 +155,7 @@ async def _inflated(
     coding: bytes, raw: bytes, bound: int, deadline: float | None, hold: Hold | None
 ) -> bytes:
     inflater = Inflater(coding, bound)
-    # Gives its buffer away without a copy, where joining pieces would need the memory twice.
+    # BytesIO returns its buffer without a copy; joining pieces would need the memory twice.
     inflated = BytesIO()
     work = 0
     for _, part in inflater.slices(raw):

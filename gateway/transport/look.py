@@ -1,4 +1,4 @@
-"""Looks at a socket without reading it; one system call, below a microsecond."""
+"""A check for unread bytes in a socket that does not read them; one system call, below 1 us."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["look_at"]
 
 
 def look_at(transport: asyncio.BaseTransport | None) -> Callable[[int], object]:
-    """Return what reports, called with 0, whether the socket has something to read.
+    """Return a function that returns, when called with 0, whether the socket is readable.
 
-    The result is true for bytes and for the end of the connection. Where the transport has no
-    socket, and on Windows, which has no `poll`, nothing is ever seen.
+    The result is true for unread bytes and for the end of the connection. It is always false for a
+    transport without a socket, and on Windows, which has no `poll`.
     """
     sock = None if transport is None else transport.get_extra_info("socket")
     if sock is None or not hasattr(select, "poll"):

@@ -1,9 +1,9 @@
-"""Upstream calls that a test's mock answers, and what the mock objects to.
+"""Upstream calls that a test's mock answers, and the assertions that fail in the mock.
 
-respx raises an `AssertionError` for a request that it has no route for, and a test's own side
-effects assert things. For the gateway such an error is a bug like any other: it may end in a task
-that lost a race, in a refresh in the background or in a 500 problem. So it is noted here, where it
-comes from, and the endpoint raises it once more for the test.
+respx raises an `AssertionError` for a request without a route, and a test's side effects make
+assertions. The gateway handles such an error as a bug, so it could disappear in a task that lost a
+race, in a refresh in the background or in a 500 problem. It is recorded here, and the endpoint
+raises it again for the test.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Objections:
     """Assertions that failed inside a mock and that no test has seen yet.
 
     Attributes:
-        expected: a call was answered by a mock; always false in production.
+        expected: a mock has answered a call; always false in production.
     """
 
     __slots__ = ("_errors", "expected")
@@ -37,25 +37,25 @@ class Objections:
         self._errors: list[AssertionError] = []
 
     def add(self, error: AssertionError) -> None:
-        """Keep `error` for the test."""
+        """Record `error` for the test."""
         if error not in self._errors:
             self._errors.append(error)
 
     def raise_first(self) -> None:
-        """Raise the first objection; all count as seen then."""
+        """Raise the first recorded error and drop the others."""
         if self._errors:
             first = self._errors[0]
             self._errors = []
             raise first
 
     async def settle(self, busy: Callable[[], bool]) -> None:
-        """Raise the first objection, also one that is made in the background just now.
+        """Raise the first recorded error, waiting briefly for calls in the background.
 
-        A mock answers without waiting for anything, so it is given turns of the event loop and no
-        time. What takes longer is raised by a later request.
+        A mock answers without waiting, so this waits for turns of the event loop and not for time.
+        A later request raises an error that takes longer.
 
         Args:
-            busy: whether a call is under way in the background.
+            busy: returns whether a call is in flight in the background.
         """
         turns = _TURNS
         while turns and not self._errors and busy():
@@ -65,7 +65,7 @@ class Objections:
 
 
 class Mocked:
-    """The stock transport while a mock stands in for its connection pool."""
+    """The httpx transport while a mock replaces its connection pool."""
 
     __slots__ = ("_objections", "_stock")
 
@@ -83,7 +83,7 @@ class Mocked:
         *,
         timeout: float | None = None,
     ) -> RawAnswer:
-        """Do what the stock transport does, and note what the mock objects to."""
+        """Call the httpx transport and record failed assertions."""
         self._objections.expected = True
         try:
             return await self._stock.exchange(

@@ -1,4 +1,4 @@
-"""Whom a request goes to, and the bytes of it that never change."""
+"""The origin of a request, and the constant bytes of its request head."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = ["IDEMPOTENT", "WITH_CONTENT", "Origin", "field_lines", "request_head"]
 
-# RFC 9110 section 5.6.2 and 5.5, RFC 9112 section 3.2. What does not fit is refused, not repaired:
-# a line break that reaches the wire is a second request.
+# RFC 9110 section 5.6.2 and 5.5, RFC 9112 section 3.2. Invalid input is refused, not repaired: a
+# line break on the wire would be a second request.
 _TOKEN = re.compile(rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]+").fullmatch
 _VALUE = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*").fullmatch
 _TARGET = re.compile(rb"[!-~]+").fullmatch
@@ -32,13 +32,13 @@ class Origin:
     Args:
         scheme: `http` or `https`.
         host: name or address, without brackets, in ASCII (IDNA applied).
-        port: the scheme's own where it is `None`.
-        headers: constant header fields of every request. `host` replaces the host's own name;
-            framing (`content-length`, `transfer-encoding`, `connection`) is the transport's.
-        server_hostname: the name that TLS asks for and checks, where it is not `host`.
+        port: by default the scheme's port.
+        headers: constant header fields of every request. `host` overrides the default. The
+            transport sets the framing fields (`content-length`, `transfer-encoding`, `connection`).
+        server_hostname: the name for SNI and certificate verification, by default `host`.
 
     Attributes:
-        key: what connections are shared by: two origins with the same key share a pool.
+        key: origins with the same key share a pool.
     """
 
     __slots__ = ("_constant", "_suffix", "host", "key", "port", "scheme", "server_hostname")
@@ -94,10 +94,10 @@ class Origin:
         headers: Iterable[tuple[bytes, bytes]] = (),
         body: bytes = b"",
     ) -> bytes:
-        """Return the whole request as it goes over the wire.
+        """Return the complete request as bytes.
 
-        Raises `httpx.LocalProtocolError` for a method, target or field that is not HTTP, and for
-        fields that are not the caller's to set (host, framing, connection).
+        Raises `httpx.LocalProtocolError` for an invalid method, target or field, and for fields
+        that the transport sets (host, framing, connection).
         """
         start = _METHODS.get(method) or _method(method)
         if not _TARGET(target):
@@ -108,7 +108,7 @@ class Origin:
         return b"".join((start, target, self._suffix, fields, b"\r\n", body))
 
     def fields(self, headers: Iterable[tuple[bytes, bytes]] = ()) -> list[tuple[bytes, bytes]]:
-        """Return the header fields that `request` would send, framing left out."""
+        """Return the header fields that `request` would send, without framing."""
         headers = list(headers)
         field_lines(headers, _OURS)
         return [*self._constant, *headers]
@@ -126,14 +126,14 @@ class Origin:
 
 def _method(method: str) -> bytes:
     name = method.encode("ascii", "replace")
-    # CONNECT turns the connection into something that is not HTTP any more.
+    # After CONNECT a connection no longer carries HTTP.
     if not _TOKEN(name) or name == b"CONNECT":
         raise httpx.LocalProtocolError(f"method {method[:32]!r} cannot be sent")
     return name + b" "
 
 
 def request_head(method: str, target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Return a request head made of exactly these fields, blank line included."""
+    """Return a request head with exactly these fields, blank line included."""
     start = _METHODS.get(method) or _method(method)
     if not _TARGET(target):
         raise httpx.LocalProtocolError(f"{target[:64]!r} is no request target")
@@ -145,14 +145,14 @@ def field_lines(
 ) -> bytes:
     """Return header fields as lines.
 
-    Raises `httpx.LocalProtocolError` for a name that is no token, a value with control characters
-    (CR, LF and NUL above all), and for `refused` names.
+    Raises `httpx.LocalProtocolError` for a name that is not a token, a value with control
+    characters (such as CR, LF and NUL), and for `refused` names.
     """
     lines = b""
     for name, value in headers:
         if not _TOKEN(name) or not _VALUE(value):
             raise httpx.LocalProtocolError(f"header field {name[:64]!r} cannot be sent")
         if name.lower() in refused:
-            raise httpx.LocalProtocolError(f"header field {name!r} is not the caller's to set")
+            raise httpx.LocalProtocolError(f"header field {name!r} is set by the transport")
         lines += b"%b: %b\r\n" % (name, value)
     return lines

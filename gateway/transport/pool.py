@@ -1,4 +1,4 @@
-"""The connections to one origin: how many there are, who gets the next one, when they go."""
+"""A pool of HTTP/1.1 connections to one origin."""
 
 from __future__ import annotations
 
@@ -24,27 +24,28 @@ if TYPE_CHECKING:
 __all__ = ["Pool"]
 
 _TLS_GOODBYE = 1.0
-# A connection in the making takes several times the memory of one that stands, and a crowd of them
-# overruns the other side's backlog.
+# A connecting socket takes several times the memory of an open connection, and too many of them
+# overflow the server's backlog.
 _AT_ONCE = 256
 
 
 class Pool:
     """Connections to one origin.
 
-    A *slot* is the right to have one connection. Whoever holds a connection holds its slot, from
-    `take` or `acquire` until `release`; `release` passes the connection or, where it is of no use
-    any more, the slot to the first in the queue. Every path out of an exchange ends there, so that
+    A *slot* is the right to have one connection. A caller holds the slot of its connection from
+    `take` or `acquire` until `release`. `release` passes the connection, or the slot of one that is
+    not reusable, to the first waiter in the queue. Every path out of an exchange ends there, so a
     cancellation cannot lose a slot.
 
     Args:
-        origin: where to connect to.
-        context: TLS of an `https` origin.
-        bounds: of each answer.
-        max_connections: slots.
-        max_idle: connections kept for later.
-        idle_age: seconds that a connection is kept; less than the other side keeps it.
-        connect_timeout: seconds for name, TCP and TLS together.
+        origin: the server to connect to.
+        context: TLS context of an `https` origin.
+        bounds: limits on each answer.
+        max_connections: the number of slots.
+        max_idle: idle connections at most.
+        idle_age: seconds after which an idle connection is closed; less than the server's
+            keep-alive timeout.
+        connect_timeout: seconds for DNS, TCP and TLS together.
         quarantine: seconds for which connections are not reused after bytes that answer no request.
     """
 
@@ -68,7 +69,7 @@ class Pool:
         self._idle_age = idle_age
         self._connect_timeout = connect_timeout
         self._quarantine = Quarantine(str(origin), seconds=quarantine, clock=self.loop.time)
-        # asyncio's happy eyeballs are left alone: cancelled in the wrong moment they leak a socket.
+        # asyncio's happy eyeballs are not used: a cancellation can make them leak a socket.
         self._options: dict[str, Any] = {}
         if context is not None:
             self._options["ssl"] = context
@@ -86,12 +87,12 @@ class Pool:
 
     @property
     def slots(self) -> int:
-        """Slots taken: connections idle, in use and being made."""
+        """Slots in use: connections that are idle, busy or connecting."""
         return self._slots
 
     @property
     def idle(self) -> int:
-        """Connections that wait for use."""
+        """Idle connections."""
         return len(self._idle)
 
     @property
@@ -105,27 +106,27 @@ class Pool:
         return self._quarantine.active
 
     def take(self) -> Connection | None:
-        """Return the connection that was used last, `None` where none is idle.
+        """Return the most recently used idle connection, `None` if there is none.
 
-        The latest is the one most likely to be alive, and the others can grow old and go.
+        It is the most likely to be alive, and the others can reach their idle age.
         """
         return self._idle.pop() if self._idle else None
 
     async def acquire(
         self, deadline: float = inf, *, wait: float | None = None, connect: float | None = None
     ) -> Connection:
-        """Return a connection: a new one, or the first that is given back once all slots are taken.
+        """Return a new connection or, when all slots are in use, the next one released.
 
         Args:
-            deadline: the loop's time by which it must be there.
+            deadline: the loop's time by which the connection is needed.
             wait: seconds to wait for a slot at most.
-            connect: seconds to wait for a connection to stand, instead of the pool's own limit;
-                `inf` for no limit.
+            connect: seconds to connect, instead of the pool's `connect_timeout`; `inf` for no
+                limit.
 
         Raises:
-            httpx.PoolTimeout: no slot in time.
-            httpx.ConnectTimeout: no connection in time.
-            httpx.ConnectError: no connection, or the pool is closed.
+            httpx.PoolTimeout: no slot became free in time.
+            httpx.ConnectTimeout: no connection was established in time.
+            httpx.ConnectError: the connection failed, or the pool is closed.
         """
         if self._closed:
             raise _closed()
@@ -144,7 +145,7 @@ class Pool:
     async def connect(self, deadline: float = inf, *, limit: float | None = None) -> Connection:
         """Return a new connection on a slot that the caller holds.
 
-        So many are made at once and no more; to wait for one's turn is part of connecting.
+        The number of concurrent attempts is bounded; the wait counts as connecting.
         """
         limit = self._connect_timeout if limit is None else limit
         limit = min(limit, deadline - self.loop.time())
@@ -172,17 +173,17 @@ class Pool:
             connection.abort()
             raise _closed()
         if connection.open:
-            # Counted here and not when it is made: uvloop never tells of the end of a connection
-            # whose making was cancelled in its last turn.
+            # Counted here and not in `connection_made`: uvloop does not call `connection_lost` for
+            # a connection whose creation was cancelled in its last turn.
             self._open.add(connection)
         return connection
 
     def release(self, connection: Connection) -> None:
-        """Give back what `take`, `acquire` or `connect` gave."""
+        """Release a connection that `take`, `acquire` or `connect` returned."""
         if (
             connection.reusable
             and not self._closed
-            # Hardly any origin was ever quarantined, and the clock costs more than this.
+            # Most origins are never quarantined, and reading the clock costs more than this.
             and not (self._quarantine.until and self._quarantine.active)
         ):
             if self._queue and self._hand(connection):
@@ -197,7 +198,7 @@ class Pool:
         self._pass_on_slot()
 
     async def aclose(self) -> None:
-        """Close every connection, fail every call in flight, wait until the sockets are gone."""
+        """Close every connection, fail every call in flight and wait for the sockets to close."""
         self._closed = True
         if self._sweep is not None:
             self._sweep.cancel()
@@ -218,19 +219,19 @@ class Pool:
     # Owner
 
     def retired(self, connection: Connection) -> None:
-        """Forget a connection that is of no use; its slot is free where nobody holds it."""
+        """Remove a connection that is not reusable; free its slot if it is idle."""
         if connection in self._idle:
             self._idle.remove(connection)
             self._pass_on_slot()
 
     def lost(self, connection: Connection) -> None:
-        """Uncount a socket."""
+        """Remove a socket from those that `aclose` waits for."""
         self._open.discard(connection)
         if not self._open and self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
 
     def surplus(self) -> None:
-        """Start a quarantine and close what is idle: it may hold more bytes that answer nothing."""
+        """Start a quarantine and close idle connections, which may hold more surplus bytes."""
         self._quarantine.report()
         idle, self._idle = self._idle, []
         for connection in idle:
@@ -248,7 +249,7 @@ class Pool:
             return await waiter
         except BaseException:
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                # Cancelled in the moment between being served and running.
+                # Cancelled after it was given a slot and before it ran.
                 connection = waiter.result()
                 if connection is None:
                     self._pass_on_slot()
@@ -262,7 +263,7 @@ class Pool:
                 self._queue.remove(waiter)
 
     def _hand(self, what: Connection | None) -> bool:
-        """Give a connection, or the right to make one, to the first that still waits."""
+        """Give a connection, or a slot, to the first waiter that still waits."""
         while self._queue:
             waiter = self._queue.popleft()
             if not waiter.done():
@@ -275,7 +276,7 @@ class Pool:
             self._slots -= 1
 
     def _close_aged(self) -> None:
-        """Close what has been idle for too long; the longest idle are at the bottom."""
+        """Close connections that have been idle for too long; the list starts with the oldest."""
         self._sweep = None
         horizon = self.loop.time() - self._idle_age
         aged = 0

@@ -1,4 +1,4 @@
-"""Decides whether an origin's connections may be reused, from what the origin sent unasked."""
+"""The quarantine of an origin that sent unsolicited bytes: its connections are not reused."""
 
 from __future__ import annotations
 
@@ -18,26 +18,25 @@ _GOODBYES = (b"HTTP/1.1 408", b"HTTP/1.0 408")
 
 
 def answers_nothing(data: bytes) -> bool:
-    """Return whether bytes that came unasked are surplus: more than line breaks or a goodbye."""
+    """Return whether unsolicited bytes are surplus: not just line breaks or a 408 answer."""
     return bool(data.strip(b"\r\n")) and not data.startswith(_GOODBYES)
 
 
 class Quarantine:
     """The time for which connections to one origin serve one request each.
 
-    HTTP/1.1 does not number answers: bytes that arrive after the next request was sent pass for its
-    answer. An origin that sent bytes which answer no request may do so again, in that moment. So
-    its connections are not reused for a while. Each quarantine that follows lasts twice as long, up
-    to an hour; an hour without surplus bytes starts over. Every start is logged, so that there are
-    no more warnings than quarantines.
+    HTTP/1.1 does not number answers: bytes that arrive after the next request was sent are read as
+    its answer. An origin that sent bytes which answer no request may do so again at that moment, so
+    its connections are not reused for a while. Each further quarantine lasts twice as long, up to
+    an hour; an hour without surplus bytes resets the length. Each start is logged once.
 
     Args:
         origin: scheme, host and port, for the log.
-        seconds: length of the first quarantine; 0 turns quarantines off.
+        seconds: length of the first quarantine; 0 disables quarantines.
         clock: monotonic seconds.
 
     Attributes:
-        until: the time at which the current or last one ends; 0 where there was none.
+        until: the time at which the current or last quarantine ends; 0 if there was none.
         offences: how many times surplus bytes were reported.
     """
 

@@ -1,4 +1,4 @@
-"""Reading one answer after the other off a connection's bytes (RFC 9112); no socket in here."""
+"""The parser of a connection's answers (RFC 9112): bytes in, answers out, no I/O."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _SPARE = 64
 
 
 class Readers:
-    """Readers that nobody uses just now, so that not every answer makes one.
+    """A free list of readers, so that an answer does not have to create one.
 
     Args:
-        bounds: of each answer.
+        bounds: limits on each answer.
     """
 
     __slots__ = ("_bounds", "_spare")
@@ -46,7 +46,7 @@ class Readers:
         self._spare: list[AnswerReader] = []
 
     def take(self) -> AnswerReader:
-        """Return a reader; `begin` comes next."""
+        """Return a reader; call `begin` on it."""
         return self._spare.pop() if self._spare else AnswerReader(self._bounds)
 
     def give_back(self, reader: AnswerReader) -> None:
@@ -57,17 +57,17 @@ class Readers:
 
 
 class AnswerReader:
-    """Takes bytes, makes answers, and knows whether anything is left over.
+    """Parses one answer after the other and reports surplus bytes.
 
-    llhttp does the parsing; what is added is what it is too kind to: the bounds, versions,
-    transfer codings and statuses that nobody asked for, and bytes behind the end.
+    llhttp parses. This class adds the checks that llhttp does not make: the bounds, HTTP versions,
+    transfer codings, unsolicited statuses, and bytes after the end.
 
     Attributes:
-        complete: the answer is whole; also before the first one is begun.
-        head_done: status and header fields are there.
-        started: a byte of the answer has come.
-        reusable: the answer is whole and says that another may follow, and nothing is left over.
-        pieces: the body so far, or since whoever streams took it last.
+        complete: the answer is complete; also true before the first `begin`.
+        head_done: status and header fields are parsed.
+        started: the first byte of the answer has arrived.
+        reusable: the answer is complete and keeps the connection alive, without surplus bytes.
+        pieces: the body so far or, when streaming, since the consumer last took it.
     """
 
     __slots__ = (
@@ -107,20 +107,20 @@ class AnswerReader:
 
     @property
     def surplus(self) -> bool:
-        """Whether bytes behind the end of the answer came with it."""
+        """Whether bytes followed the end of the answer."""
         return self._surplus
 
     @property
     def started(self) -> bool:
-        """Whether a byte of the answer has come."""
+        """Whether the first byte of the answer has arrived."""
         return self._head_bytes > 0
 
     def begin(self, *, head_request: bool = False, streaming: bool = False) -> None:
-        """Make ready for the answer to a request.
+        """Prepare for the answer to a request.
 
         Args:
-            head_request: it was a HEAD: the answer's framing fields describe no body.
-            streaming: somebody takes `pieces` as they come.
+            head_request: it was a HEAD request: the answer's framing fields describe no body.
+            streaming: the caller takes `pieces` as they arrive.
         """
         self.complete = False
         self.head_done = False
@@ -147,17 +147,17 @@ class AnswerReader:
         self._refusal: Exception | None = None
 
     def forget(self) -> None:
-        """Let go of the answer."""
+        """Drop references to the answer."""
         self.pieces = []
         self._headers = []
         self._tail = b""
 
     def feed(self, data: bytes) -> bool:
-        """Take bytes; return whether the answer is whole.
+        """Parse bytes; return whether the answer is complete.
 
         Raises:
-            httpx.RemoteProtocolError: this is no answer; `AnswerTooLarge`: it is over a bound.
-            httpx.DecodingError: its content coding is refused.
+            httpx.RemoteProtocolError: the answer is invalid; `AnswerTooLarge`: it exceeds a bound.
+            httpx.DecodingError: its content coding is not supported.
         """
         try:
             if self.head_done:
@@ -168,7 +168,7 @@ class AnswerReader:
         except HttpParserError as error:
             if not self.complete:
                 raise self._refusal or httpx.RemoteProtocolError(str(error)) from None
-            # Bytes behind the end are no fault of the answer.
+            # The answer itself is valid; the bytes after its end are not.
             self._surplus = True
         if self.complete:
             self._end(data)
@@ -176,23 +176,23 @@ class AnswerReader:
         self._tail = (self._tail + data[-_TAIL:])[-_TAIL:]
         allowed = self._bounds.max_framing + self._size // _CONTENT_PER_FRAMING
         if self._wire - self._size > allowed:
-            # Chunks of a few bytes by the million, endless chunk extensions, endless trailers.
+            # Millions of tiny chunks, endless chunk extensions, endless trailers.
             raise AnswerTooLarge(f"chunk framing of more than {allowed} bytes")
         return False
 
     def feed_eof(self) -> None:
-        """Take the end of the other side's bytes, which is the end of a body without a length.
+        """Handle the end of input, which ends a body without a length.
 
-        Raises `httpx.RemoteProtocolError` where it comes too early.
+        Raises `httpx.RemoteProtocolError` if it comes too early.
         """
         if not self.head_done:
-            raise httpx.RemoteProtocolError("the other side closed without an answer")
+            raise httpx.RemoteProtocolError("the server closed the connection without an answer")
         if self._framed:
-            raise httpx.RemoteProtocolError("the other side closed within the body")
+            raise httpx.RemoteProtocolError("the server closed the connection within the body")
         self.complete = True
 
     def answer(self) -> RawAnswer:
-        """Return the answer, with the body as far as it is in `pieces`."""
+        """Return the answer with the body in `pieces`."""
         pieces = self.pieces
         body = bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
         return self.head(body)
@@ -206,18 +206,18 @@ class AnswerReader:
     # HttpResponseParser
 
     def on_message_begin(self) -> None:
-        """Stop at a second answer behind the first."""
+        """Stop at a second answer after the first."""
         if self.complete:
-            raise HttpParserError("bytes behind the end of the answer")
+            raise HttpParserError("bytes after the end of the answer")
 
     def on_status(self, reason: bytes) -> None:
-        """Keep the reason phrase."""
+        """Store the reason phrase."""
         self._reason += reason
         if reason != b"OK" and not _REASON(reason):
             raise self._refuse("the reason phrase has control characters")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep one header field (or trailer field, which is dropped in the end)."""
+        """Store one header field (or trailer field, which is dropped at the end)."""
         name = name.lower()
         value = value.rstrip(b" \t")
         if name in _FRAMING and not self.head_done:
@@ -225,7 +225,7 @@ class AnswerReader:
         self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Decide what the answer is and how it ends."""
+        """Check the head and determine how the body ends."""
         status = self._parser.get_status_code()
         if status < _OK:
             self._skip_interim(status)
@@ -254,7 +254,7 @@ class AnswerReader:
                 raise
 
     def on_body(self, data: bytes) -> None:
-        """Keep one piece of the body."""
+        """Store one piece of the body."""
         if self.complete:
             self._surplus = True
             return
@@ -266,14 +266,14 @@ class AnswerReader:
         self.pieces.append(data)
 
     def on_message_complete(self) -> None:
-        """Notice the end of the answer, or of an interim one."""
+        """Handle the end of the answer, or of an interim answer."""
         if self._interim:
             self._interim = False
             return
         self.complete = True
-        # Trailer fields are not what the answer was about (RFC 9110 section 6.5.1).
+        # Trailer fields are not merged into the header fields (RFC 9110 section 6.5.1).
         del self._headers[self._fields :]
-        # Asked here, since the parser forgets what it was about right after.
+        # Read here: the parser resets it right after.
         self._keeps_alive = self._parser.should_keep_alive()
 
     # Inner parts
@@ -281,7 +281,7 @@ class AnswerReader:
     def _feed_head(self, data: bytes) -> None:
         if not self._head_bytes:
             if data[0] != _H:
-                # llhttp skips empty lines here; what is left over of another answer looks so.
+                # llhttp skips empty lines here, which can be the rest of another answer.
                 self._head_bytes = len(data)
                 raise HttpParserError("the answer does not begin with HTTP/")
             self._plain = data.startswith(b"HTTP/1.1 ")
@@ -292,27 +292,28 @@ class AnswerReader:
             return
         self._parser.feed_data(data[:room])
         if not self.head_done:
-            raise AnswerTooLarge(f"a head of more than {self._bounds.max_header_bytes} bytes")
+            raise AnswerTooLarge(f"header of more than {self._bounds.max_header_bytes} bytes")
         self._parser.feed_data(data[room:])
 
     def _note(self, name: bytes, value: bytes) -> None:
         if name == b"content-length":
             self._framed = True
-            # llhttp has checked that it is digits, and the only one.
+            # llhttp has checked that it is digits, and that it is the only one.
             if len(value) > _LENGTH_DIGITS:
-                raise self._refuse("a Content-Length of too many digits")
+                raise self._refuse("Content-Length has too many digits")
             self._length = int(value)
         elif name == b"content-encoding":
             self._coding = value if self._coding is None else self._coding + b"," + value
         elif self._framed or value.lower() != b"chunked":
-            # RFC 9112 section 6.3: never guess at framing. llhttp refuses it with Content-Length.
-            raise self._refuse("a transfer encoding that is not chunked alone")
+            # Framing is never guessed (RFC 9112 section 6.3). llhttp refuses the combination with
+            # Content-Length.
+            raise self._refuse("Transfer-Encoding is not `chunked`")
         else:
             self._framed = True
 
     def _skip_interim(self, status: int) -> None:
         if status < _LOWEST or status == _SWITCHING:
-            raise self._refuse(f"status {status} was not asked for")
+            raise self._refuse(f"status {status} is unsolicited")
         self._interim = True
         self._plain = False
         self._headers = []
@@ -324,17 +325,17 @@ class AnswerReader:
     def _check_version(self) -> None:
         version = self._parser.get_http_version()
         if version not in {"1.1", "1.0"}:
-            raise self._refuse(f"HTTP/{version} is not HTTP/1")
+            raise self._refuse(f"HTTP/{version} is not supported")
         self._version = f"HTTP/{version}"
 
     def _refuse(self, why: str, *, large: bool = False) -> Exception:
-        """Return an error to raise out of a callback; the parser would raise one of its own."""
+        """Return an error to raise from a callback; `feed` raises it instead of the parser's."""
         error = AnswerTooLarge(why) if large else httpx.RemoteProtocolError(why)
         self._refusal = error
         return error
 
     def _merge(self) -> None:
-        """Put the pieces into one: a body in two-byte chunks would take twenty times its size."""
+        """Merge the pieces: a body in two-byte chunks would take twenty times its size."""
         first, *rest = self.pieces
         merged = first if isinstance(first, bytearray) else bytearray(first)
         merged += b"".join(rest)
@@ -348,14 +349,14 @@ class AnswerReader:
             and self._ends_cleanly(last)
         )
         if self._head_request:
-            # The parser waits for a body that does not come.
+            # The parser would wait for a body.
             self._parser = HttpResponseParser(self)
 
     def _ends_cleanly(self, last: bytes) -> bool:
-        """Whether the answer ended where `last` ends; llhttp swallows line breaks behind it."""
+        """Whether the answer ended where `last` ends; llhttp skips line breaks after it."""
         if self._length > 0 and self.pieces:
             piece = self.pieces[-1]
-            # Of a piece of nothing but line breaks, `endswith` cannot tell.
+            # `endswith` cannot decide for a piece that is only line breaks.
             return last.endswith(piece) and (len(last) == len(piece) or bool(piece.strip(b"\r\n")))
         tail = (self._tail + last[-_TAIL:])[-_TAIL:]
         return tail.endswith(b"\r\n\r\n") and tail[:1] not in {b"\r", b"\n"}

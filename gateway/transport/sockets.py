@@ -1,7 +1,7 @@
-"""The sockets under httpcore's connections: every byte that comes is accounted for.
+"""The network backend of httpcore's connections, which accounts for every byte received.
 
-httpcore reads through anyio by default, whose buffers nobody can look into, and whose streams close
-in steps that a cancellation interrupts. These sockets close at once, and know what is left over.
+httpcore uses anyio by default. anyio's buffers cannot be inspected, and a cancellation can
+interrupt the closing of its streams. These sockets close at once and report surplus bytes.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
 __all__ = ["Sockets", "Stale"]
 
 _HIGH_WATER = 256 * 1024
-# h11 takes about 12 us for a chunk: a larger piece of tiny chunks would hold up the loop.
+# h11 takes about 12 us for a chunk: a larger piece of tiny chunks would block the loop.
 _PIECE = 16 * 1024
 
 
 class Stale(Exception):
-    """The connection cannot take a request any more; nothing was sent."""
+    """The connection accepts no further request; nothing was sent."""
 
 
 class Sockets(httpcore.AsyncNetworkBackend):
-    """Makes the socket of one connection, in layers where TLS or a proxy asks for them.
+    """Creates the socket of one connection, in layers for TLS and proxies.
 
-    While an HTTP/1.1 answer is read, a parser of our own reads along. It keeps the bounds, and it
-    knows where the answer ends, which httpcore does not tell.
+    The gateway's own parser reads every HTTP/1.1 answer too. It enforces the bounds and knows where
+    the answer ends, which httpcore does not report.
 
     Args:
-        bounds: what an answer may cost.
-        ended: called once the other side has closed, or the socket is gone.
-        surplus: called when bytes came that answer no request.
+        bounds: limits on an answer.
+        ended: called once the server has closed the connection, or the socket is closed.
+        surplus: called when bytes arrive that answer no request.
     """
 
     def __init__(
@@ -62,25 +62,25 @@ class Sockets(httpcore.AsyncNetworkBackend):
 
     @property
     def open(self) -> bool:
-        """Whether there is a socket, and the other side has not closed it."""
+        """Whether there is a socket that the server has not closed."""
         return self._stream is not None and self._stream.open
 
     @property
     def gone(self) -> bool:
-        """Whether no socket is left to wait for."""
+        """Whether there is no socket left to wait for."""
         return self._stream is None or self._stream.lost
 
     @property
     def heard(self) -> bool:
-        """Whether a byte of the answer has come."""
+        """Whether the first byte of the answer has arrived."""
         return self._answer.started
 
     # Around one HTTP/1.1 exchange
 
     def begin(self, *, head_request: bool, reused: bool) -> None:
-        """Account for the answer to the request that is written next.
+        """Prepare for the answer to the request that is written next.
 
-        Raises `Stale` where the connection has ended or has bytes in it that came too early.
+        Raises `Stale` if the connection has ended or holds bytes that arrived too early.
         """
         stream = self._stream
         if stream is None or not stream.open:
@@ -89,7 +89,7 @@ class Sockets(httpcore.AsyncNetworkBackend):
             if self._look is None:
                 self._look = look_at(stream.transport)
             if self._look(0):
-                # Left to the loop to read, so that it is judged; then the socket goes.
+                # The loop reads and judges the bytes; then the socket is closed.
                 self._loop.call_later(1.0, self.abort)
                 raise Stale
         self.resting = False
@@ -97,7 +97,7 @@ class Sockets(httpcore.AsyncNetworkBackend):
         self._answer.begin(head_request=head_request, streaming=True)
 
     def finish(self) -> bool:
-        """Return whether another request may follow the answer that was read."""
+        """Return whether the connection is reusable after the answer that was read."""
         self.reading = False
         stream = self._stream
         left = b"" if stream is None else bytes(stream.buffer)
@@ -109,10 +109,10 @@ class Sockets(httpcore.AsyncNetworkBackend):
         return clean
 
     def account(self, data: bytes) -> None:
-        """Read along; raise `AnswerTooLarge` before httpcore gets to see what is over a bound."""
+        """Parse what httpcore reads; raise `AnswerTooLarge` before it sees data over a bound."""
         answer = self._answer
         if answer.complete:
-            # httpcore goes on where we see the end.
+            # httpcore reads past the end of the answer.
             answer.reusable = False
             return
         answer.pieces = []
@@ -121,19 +121,19 @@ class Sockets(httpcore.AsyncNetworkBackend):
         except AnswerTooLarge:
             raise
         except (httpx.RemoteProtocolError, httpx.DecodingError):
-            # httpcore lets in more than we do; but the connection ends here.
+            # httpcore is more lenient; but the connection is not reused.
             self.reading = False
             answer.reusable = False
 
     def unasked(self, data: bytes) -> None:
-        """Refuse bytes on a connection at rest."""
+        """Close an idle connection that received bytes."""
         self.abort()
         self.ended()
         if answers_nothing(data):
             self._report()
 
     def abort(self) -> None:
-        """Close at once; a connection in the making is given up."""
+        """Close at once; cancel a pending connect."""
         self.aborted = True
         if self._scope is not None:
             self._scope.reschedule(self._loop.time())
@@ -177,7 +177,7 @@ class Sockets(httpcore.AsyncNetworkBackend):
             await self._within(timeout, stream, handshake)
         except BaseException:
             below.abort()
-            # A socket that is lost during a handshake is lost without a word.
+            # asyncio does not report a socket that is lost during a handshake.
             below.lost = True
             self.ended()
             raise
@@ -231,7 +231,7 @@ class _Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         ) and not transport.is_closing()
 
     def abort(self) -> None:
-        """Close at once; who reads or writes fails."""
+        """Close at once; pending reads and writes fail."""
         self._aborted = True
         if self.transport is not None:
             self.transport.abort()
@@ -240,13 +240,13 @@ class _Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the socket."""
+        """Store the socket's transport."""
         self.transport = transport  # type: ignore[assignment]  # TCP and TLS give full ones
         if self._aborted:
             self.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Keep bytes until they are read, or refuse them."""
+        """Buffer bytes until they are read, or refuse them."""
         if self._sockets.resting:
             self._sockets.unasked(data)
             return
@@ -258,25 +258,25 @@ class _Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
             self._reader.set_result(None)
 
     def eof_received(self) -> bool | None:
-        """Take the end of the other side's bytes."""
+        """Handle the end of input."""
         self._eof = True
         self._wake()
         self._sockets.ended()
         return None
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Take the end of the socket."""
+        """Handle the end of the socket."""
         self.lost = True
         self._error = exc
         self._wake()
         self._sockets.ended()
 
     def pause_writing(self) -> None:
-        """Hold up who writes."""
+        """Block `write`."""
         self._held_up = True
 
     def resume_writing(self) -> None:
-        """Let who writes go on."""
+        """Unblock `write`."""
         self._held_up = False
         if self._writer is not None and not self._writer.done():
             self._writer.set_result(None)
@@ -288,9 +288,9 @@ class _Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         max_bytes: int,
         timeout: float | None = None,  # noqa: ARG002 - httpcore gives none
     ) -> bytes:
-        """Return bytes, none at the end."""
+        """Return bytes, empty at the end."""
         if self.buffer:
-            # What a hostile upstream sends without a pause must not keep others waiting.
+            # A hostile upstream that sends without a pause must not block other tasks.
             await asyncio.sleep(0)
         while not self.buffer:
             if self._aborted:
@@ -320,7 +320,7 @@ class _Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         buffer: bytes,
         timeout: float | None = None,  # noqa: ARG002 - httpcore gives none
     ) -> None:
-        """Write all of `buffer`; httpcore goes on to read the answer where that fails."""
+        """Write all of `buffer`; on failure httpcore still reads the answer."""
         if not buffer:
             return
         if not self.open or self.transport is None:
@@ -349,7 +349,7 @@ class _Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         return await self._sockets.wrap(self, ssl_context, server_hostname, timeout)
 
     def get_extra_info(self, info: str) -> Any:
-        """Return what httpcore asks about: whether TLS was agreed on, and for what."""
+        """Return the `ssl_object`, from which httpcore reads the negotiated protocol."""
         if self.transport is not None and info == "ssl_object":
             return self.transport.get_extra_info("ssl_object")
         return None

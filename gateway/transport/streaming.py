@@ -1,4 +1,4 @@
-"""The body of an answer, as httpx takes it."""
+"""The streamed body of an answer, for `httpx.AsyncClient`."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = ["AnswerStream"]
 
 
 class AnswerStream(httpx.AsyncByteStream):
-    """Streams a body as it comes, still in its content coding.
+    """Streams a body as it arrives, not inflated.
 
-    httpx inflates without a bound, so each piece is inflated here first to see what it would
-    become; it is passed on only inside the bound, in pieces that inflate to 256 KiB or less.
+    httpx inflates without a bound, so each piece is inflated here first to learn its size. It is
+    passed on only within the bound, in pieces that inflate to at most 256 KiB.
     """
 
     def __init__(self, pool: Pool, connection: Connection, coding: bytes, bound: int) -> None:
@@ -33,8 +33,8 @@ class AnswerStream(httpx.AsyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Yield the body's pieces.
 
-        Raises what the exchange fails with, and `httpx.DecodingError` for content that cannot be
-        inflated inside the bound.
+        Raises the failure of the exchange, and `httpx.DecodingError` for content that cannot be
+        inflated within the bound.
         """
         connection = self._connection
         if connection is None:
@@ -48,7 +48,7 @@ class AnswerStream(httpx.AsyncByteStream):
                     async for part in _guarded(self._guard, piece):
                         yield part
             if pieces:
-                # More may have come while these were taken, and nobody was waiting for it.
+                # More may have arrived while the consumer took these.
                 continue
             if connection.complete:
                 break
@@ -57,14 +57,14 @@ class AnswerStream(httpx.AsyncByteStream):
             self._guard.finish()
 
     async def aclose(self) -> None:
-        """Give the connection back; one with bytes still to come is closed."""
+        """Release the connection; it is closed if the body is incomplete."""
         connection, self._connection = self._connection, None
         if connection is not None:
             self._pool.release(connection)
 
 
 async def _guarded(guard: Inflater, data: bytes | bytearray) -> AsyncIterator[bytes]:
-    """Yield `piece` in parts that have been seen to inflate to little."""
+    """Yield `data` in parts that inflate to at most a slice each."""
     piece = bytes(data)
     start = 0
     for used, _ in guard.slices(piece):

@@ -1,4 +1,4 @@
-"""Whom to trust: the TLS side of an upstream connection."""
+"""TLS options of upstream connections: trusted authorities and client certificates."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 
 __all__ = ["TlsOptions", "tls_context", "unusable_files"]
 
-# What OpenSSL says, by its version, of a file that has no key in it.
+# OpenSSL's reasons, by version, for a file without a key.
 _NO_KEY = {None, "PEM_LIB", "NO_START_LINE"}
 
 
 @dataclass(frozen=True, slots=True)
 class TlsOptions:
-    """How the other side's certificate is checked; there is no way to leave the check out.
+    """How the server's certificate is verified; verification cannot be disabled.
 
     Attributes:
-        roots: the authorities trusted to begin with: certifi's list, the system's, or none.
-        ca_file: PEM file of further authorities, such as a company's own.
-        client_cert: PEM file of the certificate (and chain) that we show when asked.
-        client_key: PEM file of its key where that is not in `client_cert`.
+        roots: the base CA certificates: certifi's list, the system's, or none.
+        ca_file: PEM file of further CA certificates, such as a company's own.
+        client_cert: PEM file of the client certificate (and chain).
+        client_key: PEM file of its key, if that is not in `client_cert`.
     """
 
     roots: Literal["certifi", "system", "none"] = "certifi"
@@ -37,8 +37,8 @@ class TlsOptions:
 def tls_context(options: TlsOptions) -> ssl.SSLContext:
     """Return a context for `options`: TLS 1.2 and up, host names checked, HTTP/1.1 by ALPN.
 
-    Reads files; certifi's list takes some ten milliseconds. Raises `OSError` for a file that is
-    not there, `ssl.SSLError` for one that is no PEM and `ValueError` for an encrypted key.
+    Reads files; certifi's list takes about ten milliseconds. Raises `OSError` for a missing file,
+    `ssl.SSLError` for one that is not PEM and `ValueError` for an encrypted key.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -55,7 +55,7 @@ def tls_context(options: TlsOptions) -> ssl.SSLContext:
 
 
 def unusable_files(options: TlsOptions) -> dict[str, str]:
-    """Return why `tls_context` would fail, by the option whose file is to blame."""
+    """Return why `tls_context` would fail, by the option of the unusable file."""
     files = {
         "ca_file": options.ca_file,
         "client_cert": options.client_cert,
@@ -69,43 +69,43 @@ def unusable_files(options: TlsOptions) -> dict[str, str]:
     if options.client_cert is not None and not wrong.keys() & {"client_cert", "client_key"}:
         why = _mismatch(options.client_cert, options.client_key)
         if why:
-            # Where the key has a file of its own, the certificate's was read before it.
+            # With a separate key file, the certificate was read successfully before the key.
             wrong["client_cert" if options.client_key is None else "client_key"] = why
     return wrong
 
 
 def _unreadable(path: str | Path, *, key: bool) -> str:
-    """Return why a file holds no certificate, of a `key` only why it cannot be read; or nothing."""
+    """Return why a file is not a readable certificate (or a readable file, for a `key`), or ""."""
     try:
-        # OpenSSL's own words for a file that cannot be opened are less clear.
+        # OpenSSL's message for a file that cannot be opened is less clear.
         with open(path, "rb"):  # noqa: PTH123 - a path may be a text
             pass
         if not key:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except ssl.SSLError:
-        return "holds no certificate in PEM"
+        return "does not contain a PEM certificate"
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     except ValueError:  # a NUL, or half of a surrogate pair
-        return "is no name of a file"
+        return "is not a valid file name"
     return ""
 
 
 def _mismatch(certificate: str | Path, key: str | Path | None) -> str:
-    """Return why a certificate cannot be shown with its key, or nothing."""
+    """Return why a certificate cannot be used with its key, or ""."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key, _no_pass_phrase)
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
-            return "holds a key that is not the certificate's"
+            return "contains a key that does not match the certificate"
         if error.reason in _NO_KEY:
-            return "holds no private key in PEM"
-        return f"is refused: {error.reason.lower().replace('_', ' ')}"
+            return "does not contain a PEM private key"
+        return f"cannot be used: {error.reason.lower().replace('_', ' ')}"
     except ValueError as error:
         return str(error)
     return ""
 
 
 def _no_pass_phrase() -> str:
-    """Refuse an encrypted key; OpenSSL would ask at the terminal, and everything would wait."""
-    raise ValueError("holds an encrypted key, and nobody is there to type its pass phrase")
+    """Refuse an encrypted key; OpenSSL would prompt at the terminal and block the process."""
+    raise ValueError("contains an encrypted key; write the key to the file without a pass phrase")

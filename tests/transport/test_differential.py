@@ -39,14 +39,14 @@ STRICTER = {
     "Unexpected whitespace after header value": "obs-fold: a gateway must not (RFC 9112 5.2)",
     "Invalid HTTP version": "HTTP/1.2, 3.7",
     "HTTP/": "0.9 and 2.0 in a status line",
-    "status 101": "a protocol that was not asked for",
+    "status 101": "an unsolicited protocol",
     "the reason phrase": "control characters",
     "Invalid character in chunk": "blanks and control characters in chunk heads",
     "Invalid character in Transfer-Encoding": "RFC 9112 7",
     "content encoding": "an encoding that cannot be bounded",
     "more than one content encoding": "layers multiply",
-    "compressed content is cut short": "httpx takes the beginning for the whole",
-    "content goes on behind": "httpx drops what follows the compressed end",
+    "compressed content is truncated": "httpx takes the beginning for the whole",
+    "content continues after": "httpx drops what follows the compressed end",
     "Error -3": "likewise, and deflate that httpx gives a second try as something else",
 }
 
