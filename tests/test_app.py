@@ -387,7 +387,7 @@ async def test_calls_go_through_a_proxy_where_one_is_declared() -> None:
     async with server, asked(application(text)) as client:
         assert (await client.get("/d")).json()["data"] == {"x": 1}
     assert asked_of_proxy == [b"GET http://a.test/v1/x?y=1 HTTP/1.1"]
-    with pytest.raises(ConfigError, match="goes with `transport: httpx`"):
+    with pytest.raises(ConfigError, match="needs `transport: httpx`"):
         loads(text.replace("transport: httpx, ", ""))
 
 

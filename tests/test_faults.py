@@ -105,7 +105,7 @@ FAULTS: dict[str, tuple[Script, str | None, int | None]] = {
         whole(HEAD + b"transfer-encoding: chunked\r\n\r\nZZ\r\n{}\r\n0\r\n\r\n"),
         "upstream_unreachable", None,
     ),
-    "is no HTTP": (whole(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"), "upstream_unreachable", None),
+    "is not HTTP": (whole(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"), "upstream_unreachable", None),
     "has no JSON": (whole(answer(body=b"<html>")), "upstream_payload", None),
     "has NaN": (whole(answer(body=b"[NaN]")), "upstream_payload", None),
     "is half a document": (whole(answer(body=b'{"a":')), "upstream_payload", None),

@@ -1,9 +1,9 @@
-"""What is too large for the event loop: decoding, checking and shaping of large answers.
+"""Offloading of large answers to worker processes: decoding, checking and shaping.
 
-A value of 300,000 elements costs tenths of a second to decode, seconds to shape and again tenths to
-free, all of it under the interpreter lock, so that a thread does not help. It never comes into
-being here: a worker process gets the answer's bytes and sends back bytes. What has to be bounded in
-time can then be: an evaluation whose caller is gone is killed, in the middle of whatever it does.
+A value of 300,000 elements takes tenths of a second to decode, seconds to shape and tenths of a
+second to free, all under the interpreter lock, so a thread does not help. The gateway never decodes
+it: a worker process receives the answer's bytes and returns bytes. A job whose caller was cancelled
+is killed.
 """
 
 from gateway.offload.dispatch import UNDECODED, Offload, Shaped

@@ -1,12 +1,12 @@
-"""Where large work is done: in a thread, in the quick lane, or in the slow lane.
+"""The dispatcher of large work: to a thread, to the quick lane or to the slow lane.
 
-- What has few enough values is decoded in a thread of this process, one at a time: orjson has the
-  interpreter lock meanwhile, and several threads would only take turns at it against the loop.
-- What takes milliseconds to shape goes to the *quick* lane, a worker process of its own.
-- What has many values goes to the *slow* lane, within a budget of bytes. Its value never comes into
-  being in this process: `UNDECODED` stands in for it.
+- Payloads with few values are decoded in a thread of this process, one at a time: orjson holds the
+  interpreter lock, so several threads would only compete with the loop for it.
+- Payloads that take milliseconds to shape go to the *quick* lane, a separate worker process.
+- Payloads with many values go to the *slow* lane, within a budget of bytes. This process never
+  decodes them: `UNDECODED` replaces the value.
 
-Upstreams take turns everywhere, so that no queue is one upstream's alone.
+Upstreams take turns in every queue, so that none can occupy it alone.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["UNDECODED", "Offload", "Shaped"]
 
 _MEMORY = 32 * 1024 * 1024
 _TURNS = 2 * 1024 * 1024
-# A schema's walk takes several times as long as decoding, and has the interpreter lock too.
+# Validation takes several times as long as decoding, and holds the interpreter lock too.
 _CHECKED = MANY // 4
 
 
@@ -43,18 +43,18 @@ class _Undecoded:
 
 
 UNDECODED: Final = _Undecoded()
-"""The value of a response whose payload is too large to be decoded here; its `body` is all."""
+"""The value of a response whose payload is too large to decode here; use its `body`."""
 
 
 class Shaped(NamedTuple):
-    """What became of a payload.
+    """The result of shaping a payload.
 
     Attributes:
-        data: the shaped value as JSON, empty where nothing was to be shaped.
-        whole: the value that references see, where that was asked for and is not the payload.
+        data: the shaped value as JSON, empty if there was no expression.
+        whole: the value that references see, if requested and different from the payload.
         null: references see null.
-        reads: what each reference reads, as JSON.
-        totals: for each reference the length of the list that was cut to its limit.
+        reads: the value of each reference, as JSON.
+        totals: for each reference the length of the list that was truncated to its limit.
     """
 
     data: bytes
@@ -65,15 +65,15 @@ class Shaped(NamedTuple):
 
 
 class Offload:
-    """The large work of one application.
+    """Decodes and shapes the large answers of one application.
 
     Args:
-        memory: bytes of large answers that are decoded or shaped at a time.
+        memory: bytes of large answers that are decoded or shaped concurrently.
         slow: processes of the slow lane.
         quick: the process of the quick lane.
 
     Attributes:
-        budget: the bytes, shared by all upstreams.
+        budget: the budget of `memory` bytes, shared by all upstreams.
         slow: processes of the slow lane.
         quick: the process of the quick lane.
     """
@@ -101,18 +101,18 @@ class Offload:
         schema: Mapping[str, Any] | None,
         hold: Hold | None = None,
     ) -> tuple[Any, bytes]:
-        """Return what `reader` would: the value, or `UNDECODED`, and the payload written anew.
+        """Return the value, or `UNDECODED`, and the payload that `reader` serializes.
 
         Args:
-            upstream: whose it is, for errors and for its turn.
+            upstream: name of the upstream, for errors and fair queueing.
             reader: the bounds.
             body: the payload.
-            codec: what it is to be transcoded from, empty for UTF-8.
+            codec: the codec to transcode from, empty for UTF-8.
             schema: the JSON Schema that the reader has compiled.
-            hold: bytes that the payload has already, for having been inflated.
+            hold: memory that is already reserved for an inflated payload.
 
         Raises:
-            UpstreamPayload: the payload is not let in.
+            UpstreamPayload: the payload is not accepted.
         """
         values = values_in(body)
         if not codec and values <= (MANY if schema is None else _CHECKED):
@@ -146,21 +146,21 @@ class Offload:
         reads: Sequence[tuple[str, int | None]],
         whole: bool,
     ) -> Shaped:
-        """Shape a payload that was admitted.
+        """Shape a payload that `admit` returned.
 
         Args:
-            upstream: whose it is, for errors and for its turn.
-            body: the payload as it was written anew.
-            values: how many there are in it.
-            schema: what it must meet first.
-            base: the expression for what references see; the payload itself where it is `None`.
-            select: the expression for what is shown, of what references see.
-            reads: references, each with how many elements of a list are enough.
-            whole: return what references see.
+            upstream: name of the upstream, for errors and fair queueing.
+            body: the payload, as `admit` serialized it.
+            values: the approximate number of values in it.
+            schema: the JSON Schema that it must meet first.
+            base: the expression for the value that references see; by default the payload itself.
+            select: the expression for the answer, evaluated on the value that references see.
+            reads: references, each with the number of list elements that is enough.
+            whole: return the value that references see.
 
         Raises:
             UpstreamPayload: it does not meet the schema, or is too large.
-            ExpressionFailed: an expression cannot take it.
+            ExpressionFailed: an expression cannot process it.
         """
         job = {
             "job": "shape",
@@ -174,18 +174,18 @@ class Offload:
         return Shaped(data, seen, said["null"], found, said["totals"])
 
     async def is_true(self, expression: str, scope: bytes) -> bool:
-        """Return whether the expression of a `when` is true of a scope, written as JSON.
+        """Return whether the expression of a `when` is true in a scope, given as JSON.
 
         Raises:
-            UpstreamPayload: it is too large.
-            ExpressionFailed: the expression cannot take it.
+            UpstreamPayload: the scope is too large.
+            ExpressionFailed: the expression cannot process it.
         """
         job = {"job": "judge", "expression": expression}
         reply = await self._lane("", job, scope, values_in(scope))
         return bool(reply.said["true"])
 
     async def elements(self, upstream: str, body: bytes) -> AsyncIterator[list[Any]]:
-        """Yield the elements of a payload that is a list, some at a time; others run in between.
+        """Yield the elements of a list in batches, and let other tasks run in between.
 
         Raises:
             UpstreamPayload: it is not a list, or one of its elements is too large.
@@ -220,7 +220,8 @@ class Offload:
             reply = await lane.do(job, body)
         except WorkerLostError as error:
             raise UpstreamPayload(
-                f"the answer is too large to be decoded here: {error}", upstream=upstream or None
+                f"the answer is large and its worker process failed: {error}",
+                upstream=upstream or None,
             ) from error
         if "refused" in reply.said:
             raise UpstreamPayload(reply.said["refused"], upstream=upstream or None)

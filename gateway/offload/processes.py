@@ -1,9 +1,8 @@
-"""Worker processes: started when they are first needed, killed when nobody wants their result.
+"""A pool of worker processes: started on first use, killed when the caller of a job is cancelled.
 
-A thread for each process speaks to it and waits for it, so that neither writing nor reading of some
-megabytes is work of the event loop, and jobs can be waited for in any loop. The number of processes
-bounds what runs, and a job whose caller is gone is killed with its process: abandoned work never
-piles up.
+Each process has a thread that writes to it and waits for it, so the event loop never transfers
+megabytes, and any loop can await a job. The number of processes bounds the concurrent jobs. A job
+whose caller was cancelled is killed with its process, so abandoned work never accumulates.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _log = logging.getLogger("gateway.offload")
 _FRAME_SIZE = 12
 _HEAD_SIZE = 4
 _COMMAND = (sys.executable, "-m", "gateway.worker")
-# Python gives back most of the memory that a job has needed. A process that keeps this much is
+# Python returns most of a job's memory to the system. A process that still holds this much is
 # replaced.
 _MOST_MEMORY = 256 * 1024 * 1024
 
@@ -41,10 +40,10 @@ class WorkerLostError(Exception):
 
 
 class Reply(NamedTuple):
-    """What a process said to a job.
+    """A worker process's reply to a job.
 
     Attributes:
-        said: what it says about the result.
+        said: metadata of the result.
         parts: the result.
     """
 
@@ -53,16 +52,16 @@ class Reply(NamedTuple):
 
 
 class Processes:
-    """Some worker processes, each with one job at a time; the others wait in line.
+    """A pool of worker processes, each with one job at a time; further jobs wait in a queue.
 
     Args:
-        count: how many there are at most.
-        command: what to run; the gateway's own worker unless given.
+        count: number of processes at most.
+        command: the command of a process; by default the gateway's own worker.
 
     Attributes:
         started: processes started so far.
-        done: jobs that came to an end.
-        abandoned: jobs that were killed because their caller was gone.
+        done: completed jobs.
+        abandoned: jobs that were killed because their caller was cancelled.
     """
 
     def __init__(self, count: int, *, command: Sequence[str] = _COMMAND) -> None:
@@ -77,10 +76,10 @@ class Processes:
         self.abandoned = 0
 
     async def do(self, head: Mapping[str, Any], body: bytes) -> Reply:
-        """Let a process do a job; a cancelled caller's job is killed, or never begun.
+        """Run a job in a process; if the caller is cancelled, the job is killed or never begins.
 
         Raises:
-            WorkerLostError: when there is no process to do it, or not to its end.
+            WorkerLostError: the process did not start, or ended in the middle of the job.
         """
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self._count, "gateway-offload")
@@ -96,7 +95,7 @@ class Processes:
         return reply
 
     async def aclose(self) -> None:
-        """End every process, whatever it does; a later job starts others."""
+        """Kill every process; a later job starts new ones."""
         threads, self._threads = self._threads, None
         if threads is None:
             return
@@ -122,7 +121,7 @@ class Processes:
                 self._retire(process)
             process = self._start()
         if not ticket.begin(process):
-            raise WorkerLostError("the caller is gone")
+            raise WorkerLostError("the caller was cancelled")
         good = False
         try:
             reply = process.ask(head, body)
@@ -156,9 +155,9 @@ class Processes:
 
 
 class _Ticket:
-    """Which process does a job, so that the loop can kill it while the thread waits for it.
+    """The process that runs a job, so that the loop can kill it while the thread waits.
 
-    Under a lock, so that the kill strikes this job and never the next one of the same process.
+    The lock ensures that the loop kills this job and never the next job of the same process.
     """
 
     __slots__ = ("_abandoned", "_lock", "_process")
@@ -169,20 +168,20 @@ class _Ticket:
         self._abandoned = False
 
     def begin(self, process: _Process) -> bool:
-        """Note the process; return whether the result is still wanted."""
+        """Record the process; return whether the caller still waits."""
         with self._lock:
             if not self._abandoned:
                 self._process = process
             return not self._abandoned
 
     def end(self) -> bool:
-        """Forget the process; return whether it was killed."""
+        """Drop the process; return whether it was killed."""
         with self._lock:
             self._process = None
             return self._abandoned
 
     def abandon(self) -> bool:
-        """Kill what runs; return whether anything did."""
+        """Kill the process if it runs the job; return whether it did."""
         with self._lock:
             self._abandoned = True
             if self._process is None:
@@ -202,13 +201,13 @@ class _Process:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
-            # It imports what this process does, however that was told where to look.
+            # The worker imports from the same paths as this process, however these were set.
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
 
     @property
     def alive(self) -> bool:
-        """Whether it has not ended."""
+        """Whether the process is running."""
         return self._popen.poll() is None
 
     def ask(self, head: bytes, body: bytes) -> Reply:
@@ -235,11 +234,11 @@ class _Process:
         return bytes(read)
 
     def kill(self) -> None:
-        """End it in the middle of whatever it does."""
+        """Kill the process."""
         self._popen.kill()
 
     def end(self) -> None:
-        """End it and wait until it is gone."""
+        """Kill the process and wait for it to exit."""
         self._popen.kill()
         for pipe in (self._popen.stdin, self._popen.stdout):
             if pipe is not None:

@@ -1,8 +1,8 @@
-"""What a payload costs before it is decoded: told by its length, then by its commas and brackets.
+"""Estimates of a payload's cost before it is decoded, from its length, commas and brackets.
 
-Measured with Python 3.11 and orjson 3.11: a value takes 20 to 120 ns to decode (330 ns where it is
-a new key of an object) and up to 90 bytes; a JMESPath expression takes about 1 us a value, a
-`sort_by` 4.
+Measured with Python 3.11 and orjson 3.11: a value takes 20 to 120 ns to decode (330 ns for a new
+key of an object) and up to 90 bytes; a JMESPath expression takes about 1 us per value, `sort_by`
+about 4 us.
 """
 
 from __future__ import annotations
@@ -10,29 +10,29 @@ from __future__ import annotations
 __all__ = ["FEW", "LARGE", "MANY", "QUICK", "SMALL", "values_in"]
 
 SMALL = 64 * 1024
-"""Bytes up to which a payload is shaped where it is, without a look at what is in it."""
+"""Bytes up to which a payload is shaped on the event loop without counting its values."""
 
 LARGE = 256 * 1024
-"""Bytes up to which a payload is decoded where it is, without a look at what is in it."""
+"""Bytes up to which a payload is decoded on the event loop without counting its values."""
 
 FEW = 5_000
-"""Values up to which a payload is shaped where it is: some 5 ms, 20 ms at worst."""
+"""Values up to which a payload is shaped on the event loop: about 5 ms, 20 ms at worst."""
 
 QUICK = 50_000
-"""Values up to which a payload is shaped in the lane that large ones cannot block."""
+"""Values up to which a payload is shaped in the quick lane, which large payloads cannot block."""
 
 MANY = 100_000
-"""Values up to which a payload is decoded in this process: some 10 ms, 35 ms at worst."""
+"""Values up to which a payload is decoded in this process: about 10 ms, 35 ms at worst."""
 
 
 _STEP = 64 * 1024
 
 
 def values_in(body: bytes) -> int:
-    """Return about how many values there are in a JSON text, at most twice too many.
+    """Return the approximate number of values in a JSON text, at most twice too high.
 
-    Commas and brackets within strings count too. Beyond `MANY` it stops counting: a hostile text
-    is known for one after some 100 KiB. An ordinary one takes up to a millisecond for a MiB.
+    Commas and brackets within strings count too. Counting stops beyond `MANY`: a hostile text is
+    recognized after about 100 KiB. An ordinary one takes up to a millisecond per MiB.
     """
     count = body.count
     values = 0

@@ -1,4 +1,4 @@
-"""What a kind of upstream has to answer: read a source, ask the upstream, say what it needs."""
+"""The interface of a kind of upstream: compile its sources, open its calls, list what it needs."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Sent(NamedTuple):
     """The client's header fields for one upstream.
 
     Attributes:
-        headers: to forward; they are part of the identity of what is asked.
-        propagated: to pass on; they are not.
+        headers: forwarded fields; they are part of the identity of the call.
+        propagated: propagated fields; they are not.
     """
 
     headers: Sequence[tuple[bytes, bytes]] = ()
@@ -29,11 +29,11 @@ class Sent(NamedTuple):
 
 
 class Template(Protocol):
-    """A source of a section, compiled: what an upstream is asked, with references in it."""
+    """A section's compiled source: a call of an upstream, with references in it."""
 
     @property
     def text(self) -> str:
-        """The source as it was written."""
+        """The source text."""
 
     @property
     def upstream(self) -> str:
@@ -44,30 +44,30 @@ class Template(Protocol):
         """Every reference in it, in order."""
 
     def needed_references(self) -> tuple[Reference, ...]:
-        """Return the references without whose value there is no call."""
+        """Return the references that must have a value for the call to be made."""
 
     def repeats(self, element: str) -> bool:
-        """Whether one call can ask for many elements: `element` stands for a list then."""
+        """Whether one call can request many elements; `element` is then a list."""
 
     def operation(self, scope: Scope, sent: Sent) -> Operation:
-        """Return what the upstream is asked.
+        """Return the operation for the upstream.
 
         Raises:
-            DependencyFailed: a reference has no value that can stand where it stands.
+            DependencyFailed: a reference has no value that fits its place.
         """
 
     def explain(self, scope: Scope) -> str:
-        """Return the same in words, for `gateway explain`."""
+        """Return the operation as text, for `gateway explain`."""
 
 
 class Environment(NamedTuple):
-    """What a wire may use of its process.
+    """The process's services that a wire may use.
 
     Attributes:
-        clock: monotonic seconds, that of the deadlines.
+        clock: monotonic seconds, as deadlines use them.
         now: POSIX seconds.
-        objections: what a test's mock objects to; `None` where no test asks.
-        offload: where large answers are decoded; on the event loop without it.
+        objections: records failed assertions of a test's mock; `None` outside tests.
+        offload: decodes large answers; the event loop does without it.
     """
 
     clock: Clock
@@ -80,12 +80,12 @@ class Wire(NamedTuple):
     """The innermost Call of an upstream.
 
     Attributes:
-        call: asks the upstream once.
+        call: calls the upstream once.
         aclose: closes every connection.
-        ping: the operation that shows whether the upstream is there.
-        generation: changes whenever the declaration changes what the upstream answers.
-        forward: header fields of the client's request that are part of its calls, in lower case.
-        propagate: those that are passed on with its calls and are not part of their identity.
+        ping: the operation that checks whether the upstream is reachable.
+        generation: changes with every change of the declaration that can change answers.
+        forward: the client's header fields that are part of a call's identity, in lower case.
+        propagate: the client's header fields that are sent but are not part of the identity.
     """
 
     call: Call
@@ -101,21 +101,21 @@ class Kind(Protocol):
 
     @property
     def key(self) -> str:
-        """The key of a declaration that says it is of this kind, such as `base_url`."""
+        """The key of a declaration that identifies this kind, such as `base_url`."""
 
     @property
     def config(self) -> type[UpstreamConfig]:
-        """The model of its declaration."""
+        """The model of a declaration."""
 
     def parse(self, text: str) -> Template:
         """Compile `upstream:...`.
 
         Raises:
-            TemplateError: when it is malformed.
+            TemplateError: it is malformed.
         """
 
     def open(self, name: str, config: Any, environment: Environment) -> Wire:
-        """Return the wire of one upstream; connects to nothing yet."""
+        """Return the wire of one upstream; does not connect yet."""
 
     def missing(self, config: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
-        """Yield what the declaration needs and this machine lacks: where in it, and a message."""
+        """Yield the requirements that this machine does not meet: key path and message."""

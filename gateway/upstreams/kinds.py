@@ -1,4 +1,4 @@
-"""The kinds of upstreams. A new kind is a folder beside this file, and a line here."""
+"""The registry of upstream kinds: a new kind adds a folder next to this file and a line here."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(?=:)")
 
 
 def kind_declared(raw: Any) -> Kind:
-    """Return the kind that a raw declaration is of; HTTP where its keys do not say."""
+    """Return the kind of a raw declaration; HTTP if its keys do not identify one."""
     keys = raw.keys() if isinstance(raw, dict) else ()
     return next((kind for kind in KINDS if kind.key in keys), KINDS[0])
 
 
 def kind_of(config: UpstreamConfig) -> Kind:
-    """Return the kind of a declaration that was validated."""
+    """Return the kind of a validated declaration."""
     return next(kind for kind in KINDS if isinstance(config, kind.config))
 
 
@@ -38,10 +38,10 @@ def parse_source(text: str, kinds: Mapping[str, Kind]) -> Template:
 
     Args:
         text: `upstream:...` with references in braces.
-        kinds: of the declared upstreams; any other one is read as HTTP.
+        kinds: the kind of each declared upstream; an undeclared one is compiled as HTTP.
 
     Raises:
-        TemplateError: when it is malformed.
+        TemplateError: it is malformed.
     """
     name = _NAME.match(text)
     return (kinds.get(name[0], KINDS[0]) if name else KINDS[0]).parse(text)

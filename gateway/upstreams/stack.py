@@ -1,4 +1,4 @@
-"""The upstream stack, written once, top to bottom: the table of contents of the gateway."""
+"""The stack of layers around an upstream's call, from top to bottom."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ __all__ = ["Shared", "Upstream", "open_upstream"]
 
 
 class Shared(NamedTuple):
-    """What all upstreams of one application share.
+    """The services that all upstreams of one application share.
 
     Attributes:
-        store: where answers are kept.
-        refreshes: refreshes beside the answer.
-        events: who is told what happens.
+        store: stores cached answers.
+        refreshes: refreshes in the background.
+        events: receives the events of all layers.
         clock: monotonic seconds.
         now: POSIX seconds.
         sleep: waits between attempts.
         random: uniform in [0, 1).
-        objections: what a test's mock objects to; `None` where no test asks.
-        offload: where large answers are decoded; on the event loop without it.
+        objections: records failed assertions of a test's mock; `None` outside tests.
+        offload: decodes large answers; the event loop does without it.
     """
 
     store: Store
@@ -65,7 +65,7 @@ class Shared(NamedTuple):
 
 
 class _Named(TypedDict):
-    """What most layers are told alike."""
+    """The arguments that most layers share."""
 
     upstream: str
     events: Events
@@ -76,11 +76,11 @@ class Upstream:
     """A name and its stacked Call.
 
     Attributes:
-        call: asks the upstream, through every layer that is configured.
-        direct: the same without any layer but the timeout, for `gateway probe`.
-        forward: header fields of the client's request that are part of its calls, in lower case.
-        ping: the operation that shows whether the upstream is there.
-        propagate: those that are passed on with its calls and tell no two of them apart.
+        call: calls the upstream through every configured layer.
+        direct: calls it through the timeout only, for `gateway probe`.
+        forward: the client's header fields that are part of a call's identity, in lower case.
+        ping: the operation that checks whether the upstream is reachable.
+        propagate: the client's header fields that are sent but are not part of the identity.
     """
 
     __slots__ = ("_flights", "_wire", "call", "direct", "forward", "name", "ping", "propagate")
@@ -97,11 +97,11 @@ class Upstream:
 
     @property
     def busy(self) -> bool:
-        """Whether a flight is under way, which may outlive its callers."""
+        """Whether a shared call is in flight; it may outlive its callers."""
         return len(self._flights) > 0
 
     async def aclose(self) -> None:
-        """End what is under way and close every connection."""
+        """Cancel calls in flight and close every connection."""
         await self._flights.aclose()
         await self._wire.aclose()
 
@@ -109,13 +109,13 @@ class Upstream:
 def open_upstream(
     name: str, config: UpstreamConfig, shared: Shared, *, cached: bool = False
 ) -> Upstream:
-    """Stack the Call of one upstream; connects to nothing yet.
+    """Build the stack of one upstream; does not connect yet.
 
     Args:
         name: name of the upstream.
         config: its declaration.
         shared: what all upstreams share.
-        cached: a section keeps answers of this upstream by a policy of its own.
+        cached: a section caches answers of this upstream under its own policy.
     """
     events, clock, random = shared.events, shared.clock, shared.random
     wire = kind_of(config).open(
@@ -127,44 +127,44 @@ def open_upstream(
     permits = ConcurrencyPolicy(
         concurrency=config.concurrency, queue=config.queue, queue_timeout=config.queue_timeout
     )
-    patience = timeout(TimeoutPolicy(after=config.timeout), upstream=name, clock=clock)
-    keeps = cached or config.cache is not None
+    attempt_timeout = timeout(TimeoutPolicy(after=config.timeout), upstream=name, clock=clock)
+    caches = cached or config.cache is not None
     purges = shared.store.purges
 
     def flown_for(request: Request) -> Hashable:
-        # Policies live as long as their plans: their identity tells them apart.
+        # Policies live as long as their plans, so `id` identifies them.
         return purges.latest, id(request.cache), request.identity
 
     call = stack(
         wire.call,
-        # A hit costs nothing further down, and the cache sees the final failure of all below.
+        # A hit skips all layers below, and the cache sees the final failure of all of them.
         cache(config.cache, generation=wire.generation, store=shared.store,
               refreshes=shared.refreshes, now=shared.now, random=random, **named)
-        if keeps else None,
-        # One flight for many callers; it outlives its first caller's cancellation.
-        # A purge lands between two flights: who asks after it joins none that began before it.
-        collapse(CollapsePolicy(), flights=flights, key=flown_for, **named) if keeps else None,
-        # One fetch for many replicas; what it brings is kept for all of them.
+        if caches else None,
+        # One call for many callers; it outlives the cancellation of its first caller.
+        # A caller that comes after a purge never joins a call that began before it.
+        collapse(CollapsePolicy(), flights=flights, key=flown_for, **named) if caches else None,
+        # One fetch for many replicas; its answer is stored for all of them.
         fill(config.cache, generation=wire.generation, store=shared.store, now=shared.now,
               sleep=shared.sleep, random=random, **named)
-        if keeps else None,
-        # Everything below spends what remains of the request's time.
+        if caches else None,
+        # All layers below run within the remaining time of the request.
         deadline(**named),
-        # Repeats, within a budget; it holds no permit while it waits.
+        # Retries within a budget; it holds no permit while it waits.
         retry(config.retry, budget=budget, sleep=shared.sleep, random=random, **named)
         if config.retry else None,
-        # A second attempt beside a slow one, from the same budget.
+        # A second attempt parallel to a slow one, from the same budget.
         hedge(config.hedge, budget=budget if config.retry else None, **named)
         if config.hedge else None,
-        # Every attempt counts, so it opens at the pace at which the upstream fails.
+        # Counts every attempt, so it opens as fast as the upstream fails.
         breaker(config.breaker, random=random, **named) if config.breaker else None,
-        # What the upstream asked for by Retry-After holds for every call, not only for this one.
+        # A Retry-After of the upstream applies to every call, not only to this one.
         cooldown(config.cool_down, **named) if config.cool_down else None,
-        # Waiting for a permit is charged to the deadline, not to the upstream's timeout.
+        # The deadline, not the upstream's timeout, covers the wait for a permit.
         concurrency(permits, **named),
-        # Attempts as they end, timeouts among them: told to whoever listens.
+        # Publishes an event for every attempt, timeouts included.
         observe(**named),
-        # One attempt, from sending to the last byte.
-        patience,
+        # Limits one attempt, from sending to the last byte.
+        attempt_timeout,
     )  # fmt: skip
-    return Upstream(name, call, stack(wire.call, patience), wire, flights)
+    return Upstream(name, call, stack(wire.call, attempt_timeout), wire, flights)

@@ -1,1 +1,1 @@
-"""The worker process that does what is too large for the gateway's event loop."""
+"""The worker process that decodes and shapes what is too large for the gateway's event loop."""

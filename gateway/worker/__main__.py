@@ -1,10 +1,11 @@
-"""`python -m gateway.worker`: reads jobs from its input, writes replies to its output.
+"""`python -m gateway.worker`: reads jobs from standard input, writes replies to standard output.
 
 ::
 
     length of the head uint32 · length of the payload uint64 · head (JSON) · payload
 
-It knows no upstream, keeps no state but compiled expressions and schemas, and ends with its input.
+It is independent of upstreams, stores only compiled expressions and schemas, and exits at the end
+of its input.
 """
 
 from __future__ import annotations
@@ -35,22 +36,22 @@ def main() -> None:
     """Serve until the input ends."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
-            # The gateway decides: it drains first, and closes the input in the end.
+            # The gateway ends the worker: it drains first and closes the input at the end.
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     with contextlib.suppress(OSError, AttributeError):
         os.nice(_POLITE)
     with contextlib.suppress(OSError):
-        # Where memory runs out, this is the process to lose.
+        # When memory runs out, the kernel should kill this process first.
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-    # JSON has no cycles, and a search for some among millions of values takes a while.
+    # JSON has no cycles, and a collection over millions of values is slow.
     gc.disable()
     replies = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)  # what prints by mistake spoils no reply
+    os.dup2(2, 1)  # accidental prints cannot corrupt a reply
     serve(sys.stdin.buffer, replies)
 
 
 def serve(orders: BinaryIO, replies: BinaryIO) -> None:
-    """Do one job after the other."""
+    """Run one job after the other."""
     while len(frame := orders.read(FRAME.size)) == FRAME.size:
         head_size, size = FRAME.unpack(frame)
         head = orjson.loads(orders.read(head_size))
@@ -80,7 +81,7 @@ def _answer(head: dict[str, Any], body: bytes) -> tuple[dict[str, Any], list[byt
 
 
 def _memory() -> int:
-    """Return the bytes that this process keeps, where the system says so."""
+    """Return the resident memory of this process in bytes, 0 if the system does not report it."""
     try:
         resident = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
     except OSError:

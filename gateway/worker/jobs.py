@@ -1,4 +1,4 @@
-"""What a worker process does for the gateway. Pure: bytes in, bytes out."""
+"""The jobs of a worker process: pure functions from bytes to bytes."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _PIECE = 64 * 1024
 
 
 class RefusedError(Exception):
-    """The payload is not let in; the message says why."""
+    """The payload is not accepted; the message says why."""
 
 
 def run(head: Mapping[str, Any], body: bytes) -> tuple[dict[str, Any], list[bytes]]:
-    """Do the job that `head` names; return what to say about it and the parts of the result.
+    """Run the job that `head` names; return metadata and the parts of the result.
 
     Raises:
-        RefusedError: when the payload is to blame.
-        ExpressionFailed: when an expression cannot take its value.
+        RefusedError: the payload is not accepted.
+        ExpressionFailed: an expression cannot process its value.
     """
     try:
         return _JOBS[head["job"]](head, body)
@@ -40,7 +40,7 @@ def run(head: Mapping[str, Any], body: bytes) -> tuple[dict[str, Any], list[byte
 
 
 def _admit(head: Mapping[str, Any], body: bytes) -> tuple[dict[str, Any], list[bytes]]:
-    """Check a payload as the ingress does, and write it anew."""
+    """Check a payload as the decoder does, and serialize it again."""
     schema = head["schema"]
     reader = StrictJson(
         head["max_depth"], head["max_bytes"], _validator(schema) if schema is not None else None
@@ -51,8 +51,8 @@ def _admit(head: Mapping[str, Any], body: bytes) -> tuple[dict[str, Any], list[b
 def _shape(head: Mapping[str, Any], body: bytes) -> tuple[dict[str, Any], list[bytes]]:
     """Shape a checked payload.
 
-    The parts are the shaped value, the value that references see where it is another than the
-    payload's, and what each of them reads in it. Parts that were not asked for are empty.
+    The parts are the shaped value, the value that references see if it differs from the payload,
+    and the value of each reference. Parts that the job does not request are empty.
     """
     value = orjson.loads(body)
     schema = head["schema"]
@@ -81,16 +81,16 @@ def _shape(head: Mapping[str, Any], body: bytes) -> tuple[dict[str, Any], list[b
 
 
 def _judge(head: Mapping[str, Any], body: bytes) -> tuple[dict[str, Any], list[bytes]]:
-    """Judge whether the expression of a `when` is true of a scope."""
+    """Evaluate the expression of a `when` in a scope."""
     found = search(_expression(head["expression"]), orjson.loads(body), "when")
     return {"true": is_true(found)}, []
 
 
 def _split(head: Mapping[str, Any], body: bytes) -> tuple[dict[str, Any], list[bytes]]:  # noqa: ARG001
-    """Return a list as lists of few elements each."""
+    """Split a list into lists of few elements."""
     value = orjson.loads(body)
     if not isinstance(value, list):
-        raise RefusedError("a batched call is answered with a list")
+        raise RefusedError("the answer to a batched call must be a list")
     pieces: list[bytes] = []
     held: list[bytes] = []
     size = 0
@@ -116,8 +116,8 @@ _JOBS: dict[str, Callable[[Mapping[str, Any], bytes], tuple[dict[str, Any], list
 def _written(value: Any) -> bytes:
     try:
         return orjson.dumps(value)
-    except TypeError as error:  # an integer of more than 64 bits that an expression made, say
-        raise RefusedError(f"the shaped value is no JSON: {error}") from None
+    except TypeError as error:  # such as an integer of more than 64 bits
+        raise RefusedError(f"the shaped value is not JSON: {error}") from None
 
 
 @lru_cache(256)

@@ -145,7 +145,7 @@ def test_a_configuration_made_in_code_is_looked_at_as_strictly() -> None:
 def test_socks_without_its_package_is_told(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "socksio", None)
     assert diagnostics(f'proxy: "{scheme}://p.test:1080"\n    transport: httpx') == [
-        "12: SOCKS needs the package socksio, which is not installed; httpx[socks] brings it"
+        "12: SOCKS needs the package socksio, which is not installed; install httpx[socks]"
     ]
 
 
@@ -154,14 +154,14 @@ def test_socks_without_its_package_is_told(scheme: str, monkeypatch: pytest.Monk
     [
         ("http://", "write the URL of a proxy"),
         ("http://:80", "write the URL of a proxy"),
-        ("http://p.test:99999", "the port is no number up to 65535"),
-        ("http://p.test:0", "0 is no port to call"),
-        ("http://p.test:x", "the port is no number"),
+        ("http://p.test:99999", "the port must be a number from 1 to 65535"),
+        ("http://p.test:0", "the port must be a number from 1 to 65535, not 0"),
+        ("http://p.test:x", "the port must be a number"),
         ("http://1.2.3.999", "'1.2.3.999' does not appear to be"),
         ("http://[::x]", "'::x' does not appear to be"),
         ("http://[::1", "Invalid IPv6 URL"),
-        ("http://p .test", "a URL is ASCII"),
-        ("http://p\u00fc.test", "a URL is ASCII"),
+        ("http://p .test", "a URL must be ASCII"),
+        ("http://p\u00fc.test", "a URL must be ASCII"),
     ],
 )
 def test_a_proxy_that_is_no_url_is_told(proxy: str, why: str) -> None:

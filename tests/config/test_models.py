@@ -46,18 +46,18 @@ def test_a_base_url_is_kept_as_it_is_but_for_its_last_slash(url: str, kept: str)
 @pytest.mark.parametrize(
     ("url", "why"),
     [
-        ("http://münchen.test", "a URL is ASCII"),
-        ("http://a.test\u200b", "a URL is ASCII"),
-        ("http://a.test/ü", "a URL is ASCII"),
+        ("http://münchen.test", "a URL must be ASCII"),
+        ("http://a.test\u200b", "a URL must be ASCII"),
+        ("http://a.test/ü", "a URL must be ASCII"),
         ("http://a.test/100%", "write %25"),
         ("http://a.test/%zz", "write %25"),
         ("http://999.1.1.1", "does not appear to be an IPv4"),
         ("http://[v1.a]", "does not appear to be an IPv4 or IPv6"),
         ("http://[::1", "Invalid IPv6"),
-        ("http://a\\b", "no spaces, braces, backslashes"),
-        ("http://a/\x7f", "no spaces, braces, backslashes"),
-        ("http://a/{id}", "no spaces, braces, backslashes"),
-        ("http://a:+5", "no number up to 65535"),
+        ("http://a\\b", "cannot contain spaces, braces, backslashes"),
+        ("http://a/\x7f", "cannot contain spaces, braces, backslashes"),
+        ("http://a/{id}", "cannot contain spaces, braces, backslashes"),
+        ("http://a:+5", "must be a number from 1 to 65535"),
     ],
 )
 def test_what_could_not_be_called_is_refused_at_load(url: str, why: str) -> None:
@@ -116,7 +116,7 @@ def test_some_header_fields_are_not_for_a_configuration(name: str) -> None:
     ],
 )
 def test_a_header_field_has_one_place(places: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match=r"stands in `\w+` and in `\w+`: choose one"):
+    with pytest.raises(ValidationError, match=r"is in both `\w+` and `\w+`; remove one"):
         HttpUpstreamConfig(base_url="http://a", **places)
 
 

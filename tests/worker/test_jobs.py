@@ -74,7 +74,7 @@ def test_parts_that_were_not_asked_for_are_empty() -> None:
     ("options", "why"),
     [
         ({"schema": {"type": "object"}}, "does not meet its schema"),
-        ({"select": "to_number('9999999999999999999999')"}, "the shaped value is no JSON"),
+        ({"select": "to_number('9999999999999999999999')"}, "the shaped value is not JSON"),
     ],
 )
 def test_what_does_not_fit_is_refused(options: dict[str, Any], why: str) -> None:
@@ -112,5 +112,5 @@ def test_a_list_is_split_into_lists_of_few_elements() -> None:
     assert len(parts) > 2
     assert max(map(len, parts)) < 70_000
     assert [element for part in parts for element in orjson.loads(part)] == elements
-    with pytest.raises(RefusedError, match="answered with a list"):
+    with pytest.raises(RefusedError, match="must be a list"):
         run({"job": "split"}, b"{}")

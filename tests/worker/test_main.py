@@ -43,7 +43,7 @@ def test_each_order_has_its_reply_and_the_end_of_the_input_ends_it() -> None:
     (good, payload), (refused, _), (failed, _), (bug, _) = replies(out.getvalue())
     assert (good["parts"], payload) == ([3], b"[1]")
     assert good["memory"] > 0
-    assert refused["refused"] == "a batched call is answered with a list"
+    assert refused["refused"] == "the answer to a batched call must be a list"
     assert failed["failed"].startswith("`when` failed: length() takes")
     assert refused["parts"] == failed["parts"] == []
     assert "KeyError" in bug["bug"]

@@ -1,6 +1,6 @@
-"""The innermost Call: one request over the wire, its answer judged by the ingress.
+"""The innermost call of an HTTP upstream: it sends one request and decodes the answer.
 
-This is where httpx's errors become the gateway's own, by one table.
+One table maps httpx's exceptions to the gateway's errors.
 """
 
 from __future__ import annotations
@@ -31,16 +31,20 @@ if TYPE_CHECKING:
 
 __all__ = ["HttpCall"]
 
-# First match wins. Details name no addresses: they reach the gateway's own clients.
+# First match wins. The gateway's clients see the details, so these name no addresses.
 _TABLE: tuple[tuple[type[Exception], type[CallError], str], ...] = (
-    (httpx.ConnectTimeout, UpstreamTimeout, "no connection in time"),
-    (httpx.PoolTimeout, UpstreamTimeout, "no free connection in time"),
-    (httpx.TimeoutException, UpstreamTimeout, "no answer in time"),
-    (AnswerTooLarge, UpstreamPayload, "the answer is larger than is let in"),
-    (httpx.DecodingError, UpstreamPayload, "the answer's content encoding is not let in"),
-    (httpx.ConnectError, UpstreamUnreachable, "no connection"),
-    (httpx.LocalProtocolError, DependencyFailed, "a header field of the client's cannot be sent"),
-    (httpx.RemoteProtocolError, UpstreamUnreachable, "the answer broke off or is no HTTP"),
+    (httpx.ConnectTimeout, UpstreamTimeout, "the connection was not established in time"),
+    (httpx.PoolTimeout, UpstreamTimeout, "no connection became free in time"),
+    (httpx.TimeoutException, UpstreamTimeout, "the answer did not arrive in time"),
+    (AnswerTooLarge, UpstreamPayload, "the answer exceeds the size limits"),
+    (httpx.DecodingError, UpstreamPayload, "the content encoding of the answer is not accepted"),
+    (httpx.ConnectError, UpstreamUnreachable, "the connection failed"),
+    (httpx.LocalProtocolError, DependencyFailed, "a header field of the client cannot be sent"),
+    (
+        httpx.RemoteProtocolError,
+        UpstreamUnreachable,
+        "the answer is incomplete or is not valid HTTP",
+    ),
     (httpx.TransportError, UpstreamUnreachable, "the connection broke"),
 )
 
@@ -50,22 +54,22 @@ class HttpCall:
 
     Args:
         exchange: the transport.
-        origin: whom to, with the constant header fields.
-        ingress: what judges the answers.
+        origin: the server, with the constant header fields.
+        decoder: decodes the answers.
         upstream: name of the upstream, for errors.
-        prefix: path of the base URL, put before every target.
-        defaults: header fields that are sent where the request has none of that name.
-        mocked: returns the transport to take while respx stands in for httpcore's connections.
-        expose_errors: end the details of errors with an excerpt of what the upstream said.
-        deadline_header: header field that tells the upstream what remains of the deadline.
-        clock: that of the deadlines.
+        prefix: path of the base URL, prepended to every target.
+        defaults: header fields that are sent unless the request has a field of that name.
+        mocked: returns the transport to use while respx patches httpcore's connection pool.
+        expose_errors: append an excerpt of the upstream's answer to the details of errors.
+        deadline_header: header field that sends the remaining time to the upstream.
+        clock: monotonic seconds, as deadlines use them.
     """
 
     def __init__(
         self,
         exchange: Exchange,
         origin: Origin,
-        ingress: Decoder,
+        decoder: Decoder,
         *,
         upstream: str,
         mocked: Callable[[], Exchange],
@@ -77,7 +81,7 @@ class HttpCall:
     ) -> None:
         self._exchange = exchange
         self._origin = origin
-        self._ingress = ingress
+        self._decoder = decoder
         self._upstream = upstream
         self._mocked = mocked
         self._prefix = prefix
@@ -108,9 +112,9 @@ class HttpCall:
             raise _translate(error, self._upstream) from error
         try:
             if answer.hold is None:
-                return await self._ingress.admit(answer)
+                return await self._decoder.admit(answer)
             with answer.hold:
-                return await self._ingress.admit(answer)
+                return await self._decoder.admit(answer)
         except Failed as error:
             error.excerpt = excerpt(answer.body)
             if self._expose_errors and error.excerpt:
@@ -118,8 +122,8 @@ class HttpCall:
             raise
 
     def _remaining(self, deadline: Deadline) -> tuple[bytes, bytes]:
-        """Return the field that propagates the deadline, measured as late as can be."""
-        # Rounded down, but never to nothing: some take 0 for "no limit".
+        """Return the header field with the remaining time, measured just before sending."""
+        # Rounded down, but never to 0, which some servers read as "no limit".
         milliseconds = max(1, int(deadline.remaining(self._clock()) * 1000))
         return self._deadline_header, b"%d" % milliseconds
 

@@ -1,4 +1,4 @@
-"""The declaration of an HTTP upstream."""
+"""The configuration model of an HTTP upstream."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE = re.compile(r"[\t -~]*")
 _DOTTED = re.compile(r"[0-9]+(?:\.[0-9]+){3}")
 _LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
-# Fields that belong to one connection or to the framing of one message (RFC 9110 7.6.1), and those
-# that the gateway itself decides on.
+# Fields of one connection or of the framing of one message (RFC 9110 7.6.1), and fields that the
+# gateway sets.
 _OURS = frozenset(
     {"connection", "content-length", "host", "keep-alive", "te", "trailer", "transfer-encoding",
      "upgrade", "accept-encoding", "proxy-connection"}
 )  # fmt: skip
-# Fields that say who the caller is. What is propagated tells no answers apart, so an answer to one
-# caller would be served to others.
+# Fields that identify the caller. Propagated fields are not part of a cache key, so an answer to
+# one caller would be served to others.
 _CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key"})
 _PROPAGATED = ("traceparent", "tracestate", "x-request-id")
 """W3C Trace Context, and the identifier that many proxies set."""
@@ -37,13 +37,19 @@ def _base_url(value: str) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("write an absolute http or https URL, such as https://api.example.com")
     if parts.query or parts.fragment or "?" in value or "#" in value:
-        raise ValueError("a base URL has no query and no fragment; these belong to the sections")
+        raise ValueError(
+            "a base URL cannot have a query or a fragment; write the query in the sections"
+        )
     if parts.username is not None or parts.password is not None:
-        raise ValueError("no credentials in a base URL; put them into `headers` by ${VARIABLE}")
+        raise ValueError(
+            "a base URL cannot contain credentials; write them in `headers` as ${VARIABLE}"
+        )
     if any(c.isspace() or ord(c) < 0x21 or c in "\\{}\x7f" for c in value):  # noqa: PLR2004 - controls
-        raise ValueError("a URL has no spaces, braces, backslashes or control characters")
+        raise ValueError("a URL cannot contain spaces, braces, backslashes or control characters")
     if not value.isascii():  # RFC 3986 section 2
-        raise ValueError("a URL is ASCII; write the host as xn--..., percent-encode the path")
+        raise ValueError(
+            "a URL must be ASCII; write the host as xn--... and percent-encode the path"
+        )
     if _LONE_PERCENT.search(value):
         raise ValueError("write %25 for a literal %")
     _check_address(parts)
@@ -52,7 +58,7 @@ def _base_url(value: str) -> str:
 
 def _proxy_url(value: str) -> str:
     if not value.isascii() or any(ord(c) < 0x21 or c == "\x7f" for c in value):  # noqa: PLR2004 - controls
-        raise ValueError("a URL is ASCII, without spaces or control characters")
+        raise ValueError("a URL must be ASCII, without spaces or control characters")
     parts = urlsplit(value)
     if not parts.hostname:
         raise ValueError("write the URL of a proxy, such as http://proxy.example.com:3128")
@@ -61,13 +67,13 @@ def _proxy_url(value: str) -> str:
 
 
 def _check_address(parts: SplitResult) -> None:
-    """Refuse a port or an IP address that is none."""
+    """Refuse an invalid port or IP address."""
     try:
         port = parts.port
     except ValueError as error:
-        raise ValueError(f"the port is no number up to 65535 ({error})") from None
+        raise ValueError(f"the port must be a number from 1 to 65535 ({error})") from None
     if port == 0:
-        raise ValueError("0 is no port to call")
+        raise ValueError("the port must be a number from 1 to 65535, not 0")
     host = parts.hostname or ""
     if "[" in parts.netloc or _DOTTED.fullmatch(host):
         ip_address(host)
@@ -75,16 +81,16 @@ def _check_address(parts: SplitResult) -> None:
 
 def _header_name(value: str) -> str:
     if not _HEADER.fullmatch(value):
-        raise ValueError(f"{value!r} is no header name")
+        raise ValueError(f"{value!r} is not a valid header name")
     if value.lower() in _OURS:
-        raise ValueError(f"{value} is for the gateway to set")
+        raise ValueError(f"{value} is set by the gateway and cannot be configured")
     return value
 
 
 def _propagated_name(value: str) -> str:
     if value.lower() in _CREDENTIALS:
         raise ValueError(
-            f"{value} says who the caller is; use `forward_headers`, so that answers are private "
+            f"{value} identifies the caller; use `forward_headers`, so that answers stay private "
             "to the caller"
         )
     return value
@@ -92,7 +98,7 @@ def _propagated_name(value: str) -> str:
 
 def _header_value(value: str) -> str:
     if _HEADER_VALUE.fullmatch(value) is None:  # RFC 9110 section 5.5
-        raise ValueError("a header value is one line of ASCII, without control characters")
+        raise ValueError("a header value must be one line of ASCII without control characters")
     return value
 
 
@@ -130,53 +136,54 @@ ProxyUrl = Annotated[
 
 
 class TlsConfig(Model):
-    """How the certificate of an https upstream is checked."""
+    """How the certificate of an https upstream is verified."""
 
     roots: Literal["certifi", "system", "none"] = "certifi"
-    """Whom to trust to begin with: the list of the certifi package, the system's, or nobody."""
+    """Base CA certificates to trust: those of the certifi package, the system's, or none."""
     ca_file: str | None = Field(default=None, examples=["/etc/ssl/our-ca.pem"])
     """PEM file with further CA certificates to trust."""
     client_cert: str | None = Field(default=None, examples=["/etc/ssl/gateway.pem"])
-    """PEM file with the certificate that the gateway shows when asked."""
+    """PEM file with the gateway's client certificate."""
     client_key: str | None = Field(default=None, examples=["/etc/ssl/gateway.key"])
-    """PEM file with the key to it, where that is not in the same file."""
+    """PEM file with its private key, if that is not in the same file."""
 
 
 class HttpUpstreamConfig(UpstreamConfig):
-    """A service that the gateway calls, and how it is protected and protected from."""
+    """A service that the gateway calls, with its limits and resilience policies."""
 
     base_url: BaseUrl
-    """Absolute http(s) URL that every path of this upstream is appended to."""
+    """Absolute http(s) URL; the paths of the sections are appended to it."""
     connect_timeout: Positive = 2.0
-    """Time for a new connection, TLS included."""
+    """Time to open a connection, TLS included."""
     headers: dict[HeaderName, HeaderValue] = Field(
         default={}, examples=[{"x-api-key": "${API_KEY}"}]
     )
     """Header fields sent with every call."""
     forward_headers: list[HeaderName] = Field(default=[])
-    """Header fields of the client's request that are passed on; answers are kept apart by them."""
+    """Header fields of the client's request that are sent on; they are part of the cache key."""
     propagate_headers: list[PropagatedName] = Field(default=list(_PROPAGATED))
-    """Header fields of the client's request that are passed on and tell no answers apart, such as
-    those of a trace. By default traceparent, tracestate and x-request-id; `[]` propagates none."""
+    """Header fields of the client's request that are sent on but are not part of the cache key,
+    such as trace identifiers. By default traceparent, tracestate and x-request-id; `[]` propagates
+    none."""
     deadline_header: HeaderName | None = Field(default=None, examples=["x-deadline-ms"])
-    """Header field that tells the upstream how many milliseconds are left."""
+    """Header field that sends the remaining milliseconds to the upstream."""
     transport: Literal["native", "httpx"] = Field(default="native", examples=["httpx"])
-    """`native` is HTTP/1.1 and fast; `httpx` is the stock transport."""
+    """`native` is the gateway's fast HTTP/1.1 client; `httpx` adds HTTP/2 and proxies."""
     proxy: ProxyUrl | None = None
-    """URL of a proxy, with `transport: httpx`; none is ever taken from the environment."""
+    """URL of a proxy; needs `transport: httpx`. Environment variables are never read for it."""
     connections: Annotated[int, Field(ge=1, le=10_000)] | None = Field(default=None, examples=[100])
     """Open connections at most; by default as many as `concurrency` allows."""
     tls: TlsConfig = Field(default=TlsConfig(), examples=[{"ca_file": "/etc/ssl/our-ca.pem"}])
-    """How its certificate is checked."""
+    """How its certificate is verified."""
     content_types: list[ContentType] | Literal["any"] = Field(default=[])
-    """Media types that are read as JSON beside JSON's own, such as `text/html`; in every charset
-    that an answer declares, or in the one that is named (`application/json; charset=iso-8859-1`).
-    `any` lets everything in that is JSON."""
+    """Further media types to decode as JSON, such as `text/html`, in the charset that an answer
+    declares or in the one given here (`application/json; charset=iso-8859-1`). `any` accepts every
+    media type."""
 
     @model_validator(mode="after")
     def _proxied(self) -> HttpUpstreamConfig:
         if self.proxy is not None and self.transport != "httpx":
-            raise ValueError("`proxy` goes with `transport: httpx`")
+            raise ValueError("`proxy` needs `transport: httpx`")
         return self
 
     @model_validator(mode="after")
@@ -191,18 +198,18 @@ class HttpUpstreamConfig(UpstreamConfig):
                 first = places.setdefault(name.lower(), key)
                 if first != key:
                     raise MisplacedError(
-                        f"{name} stands in `{first}` and in `{key}`: choose one", (key, at)
+                        f"{name} is in both `{first}` and `{key}`; remove one", (key, at)
                     )
         return self
 
     @property
     def propagated(self) -> tuple[str, ...]:
-        """Names of the fields to propagate: of the default ones those with no other place."""
+        """Names of the fields to propagate, without those that another key sends."""
         taken = {name.lower() for name in (*self.headers, *self.forward_headers)}
         taken.add((self.deadline_header or "").lower())
         return tuple(name for name in self.propagate_headers if name.lower() not in taken)
 
     @property
     def apart_by(self) -> tuple[str, ...]:
-        """Names of the forwarded header fields: part of the identity of a call."""
+        """Names of the forwarded header fields, which are part of a call's identity."""
         return tuple(self.forward_headers)

@@ -1,11 +1,10 @@
-"""Decoding: what an upstream answered becomes a value, or a typed failure.
+"""The decoder of upstream answers: an answer becomes a value or a typed failure.
 
-An upstream is not trusted: nothing gets past here but strict JSON of bounded size and depth, of the
-right content type and, where one is configured, of the declared schema.
+An upstream is not trusted: the decoder accepts only strict JSON of bounded size and depth, with an
+accepted content type and, if configured, valid against the schema.
 
-What passes is written anew, once and for all: compact, and of duplicate keys only the last one, so
-that no two readers can take different ones for the truth. Whoever changes nothing in a value passes
-these bytes on.
+It serializes each accepted payload again in compact form, with only the last of duplicate keys, so
+that all parsers read the same value. Code that does not change a value passes these bytes on.
 """
 
 from __future__ import annotations
@@ -37,15 +36,15 @@ _NO_CONTENT = frozenset({204, 205})
 
 
 class Decoder:
-    """Judges the answers of one upstream.
+    """Decodes the answers of one upstream.
 
     Args:
         upstream: its name, for errors.
-        max_depth: levels of nesting that are let in.
-        max_body: bytes of a payload after it has been transcoded.
+        max_depth: levels of nesting at most.
+        max_body: bytes of a payload at most, after transcoding.
         schema: the JSON Schema that every payload must meet.
-        content_types: media types that are let in beside those of JSON, or `any`.
-        offload: where large answers are decoded; on the event loop like small ones without it.
+        content_types: accepted media types in addition to those of JSON, or `any`.
+        offload: decodes large answers; the event loop does without it.
         now: POSIX seconds, to read a Retry-After date.
     """
 
@@ -71,11 +70,11 @@ class Decoder:
         self._now = now
 
     async def admit(self, answer: RawAnswer) -> Response:
-        """Return the good answer that `answer` is.
+        """Return the decoded answer.
 
         Raises:
-            UpstreamStatus: its status is no success. Redirects are none: they are not followed.
-            UpstreamPayload: its payload is not let in.
+            UpstreamStatus: its status is not successful; redirects are not followed.
+            UpstreamPayload: its payload is not accepted.
         """
         status, headers = answer.status, answer.headers
         if not 200 <= status < 300:  # noqa: PLR2004 - RFC 9110 section 15.3
@@ -119,7 +118,7 @@ class Decoder:
         if place := redirected_to(status, headers):
             detail += (
                 f", a redirect to {place}; redirects are not followed: "
-                "write that address into the configuration"
+                "write that address in the configuration"
             )
         return UpstreamStatus(
             detail,
@@ -129,7 +128,7 @@ class Decoder:
         )
 
     def _codec(self, content_type: bytes) -> str:
-        """Return what the payload is to be transcoded from, empty for UTF-8."""
+        """Return the codec to transcode the payload from, empty for UTF-8."""
         try:
             return self._content_types.codec(content_type)
         except ContentTypeError as error:

@@ -1,4 +1,4 @@
-"""The kind `http`: what the gateway has to know of upstreams that speak HTTP."""
+"""The kind `http`: upstreams that speak HTTP."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 __all__ = ["HTTP"]
 
 _MOST_ADAPTIVE = 200
-"""Connections where `concurrency: adaptive` has no fixed bound: the most that it allows."""
+"""Connections with `concurrency: adaptive`: the highest limit that it allows."""
 
 
 class _Http:
-    """HTTP/1.1 by our own transport, or HTTP/2 and proxies by httpcore's connections."""
+    """HTTP/1.1 over the gateway's own transport, or HTTP/2 and proxies over httpcore's."""
 
     key = "base_url"
     config = HttpUpstreamConfig
@@ -40,7 +40,7 @@ class _Http:
         return parse_template(text)
 
     def open(self, name: str, config: HttpUpstreamConfig, environment: Environment) -> Wire:
-        """Return the wire of one upstream; connects to nothing yet."""
+        """Return the wire of one upstream; does not connect yet."""
         transports = _Transports(name, config, environment)
         parts = urlsplit(config.base_url)
         defaults, constant = _fields(config)
@@ -74,12 +74,12 @@ class _Http:
         )
 
     def missing(self, config: HttpUpstreamConfig) -> Iterator[tuple[tuple[str | int, ...], str]]:
-        """Yield what the declaration needs and this machine lacks."""
+        """Yield the requirements that this machine does not meet."""
         for option, why in unusable_files(TlsOptions(**config.tls.model_dump())).items():
             yield ("tls", option), f"{option} {why}"
         if (config.proxy or "").startswith("socks") and find_spec("socksio") is None:
             message = (
-                "SOCKS needs the package socksio, which is not installed; httpx[socks] brings it"
+                "SOCKS needs the package socksio, which is not installed; install httpx[socks]"
             )
             yield ("proxy",), message
 
@@ -88,10 +88,10 @@ HTTP = _Http()
 
 
 class _Transports:
-    """The transport of one upstream, and the one that mocks stand in for, made when one does.
+    """The transport of one upstream, and the one for mocks, which is created on first use.
 
     Attributes:
-        configured: what the declaration asks for.
+        configured: the transport that the declaration selects.
     """
 
     def __init__(self, name: str, config: HttpUpstreamConfig, environment: Environment) -> None:
@@ -101,19 +101,19 @@ class _Transports:
         self._objections = environment.objections
         self._mocked: Exchange | None = None
         self.configured: Exchange = (
-            Http1Transport(**self._options()) if config.transport == "native" else self._stock()
+            Http1Transport(**self._options()) if config.transport == "native" else self._httpx()
         )
 
     def mocked(self) -> Exchange:
-        """Return the transport to take while respx stands in for httpcore's connections.
+        """Return the transport to use while respx patches httpcore's connection pool.
 
-        So `respx.mock` intercepts every upstream call whatever transport is configured.
+        So `respx.mock` intercepts every upstream call, whichever transport is configured.
         """
         if self._mocked is None:
-            own = self._config.transport == "native"
-            stock = self._stock() if own else self.configured
+            native = self._config.transport == "native"
+            transport = self._httpx() if native else self.configured
             objections = self._objections
-            self._mocked = stock if objections is None else Mocked(stock, objections)
+            self._mocked = transport if objections is None else Mocked(transport, objections)
         return self._mocked
 
     async def aclose(self) -> None:
@@ -122,7 +122,7 @@ class _Transports:
         if self._mocked is not None:
             await self._mocked.aclose()
 
-    def _stock(self) -> HttpxTransport:
+    def _httpx(self) -> HttpxTransport:
         config = self._config
         http2 = config.transport == "httpx" and find_spec("h2") is not None
         return HttpxTransport(**self._options(), http2=http2, proxy=config.proxy)
@@ -147,9 +147,9 @@ def _fields(
     headers = {b"accept": b"application/json", b"accept-encoding": b"gzip, deflate",
                b"user-agent": b"aggregation-gateway"}  # fmt: skip
     headers |= {k.lower().encode("ascii"): v.encode("ascii") for k, v in config.headers.items()}
-    passed_on = {*_lower(config.forward_headers), *_lower(config.propagated)}
-    defaults = [field for field in headers.items() if field[0] in passed_on]
-    return defaults, [field for field in headers.items() if field[0] not in passed_on]
+    replaceable = {*_lower(config.forward_headers), *_lower(config.propagated)}
+    defaults = [field for field in headers.items() if field[0] in replaceable]
+    return defaults, [field for field in headers.items() if field[0] not in replaceable]
 
 
 def _lower(names: Iterable[str]) -> tuple[bytes, ...]:
@@ -157,7 +157,7 @@ def _lower(names: Iterable[str]) -> tuple[bytes, ...]:
 
 
 def _generation(config: HttpUpstreamConfig) -> bytes:
-    """Return what changes when the declaration does: answers of another one are not ours."""
+    """Return a digest of the declaration, so that answers cached under another are not used."""
     declared = config.model_dump_json(
         include={"base_url", "headers", "schema_", "max_depth", "content_types"}
     )

@@ -24,8 +24,8 @@ class HttpOperation:
             percent-encoded path and query, ASCII.
         method: HTTP method.
         headers: forwarded header fields, lower-case names; they are part of the identity.
-        propagated: header fields that are passed on and are not part of the identity: a shared call
-            carries those of the caller that began it.
+        propagated: header fields that are sent but are not part of the identity: a shared call
+            carries those of its first caller.
     """
 
     __slots__ = ("headers", "method", "propagated", "target")
@@ -44,9 +44,9 @@ class HttpOperation:
 
     @property
     def identity(self) -> bytes:
-        """Method, target and all forwarded header fields, credentials among them.
+        """Method, target and all forwarded header fields, credentials included.
 
-        So two principals never share a cached answer.
+        Two principals therefore never share a cached answer.
         """
         line = f"{len(self.method)}:{self.method}{len(self.target)}:{self.target}".encode("ascii")
         return line + _fields(self.headers) if self.headers else line
@@ -61,7 +61,7 @@ class HttpOperation:
 
 
 def _fields(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-    # The order of fields of different names means nothing, that of one name does (RFC 9110 5.3):
-    # the sort is stable and looks at names only.
+    # Only the order of fields with the same name is significant (RFC 9110 5.3): the sort is stable
+    # and compares names only.
     parts = [netstring(part) for field in sorted(headers, key=_by_name) for part in field]
     return b"%d;" % len(headers) + b"".join(parts)

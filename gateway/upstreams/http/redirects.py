@@ -1,4 +1,4 @@
-"""Where a redirect points: enough of its Location for a message, without what could be secret."""
+"""The target of a redirect for error messages, without parts that could be secret."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _MOST = 200
 
 
 def redirected_to(status: int, headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """Return scheme, host and path of where an answer redirects to; empty where it does not.
+    """Return scheme, host and path of a redirect's target; empty if the answer is not a redirect.
 
-    Credentials, query, fragment and what follows a `;` are left out, and what is long is cut.
+    Credentials, query, fragment and path parameters (`;`) are removed; a long target is truncated.
     """
     if status not in _REDIRECTS:
         return ""

@@ -13,11 +13,11 @@ _LONGEST = 86_400.0
 
 
 def parse_retry_after(value: str | bytes, now: float) -> float | None:
-    """Return the seconds to wait, from 0 to a day, or `None` where the field makes no sense.
+    """Return the seconds to wait, from 0 to a day, or `None` if the field is invalid.
 
     Args:
-        value: the field's value as it came.
-        now: POSIX seconds (`time.time()`), to count from when the value is a date.
+        value: the raw value of the field.
+        now: POSIX seconds (`time.time()`), for a value that is a date.
     """
     text = (value.decode("latin-1") if isinstance(value, bytes) else value).strip(" \t")
     if _SECONDS.fullmatch(text):

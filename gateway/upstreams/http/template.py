@@ -1,9 +1,9 @@
 """URL templates: `upstream:/path?query` with references in braces.
 
-A referred value is percent-encoded with nothing spared but the unreserved characters of RFC 3986
-section 2.3, so it can end neither the path segment nor the query value it stands in: it can never
-change host, path depth or other parameters. A path segment that would come out empty, `.` or `..`
-is refused, since servers resolve these (RFC 3986 section 5.2.4).
+All characters of a referenced value but the unreserved ones (RFC 3986 section 2.3) are
+percent-encoded, so it can end neither its path segment nor its query value: it can never change
+host, path depth or other parameters. A path segment that renders as empty, `.` or `..` is refused,
+since servers resolve these (RFC 3986 section 5.2.4).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ __all__ = ["Pair", "Template", "parse_template"]
 _UPSTREAM = re.compile(r"([A-Za-z_][A-Za-z0-9_-]*):(?=/)")
 _LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _DOTS = re.compile(r"(?:\.|%2e){0,2}", re.IGNORECASE)
-# What a literal may hold as it is: the characters of RFC 3986 pchar and query, and what is encoded
-# already. An & in a path is encoded, which leaves the first & of a target to begin its query.
+# Characters that literals may contain unencoded: those of RFC 3986 pchar and query, and existing
+# percent-encoding. An & in a path is encoded, so the first & of a target begins its query.
 _PATH_SAFE = "!$'()*+,;=:@-._~%"
 _QUERY_SAFE = _PATH_SAFE + "&/?"
 
@@ -47,12 +47,12 @@ class Template:
     """A compiled `upstream:/path?query`.
 
     Attributes:
-        text: as written.
+        text: the source text.
         upstream: name of the upstream.
         references: every reference in it, in order.
-        path: segments of the path, each a run of literal text and references.
+        path: segments of the path, each a sequence of literal text and references.
         query: the pairs of the query.
-        render: makes the request target from a scope.
+        render: renders the request target for a scope.
     """
 
     text: str
@@ -63,9 +63,9 @@ class Template:
     render: Callable[[Scope], str]
 
     def needed_references(self) -> tuple[Reference, ...]:
-        """Return the references without whose value there is no call.
+        """Return the references that must have a value for the call to be made.
 
-        What stands for a whole query value is not one of them: its pair is dropped.
+        A reference that is a whole query value is not one of them: its pair is dropped.
         """
         whole = {
             id(pair.value[0])
@@ -76,7 +76,7 @@ class Template:
         return tuple(r for r in self.references if not (r.bare and id(r) in whole))
 
     def repeats(self, element: str) -> bool:
-        """Whether one query pair `name={element}` can be repeated to ask for many elements."""
+        """Whether one query pair `name={element}` can be repeated to request many elements."""
         pairs = [
             pair
             for pair in self.query
@@ -92,15 +92,15 @@ class Template:
         )
 
     def operation(self, scope: Scope, sent: Sent) -> HttpOperation:
-        """Return the operation for one request; references see `scope`.
+        """Return the operation for one request; references resolve in `scope`.
 
         Raises:
-            DependencyFailed: a reference has no value that can stand where it stands.
+            DependencyFailed: a reference has no value that fits its place.
         """
         return HttpOperation(self.render(scope), "GET", sent.headers, sent.propagated)
 
     def explain(self, scope: Scope) -> str:
-        """Return what the upstream would be asked.
+        """Return the request target.
 
         Raises:
             DependencyFailed: a reference has no value yet.
@@ -142,7 +142,7 @@ def _parts(text: str, offset: int, safe: str = _QUERY_SAFE) -> tuple[str | Refer
 
 
 def _pieces(text: str, separator: str, offset: int) -> list[tuple[str, int]]:
-    """Split at `separator` outside of references; return each piece with where it starts."""
+    """Split at `separator` outside of references; return each piece with its offset."""
     pieces: list[tuple[str, int]] = []
     start = at = 0
     while at < len(text):
@@ -163,7 +163,7 @@ def _check_characters(text: str) -> None:
     for at, char in enumerate(text):
         if char.isspace() or ord(char) < 0x20 or char in "#\\\x7f":  # noqa: PLR2004 - C0 controls
             raise TemplateError(f"{char!r} cannot stand in a URL; percent-encode it", at)
-    # What follows a lone % would be taken for the rest of its escape, a referred value included.
+    # Servers would read the characters after a lone %, even of a referenced value, as its escape.
     lone = _LONE_PERCENT.search(text)
     if lone is not None:
         raise TemplateError("write %25 for a literal %", lone.start())
@@ -173,18 +173,18 @@ def parse_template(text: str) -> Template:
     """Compile `upstream:/path?query`.
 
     Raises:
-        TemplateError: when it is malformed.
+        TemplateError: it is malformed.
     """
     match = _UPSTREAM.match(text)
     if match is None:
-        raise TemplateError("write upstream:/path?query, the upstream by its name")
+        raise TemplateError("write upstream:/path?query, starting with the name of an upstream")
     start = match.end()
     _check_characters(text)
     path_text, _, query_text = text[start:].partition("?")
     segments = _pieces(path_text[1:], "/", start + 1)
     for piece, at in segments:
         if piece and _DOTS.fullmatch(piece):
-            raise TemplateError("a path cannot hold . or .. segments", at)
+            raise TemplateError("a path cannot contain . or .. segments", at)
     path = tuple(_parts(piece, at, _PATH_SAFE) for piece, at in segments)
     query = []
     if query_text:
@@ -205,7 +205,7 @@ def parse_template(text: str) -> Template:
 
 
 def _encode(value: Any, reference: Reference) -> str:
-    """Percent-encode one referred scalar."""
+    """Percent-encode one referenced scalar."""
     kind = type(value)
     if kind is int:
         return str(value)
@@ -215,7 +215,7 @@ def _encode(value: Any, reference: Reference) -> str:
         try:
             return quote(value, safe="")
         except UnicodeEncodeError:
-            raise DependencyFailed(f"{{{reference.text}}} is no valid Unicode text") from None
+            raise DependencyFailed(f"{{{reference.text}}} is not valid Unicode text") from None
     if kind is float:
         return quote(repr(value), safe="")
     if kind is bool:
@@ -230,7 +230,7 @@ def _encode(value: Any, reference: Reference) -> str:
 def _renderer(
     path: tuple[tuple[str | Reference, ...], ...], query: tuple[Pair, ...]
 ) -> Callable[[Scope], str]:
-    """Compile a template once, so that rendering is a join of known pieces."""
+    """Compile a template once, so that rendering only joins strings."""
     steps: list[Callable[[Scope], str] | str] = []
     for segment in path:
         steps.append("/")
@@ -245,7 +245,7 @@ def _renderer(
             steps.append(
                 f"&{name}" if pair.value is None else f"&{name}={''.join(map(str, pair.value))}"
             )
-    # Neighbouring constants become one, so that a rendering joins as few pieces as there can be.
+    # Adjacent constants are merged, so that rendering joins as few strings as possible.
     merged: list[Callable[[Scope], str] | str] = []
     for step in steps:
         if merged and isinstance(step, str) and isinstance(merged[-1], str):
@@ -312,7 +312,7 @@ def _single(prefix: str, reference: Reference) -> Callable[[Scope], str]:
     def render(scope: Scope) -> str:
         value = find(scope)
         if type(value) is list:
-            if not value:  # dropping the pair would ask for everything instead of nothing
+            if not value:  # without the pair the upstream would return everything, not nothing
                 raise DependencyFailed(f"{{{reference.text}}} is an empty list")
             return "".join([prefix + _encode(v, reference) for v in value])
         if value is ABSENT:

@@ -106,7 +106,7 @@ async def test_what_the_transport_said_is_kept_for_the_log_and_out_of_the_detail
     )
     with pytest.raises(UpstreamUnreachable) as caught:
         await call(request())
-    assert caught.value.detail == "no connection"
+    assert caught.value.detail == "the connection failed"
     assert caught.value.cause == r"[Errno 111] Connect call failed\n('10.0.0.7', 80)"
 
 

@@ -14,7 +14,7 @@ from tests.offload.lanes import Lanes
 JSON = [(b"content-type", b"application/json; charset=utf-8")]
 
 
-def ingress(**options: Any) -> Decoder:
+def decoder(**options: Any) -> Decoder:
     return Decoder("up", max_depth=options.pop("max_depth", 8), now=lambda: 0.0, **options)
 
 
@@ -23,28 +23,28 @@ def answer(body: bytes, status: int = 200, headers: Any = JSON) -> RawAnswer:
 
 
 async def test_a_good_answer_is_decoded_and_written_anew() -> None:
-    response = await ingress().admit(answer(b'{"a": [1, 2.5, null, true, "x"]}'))
+    response = await decoder().admit(answer(b'{"a": [1, 2.5, null, true, "x"]}'))
     assert response.value == {"a": [1, 2.5, None, True, "x"]}
     assert response.body == b'{"a":[1,2.5,null,true,"x"]}'
     assert response.status == 200
 
 
 async def test_of_duplicate_keys_the_last_one_counts() -> None:
-    response = await ingress().admit(answer(b'{"a":1,"a":2}'))
+    response = await decoder().admit(answer(b'{"a":1,"a":2}'))
     assert (response.value, response.body) == ({"a": 2}, b'{"a":2}')
 
 
 @pytest.mark.parametrize("status", [204, 205])
 async def test_no_content_is_null(status: int) -> None:
-    assert (await ingress().admit(answer(b"", status, []))).value is None
+    assert (await decoder().admit(answer(b"", status, []))).value is None
 
 
 async def test_no_content_meets_the_schema_too() -> None:
     nothing = answer(b"", 204, [])
     nullable = {"type": ["object", "null"]}
-    assert (await ingress(schema=nullable).admit(nothing)).value is None
+    assert (await decoder(schema=nullable).admit(nothing)).value is None
     with pytest.raises(UpstreamPayload, match="does not meet its schema"):
-        await ingress(schema={"type": "object"}).admit(nothing)
+        await decoder(schema={"type": "object"}).admit(nothing)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ async def test_no_content_meets_the_schema_too() -> None:
 )  # fmt: skip
 async def test_what_is_no_strict_json_is_refused(body: bytes) -> None:
     with pytest.raises(UpstreamPayload) as caught:
-        await ingress().admit(answer(body))
+        await decoder().admit(answer(body))
     assert caught.value.upstream == "up"
     assert not caught.value.retryable
 
@@ -62,16 +62,16 @@ async def test_what_is_no_strict_json_is_refused(body: bytes) -> None:
 async def test_depth_is_bounded_and_width_is_not() -> None:
     deep = b"[" * 9 + b"]" * 9
     with pytest.raises(UpstreamPayload, match="8 levels"):
-        await ingress().admit(answer(deep))
-    assert (await ingress().admit(answer(b"[" * 8 + b"]" * 8))).value
+        await decoder().admit(answer(deep))
+    assert (await decoder().admit(answer(b"[" * 8 + b"]" * 8))).value
     wide = b"[" + b",".join([b'{"a":[1]}'] * 1000) + b"]"
-    assert len((await ingress().admit(answer(wide))).value) == 1000
-    assert (await ingress().admit(answer(b'"[[[[[[[[[[[["'))).value == "[[[[[[[[[[[["
+    assert len((await decoder().admit(answer(wide))).value) == 1000
+    assert (await decoder().admit(answer(b'"[[[[[[[[[[[["'))).value == "[[[[[[[[[[[["
 
 
 async def test_a_large_answer_goes_elsewhere_and_a_small_one_costs_no_look() -> None:
     lanes = Lanes()
-    admitting = ingress(offload=lanes.offload)
+    admitting = decoder(offload=lanes.offload)
     assert (await admitting.admit(answer(b"[" + b"1," * 100_000 + b"1]"))).value[0] == 1
     assert lanes.slow.jobs == []
     response = await admitting.admit(answer(b"[" + b"1," * 200_000 + b"1]"))
@@ -81,9 +81,9 @@ async def test_a_large_answer_goes_elsewhere_and_a_small_one_costs_no_look() -> 
 
 async def test_a_large_answer_is_judged_like_a_small_one() -> None:
     large = b"[" + b",".join([b'{"a":[1]}'] * 60_000) + b"]"
-    assert len((await ingress().admit(answer(large))).value) == 60_000
+    assert len((await decoder().admit(answer(large))).value) == 60_000
     with pytest.raises(UpstreamPayload):
-        await ingress().admit(answer(large[:-1]))
+        await decoder().admit(answer(large[:-1]))
 
 
 @pytest.mark.parametrize(
@@ -92,16 +92,16 @@ async def test_a_large_answer_is_judged_like_a_small_one() -> None:
      b"application/problem+json", b"text/json", b"application/json; charset=us-ascii"],
 )  # fmt: skip
 async def test_types_that_are_json(content_type: bytes) -> None:
-    got = await ingress().admit(answer(b"1", headers=[(b"content-type", content_type)]))
+    got = await decoder().admit(answer(b"1", headers=[(b"content-type", content_type)]))
     assert got.value == 1
 
 
 async def test_an_answer_without_a_type_is_taken_for_json() -> None:
-    assert (await ingress().admit(answer(b"1", headers=[(b"x", b"y")]))).value == 1
+    assert (await decoder().admit(answer(b"1", headers=[(b"x", b"y")]))).value == 1
 
 
 async def test_a_byte_order_mark_is_ignored_and_not_written_again() -> None:
-    response = await ingress().admit(answer(b"\xef\xbb\xbf[1]"))
+    response = await decoder().admit(answer(b"\xef\xbb\xbf[1]"))
     assert (response.value, response.body) == ([1], b"[1]")
 
 
@@ -122,7 +122,7 @@ async def test_an_answer_of_another_type_is_refused_with_the_way_to_allow_it(
     content_type: bytes, said: str
 ) -> None:
     with pytest.raises(UpstreamPayload) as caught:
-        await ingress().admit(answer(b"1", headers=[(b"content-type", content_type)]))
+        await decoder().admit(answer(b"1", headers=[(b"content-type", content_type)]))
     assert said in caught.value.detail
     assert len(caught.value.detail) < 300
 
@@ -135,7 +135,7 @@ async def test_an_answer_of_another_type_is_refused_with_the_way_to_allow_it(
 async def test_a_content_type_that_the_upstream_allows_is_let_in(
     allowed: Any, content_type: bytes
 ) -> None:
-    admitting = ingress(content_types=allowed)
+    admitting = decoder(content_types=allowed)
     assert (
         await admitting.admit(answer(b"1", headers=[(b"content-type", content_type)]))
     ).value == 1
@@ -157,7 +157,7 @@ async def test_a_content_type_that_the_upstream_allows_is_let_in(
 )  # fmt: skip
 async def test_a_declared_charset_is_transcoded(allowed: Any, charset: bytes, body: bytes) -> None:
     field = [(b"content-type", b"application/json; charset=" + charset)]
-    response = await ingress(content_types=allowed).admit(answer(body, headers=field))
+    response = await decoder(content_types=allowed).admit(answer(body, headers=field))
     assert (response.value, response.body) == (["\xe9"], '["\xe9"]'.encode())
 
 
@@ -179,7 +179,7 @@ async def test_what_is_not_in_its_charset_or_in_an_unknown_one_is_refused(
 ) -> None:
     field = [(b"content-type", b"application/json; charset=" + charset)]
     with pytest.raises(UpstreamPayload) as caught:
-        await ingress(content_types=allowed, max_body=100).admit(answer(body, headers=field))
+        await decoder(content_types=allowed, max_body=100).admit(answer(body, headers=field))
     assert said in caught.value.detail
 
 
@@ -190,7 +190,7 @@ async def test_what_is_not_in_its_charset_or_in_an_unknown_one_is_refused(
 )  # fmt: skip
 async def test_a_status_that_is_no_success_is_an_error(status: int, *, retryable: bool) -> None:
     with pytest.raises(UpstreamStatus) as caught:
-        await ingress().admit(answer(b'{"a":1}', status))
+        await decoder().admit(answer(b'{"a":1}', status))
     assert caught.value.status == status
     assert caught.value.retryable is retryable
     assert caught.value.retry_after is None
@@ -199,13 +199,13 @@ async def test_a_status_that_is_no_success_is_an_error(status: int, *, retryable
 async def test_a_redirect_is_not_followed_and_says_where_it_points() -> None:
     location = [(b"location", b"https://b.example/v2/x?token=1")]
     with pytest.raises(UpstreamStatus) as caught:
-        await ingress().admit(answer(b"", 301, location))
+        await decoder().admit(answer(b"", 301, location))
     assert caught.value.detail == (
         "answered with status 301, a redirect to https://b.example/v2/x; redirects are not "
-        "followed: write that address into the configuration"
+        "followed: write that address in the configuration"
     )
     with pytest.raises(UpstreamStatus, match="^answered with status 404$"):
-        await ingress().admit(answer(b"", 404, location))
+        await decoder().admit(answer(b"", 404, location))
 
 
 @pytest.mark.parametrize(
@@ -214,13 +214,13 @@ async def test_a_redirect_is_not_followed_and_says_where_it_points() -> None:
 )
 async def test_retry_after_is_read(field: bytes, seconds: float | None) -> None:
     with pytest.raises(UpstreamStatus) as caught:
-        await ingress().admit(answer(b"", 503, [(b"retry-after", field)]))
+        await decoder().admit(answer(b"", 503, [(b"retry-after", field)]))
     assert caught.value.retry_after == seconds
 
 
 async def test_a_schema_is_held() -> None:
     schema = {"type": "object", "required": ["id"], "properties": {"id": {"type": "integer"}}}
-    strict = ingress(schema=schema)
+    strict = decoder(schema=schema)
     assert (await strict.admit(answer(b'{"id":1}'))).value == {"id": 1}
     with pytest.raises(UpstreamPayload, match="at /id"):
         await strict.admit(answer(b'{"id":"' + b"x" * 500 + b'"}'))
@@ -228,5 +228,5 @@ async def test_a_schema_is_held() -> None:
 
 async def test_what_the_upstream_forbids_is_read() -> None:
     fields = [(b"content-type", b"application/json"), (b"cache-control", b"private")]
-    admitted = await ingress().admit(answer(b"1", headers=fields))
+    admitted = await decoder().admit(answer(b"1", headers=fields))
     assert admitted.restrictions == Restriction.PRIVATE

@@ -75,7 +75,7 @@ def test_an_absent_optional_parameter_drops_its_pair() -> None:
 @pytest.mark.parametrize(
     ("value", "why"),
     [(None, "has no value"), ({"b": 1}, "is an object"), ([], "is an empty list"),
-     ([None], "has no value"), ([[1]], "is a list"), ("\ud800", "no valid Unicode")],
+     ([None], "has no value"), ([[1]], "is a list"), ("\ud800", "not valid Unicode")],
 )  # fmt: skip
 def test_what_cannot_stand_in_a_query_is_refused(value: Any, why: str) -> None:
     with pytest.raises(DependencyFailed, match=why):
