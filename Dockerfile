@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1
 
-# The environment, from the lock file, without the development tools.
+# Build stage: the environment from the lock file, without development tools.
 FROM python:3.13-slim AS build
 RUN pip install --no-cache-dir uv==0.13.8
 WORKDIR /app
@@ -13,7 +13,7 @@ COPY config config
 RUN --mount=type=cache,target=/root/.cache/uv \
     uv sync --locked --no-dev --no-editable
 
-# What runs: Python, the environment, the configuration; no compiler, no root.
+# Runtime stage: Python, the environment and the configuration; no compiler, no root.
 FROM python:3.13-slim
 RUN useradd --system --uid 10001 --no-create-home gateway
 WORKDIR /app

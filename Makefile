@@ -1,5 +1,5 @@
-# Everything needs only python3 (3.11 or newer) and make. The environment is .venv, made from
-# uv.lock; uv is taken from the PATH or installed into .venv.
+# Only python3 (3.11 or newer) and make are required. The environment is .venv, created from
+# uv.lock; uv is found on the PATH or installed into .venv.
 
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
@@ -13,7 +13,7 @@ STAMP := $(VENV)/.synced
 
 export UV_PROJECT_ENVIRONMENT := $(VENV)
 export UV_PYTHON_DOWNLOADS := never
-# Trust what the system trusts where it has a list, as pip and git do: a company's proxy is in it.
+# Use the system's CA list if there is one, as pip and git do: it includes a company's proxy.
 ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt),)
 export UV_SYSTEM_CERTS ?= true
 endif
@@ -25,25 +25,25 @@ help: ## Show this list
 
 $(STAMP): pyproject.toml uv.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		|| { echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 ..."; exit 1; }
+		|| { echo "Python 3.11 or newer is required; choose one with: make PYTHON=python3.12 ..."; exit 1; }
 	@if [ ! -x $(BIN)/python ]; then \
-		echo "==> making $(VENV) with $$($(PYTHON) --version)"; $(PYTHON) -m venv $(VENV); fi
+		echo "==> creating $(VENV) with $$($(PYTHON) --version)"; $(PYTHON) -m venv $(VENV); fi
 	@if command -v uv >/dev/null 2>&1; then uv=uv; else \
 		uv=$(BIN)/uv; \
 		if [ ! -x $$uv ]; then \
 			echo "==> installing uv $(UV_VERSION) into $(VENV)"; \
 			$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); fi; fi; \
-	echo "==> installing what uv.lock names"; \
+	echo "==> installing the packages of uv.lock"; \
 	$$uv sync --locked --inexact --quiet --python $(BIN)/python
 	@touch $(STAMP)
 
-setup: $(STAMP) ## Make .venv from the lock file
+setup: $(STAMP) ## Create .venv from the lock file
 
 run: $(STAMP) ## Serve the demo on port 8000: gateway and mock upstreams, no network needed
-	@echo "==> starting the demo (Ctrl+C ends it)"
+	@echo "==> starting the demo (press Ctrl+C to stop)"
 	@exec $(BIN)/gateway demo --port $(PORT)
 
-test: $(STAMP) ## Run every test on all cores, with a real Redis-protocol server; ARGS go to pytest
+test: $(STAMP) ## Run all tests on all cores, with a real Redis-protocol server; ARGS go to pytest
 	@echo "==> running the tests"
 	@$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal --cov --cov-report=term $(ARGS)
 
@@ -60,13 +60,13 @@ schema: $(STAMP) ## Write the schema of the configuration and docs/reference/ fr
 	@$(BIN)/gateway schema --format markdown > docs/reference/configuration.md
 	@$(BIN)/gateway schema --format settings > docs/reference/settings.md
 
-bench: $(STAMP) ## Measure the gateway beside its peers; writes docs/benchmark.md
+bench: $(STAMP) ## Benchmark the gateway against its peers; writes docs/benchmark.md
 	@$(BIN)/python bench/run.py $(ARGS)
 
-chaos: $(STAMP) ## Show what the shared cache promises: replicas, kills, faults, many keys (4 min)
+chaos: $(STAMP) ## Check the guarantees of the shared cache: replicas, kills, faults, many keys (4 min)
 	@$(BIN)/python bench/cache_chaos.py $(ARGS)
 
-profile: $(STAMP) ## Show where the time of one dashboard goes
+profile: $(STAMP) ## Profile one dashboard under load
 	@$(BIN)/python bench/profile.py $(ARGS)
 
 clean: ## Remove the environment and caches

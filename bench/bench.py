@@ -1,4 +1,4 @@
-"""One run: what is started in it, and how a round is measured."""
+"""A benchmark run: it starts the servers and measures the rounds."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ _PATIENCE = 30.0
 
 @dataclass(frozen=True)
 class Contender:
-    """Who is measured, on which path, with which header fields."""
+    """A server to measure, with path and header fields."""
 
     label: str
     server: str
     path: str
     headers: dict[str, str] = field(default_factory=dict)
-    least: float = 0.0  # seconds that a round needs for a figure, where the peer is very slow
+    least: float = 0.0  # minimum seconds of a round, for very slow peers
 
 
 class Bench:
-    """Starts what a scenario asks for, once, and ends all of it.
+    """Starts the servers that scenarios need, once each, and stops all of them.
 
     Args:
         out: directory for logs, raw figures and installed peers.
@@ -70,7 +70,7 @@ class Bench:
         self._temporary.cleanup()
 
     def wanted(self, *names: str) -> list[str]:
-        """Return those of the peers that are asked for and can be had; all when none is named."""
+        """Return the available peers of those requested; of all peers if none is named."""
         found = []
         for name in names or tuple(peers.PEERS):
             if self._only and name not in self._only:
@@ -165,7 +165,7 @@ class Bench:
             return found
 
     def check(self, server: Server, path: str) -> None:
-        """Raise unless the server merges just what the upstreams answer."""
+        """Raise unless the server's answer is exactly the merged upstream data."""
         name = path.removeprefix("/")
         if name not in work.dashboards() or server is self.upstream:
             return
@@ -209,9 +209,9 @@ class Bench:
 
     @staticmethod
     def _settle(server: Server) -> None:
-        """Wait until the server is done with requests whose clients have left.
+        """Wait until the server is idle after its clients have disconnected.
 
-        A slow one works on for seconds, on the core that the next contender is measured on.
+        A slow server continues for seconds, on the core of the next contender.
         """
         ends = time.monotonic() + _PATIENCE
         before = sum(server.cpu())
@@ -223,7 +223,7 @@ class Bench:
             before = now
 
     def open_loop(self, url: str, rate: float, seconds: float) -> dict[str, float]:
-        """Measure with an open loop; raise when an answer is lost or is no 200."""
+        """Measure with an open loop; raise if an answer is lost or is not a 200."""
         command = [sys.executable, str(HERE / "openloop.py"), url, "--rate", f"{rate:.1f}",
                    "--seconds", f"{seconds:g}"]  # fmt: skip
         done = subprocess.run(pinned(command, "1"), capture_output=True, text=True, check=False,
@@ -237,7 +237,7 @@ class Bench:
 
 
 def machine() -> dict[str, Any]:
-    """Return what the figures were taken on."""
+    """Return a description of this machine."""
     model = ""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():

@@ -1,7 +1,7 @@
-"""Show what the shared cache promises: `.venv/bin/python bench/cache_chaos.py [--check NAME]`.
+"""Check the guarantees of the shared cache: `.venv/bin/python bench/cache_chaos.py [--check NAME]`.
 
-Several real gateway processes, a real Redis-protocol server, an upstream that counts. Prints a
-table and exits with 1 when a line of it is not as wanted. Everything is on loopback, bounded in
+It runs several real gateway processes, a real Redis-protocol server and an upstream that counts its
+calls. It prints a table and exits with 1 if a check fails. Everything is on loopback, bounded in
 time, and ended by its process id.
 """
 
@@ -70,7 +70,9 @@ def table(findings: list[Diagnostic]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="append", choices=CHECKS, help="only this; repeatable")
+    parser.add_argument(
+        "--check", action="append", choices=CHECKS, help="run only this check; repeatable"
+    )
     parser.add_argument("--quick", action="store_true", help="fewer rounds, shorter phases")
     options = parser.parse_args()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -1,6 +1,6 @@
-"""Closed-loop load where wrk is not installed: so many clients, each asks again when answered.
+"""A closed-loop load generator for machines without wrk: clients that send request after request.
 
-Python is itself the limit for the fastest servers then; the report says so. Prints one JSON object.
+Python is then the limit for the fastest servers, as the report says. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PATIENCE = 30.0  # seconds beyond the round, for the first answer
 
 
 class Client(asyncio.Protocol):
-    """One connection with one request under way."""
+    """One connection with one request in flight."""
 
     def __init__(self, load: ClosedLoop) -> None:
         self._load = load
@@ -64,7 +64,7 @@ class ClosedLoop:
         self.errors = 0
 
     async def run(self, seconds: float) -> float:
-        """Load for so long; return the seconds that it took."""
+        """Send load for some seconds; return the seconds that it took."""
         loop = asyncio.get_running_loop()
         clients: list[Client] = []
         for _ in range(self._count):
@@ -86,7 +86,7 @@ class ClosedLoop:
         return spent
 
     def landed(self, taken: float, *, good: bool) -> bool:
-        """Note an answer; return whether to ask again."""
+        """Record an answer; return whether to send another request."""
         if self._running:
             self._first.set()
             if good:

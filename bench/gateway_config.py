@@ -22,24 +22,24 @@ def write(
     second: list[str] | None = None,
     only: list[str] | None = None,
 ) -> Path:
-    """Write a configuration; limiter, timeout, retry and breaker are on in each.
+    """Write a configuration; concurrency limit, timeout, retry and breaker are always enabled.
 
-    Every section is required, as it is for the peers: one that is missing makes the answer an
-    error, which fails the round. Else a round of quick refusals would pass for a fast one. The
-    queue is long enough for the most that any scenario asks for at once.
+    Every section is required, as it is for the peers: a missing section makes the answer an error,
+    which fails the round. Otherwise a round of quick refusals would look fast. The queue is long
+    enough for the highest concurrency of any scenario.
 
     Args:
-        path: where to.
+        path: the file to write.
         base: URL of the upstream.
-        cache: keep answers for an hour.
-        declared: dashboards declared beside those of the work, before them.
+        cache: cache answers for an hour.
+        declared: number of further dashboards, declared before those of the work.
         concurrency: calls in flight to an upstream.
         only: dashboards of the work to declare; all of them by default.
-        second: for the dashboard `second3` one base URL for each section, with generous times.
+        second: one base URL for each section of the dashboard `second3`, with long timeouts.
     """
-    kept = ", cache: {ttl: 1h}" if cache else ""
+    cached = ", cache: {ttl: 1h}" if cache else ""
     rest = "retry: {}, breaker: {}, queue: 10000, queue_timeout: 10s"
-    plain = {"concurrency": concurrency, "rest": rest, "cache": kept}
+    plain = {"concurrency": concurrency, "rest": rest, "cache": cached}
     lines = ["upstreams:\n", _UPSTREAM.format(name="up", base=base, **plain)]
     patient = plain | {
         "rest": "retry: {}, breaker: {}, timeout: 25s, queue: 10000, queue_timeout: 20s, "

@@ -1,4 +1,4 @@
-"""The ratios that the gateway is to reach, taken from the figures of one run."""
+"""The goals of the benchmark: ratios that the gateway should reach, from the figures of one run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Results = dict[str, Any]
 
 
 class Goal(NamedTuple):
-    """One line: what, how much is wanted, what was found (`None`: not measured)."""
+    """One goal: name, required ratio, measured ratio (`None`: not measured)."""
 
     what: str
     wanted: float
@@ -38,10 +38,10 @@ def _open(results: Results, over: str, under: str, key: str) -> Spread | None:
 
 
 def scaling(results: Results) -> Spread | None:
-    """Return what two processes would do with a core each, against one process with a core.
+    """Return the estimated speedup of two processes with a core each over one process.
 
-    Answers for each second of CPU that the gateway's processes used, two processes against one,
-    times the even sharing of the work (all CPU time over that of the busiest process).
+    It is the ratio of answers per CPU second of the gateway's processes, times how evenly they
+    share the work (total CPU time over that of the busiest process).
     """
     rows = results.get("processes", {}).get("closed", {})
     if "two" not in rows:
@@ -90,6 +90,6 @@ def goals(results: Results) -> list[Goal]:
         Goal("1,000 declared dashboards: cost of a request, one declared", 1.05, at_least=False,
              found=_inverse(declared.found), by_cpu=_inverse(declared.by_cpu)),
         Goal("5,000 in flight: memory of each", 40, at_least=False, found=each, unit="KB"),
-        Goal("two processes, one (reckoned from CPU time)", 1.8, at_least=True,
+        Goal("two processes, one (estimated from CPU time)", 1.8, at_least=True,
              found=scaling(results)),
     ]  # fmt: skip

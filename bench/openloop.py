@@ -1,8 +1,8 @@
-"""Open-loop load: requests leave on a schedule, whatever the answers do.
+"""An open-loop load generator: requests are sent on a schedule, independent of the answers.
 
-The time of an answer runs from the moment its request was due, not from the moment it could be
-sent, so a server that stalls is charged for everyone who had to wait (Tene, "How NOT to Measure
-Latency": no coordinated omission). Prints one JSON object.
+Latency is measured from the moment a request was due, not from the moment it could be sent, so a
+stalled server is charged for every request that had to wait (Tene, "How NOT to Measure Latency": no
+coordinated omission). Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PATIENCE = 20.0
 
 
 class Client(asyncio.Protocol):
-    """One connection with one request under way at most."""
+    """One connection with at most one request in flight."""
 
     def __init__(self, generator: Generator) -> None:
         self._generator = generator
@@ -51,7 +51,7 @@ class Client(asyncio.Protocol):
 
 
 class Generator:
-    """Sends at a constant rate over as many connections as that takes, up to a bound."""
+    """Sends at a constant rate over as many connections as necessary, up to a bound."""
 
     def __init__(self, url: str, rate: float, seconds: float, warm: float, most: int) -> None:
         parts = urlsplit(url)

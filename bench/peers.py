@@ -1,4 +1,4 @@
-"""The peers: how each is made ready and started. What cannot be had here is said to be missing."""
+"""The peers: how each is installed and started. Unavailable peers are reported as missing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _GO_RUNTIME = {"GOMAXPROCS": "1", "USAGE_DISABLE": "1"}
 
 
 class MissingError(RuntimeError):
-    """The machine cannot run this peer; the text says why."""
+    """This machine cannot run the peer; the message says why."""
 
 
 def _environment(upstream: str, port: int) -> dict[str, str]:
@@ -49,7 +49,7 @@ def _run(command: list[str], cwd: Path | None = None, timeout: float = 300, **en
 
 
 def python(out: Path) -> Path:
-    """Return the interpreter of the peers' own environment; make it where it is not there."""
+    """Return the interpreter of the peers' virtual environment; create it if it is missing."""
     binary = out / "venv" / "bin" / "python"
     stamp = out / "venv" / ".installed"
     wanted = (HERE / "requirements.txt").read_text()
@@ -145,7 +145,7 @@ def _lura(out: Path, upstream: str) -> Server:
 
 
 def _go(out: Path) -> dict[str, str]:
-    """Return the environment that keeps what Go downloads in bench/out, and removable."""
+    """Return environment variables that store Go's downloads in bench/out, deletable."""
     return {"GOPATH": str(out / "go"), "GOFLAGS": "-modcacherw"}
 
 

@@ -1,4 +1,4 @@
-"""Where the time of one dashboard goes: samples the gateway under load, by file and by layer."""
+"""A profiler of one dashboard: it samples the gateway under load, by file and by layer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from upstreams import HERE
 
 _RATE = 500
 
-# The first that fits names the layer of a frame's file.
+# The first match names the layer of a frame's file.
 _LAYERS = (
     ("/gateway/layers/", "layer: {stem}"),
     ("/gateway/transport/", "transport"),
@@ -57,7 +57,7 @@ def frame(text: str) -> tuple[str, str]:
 
 
 def short(file: str) -> str:
-    """Return a path from its package on."""
+    """Return a path relative to the parent of its package."""
     for mark in ("site-packages/", "/gateway/"):
         if mark in file:
             head, _, tail = file.rpartition(mark)
@@ -66,7 +66,7 @@ def short(file: str) -> str:
 
 
 class Profile:
-    """Samples added up by their innermost frame, and by the gateway's frame that led there."""
+    """Sample counts by innermost frame, and by the frame of the gateway that led to it."""
 
     def __init__(self) -> None:
         self.total = 0
@@ -97,7 +97,7 @@ def record(server_pid: int, python: Path, raw: Path, seconds: int, *, native: bo
     command = [str(python.parent / "py-spy"), "record", "--pid", str(server_pid), "--format", "raw",
                "--full-filenames", "--nolineno", "--rate", str(_RATE), "--duration", str(seconds),
                "--output", str(raw)]  # fmt: skip
-    # Stopped for each sample, a process is found at a system call more often than it is in one.
+    # Not stopped for samples: a stopped process is seen in system calls too often.
     how = "--native" if native else "--nonblocking"
     done = subprocess.run([*command, how], capture_output=True, text=True, check=False)
     if done.returncode or not raw.exists():

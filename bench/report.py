@@ -1,4 +1,4 @@
-"""The report: `docs/benchmark.md` from the figures of one run."""
+"""The benchmark report: writes `docs/benchmark.md` from the figures of one run."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def must_show(results: Results) -> str:
 
 def _closed_table(rows: dict[str, stats.Rows], base: str) -> str:
     """Return rates, times and ratios against `base`, each the median of its rounds."""
-    against = f"{_PLAIN[base]} is so many times as fast"
+    against = f"{_PLAIN[base]} is this many times as fast"
     lines = [
         f"| | answers/s (least to most) | p50 | p99 | {against} | core used | CPU each |",
         "| --- | --- | --- | --- | --- | --- | --- |",
@@ -141,12 +141,12 @@ def _memory(rows: stats.Rows) -> str:
     each = stats.spread([row["each"] / 1024 for row in rows])
     last = rows[-1]
     return (
-        f"{each.median:.1f} KB for each ({each.least:.1f} to {each.most:.1f}): the most that was "
-        "resident, less what was resident after a warm-up, by 5,000. "
-        f"{last['rate']:,.0f} answers a second, p50 {last['p50']:.2f} s, none lost. Each holds a "
-        "client's connection and three of upstreams, together what one process may open here "
-        "(20,000), less 300: each of the three upstreams has 4,900 places, so up to a hundred "
-        "calls wait for one."
+        f"{each.median:.1f} KB per dashboard ({each.least:.1f} to {each.most:.1f}): the peak of "
+        "resident memory minus that after a warm-up, divided by 5,000. "
+        f"{last['rate']:,.0f} answers a second, p50 {last['p50']:.2f} s, none lost. Each dashboard "
+        "holds one client connection and three upstream connections. One process may open 20,000 "
+        "files here: each of the three upstreams has 4,900 connections, so up to a hundred calls "
+        "wait for one."
     )
 
 
@@ -158,19 +158,19 @@ def _processes(results: Results) -> str:
         return ""
     return (
         f"On two cores that nginx and wrk use as well, two processes answer {raw.median:.2f} times "
-        f"as much as one ({raw.least:.2f} to {raw.most:.2f}). What they would do with a core each "
-        "is reckoned from CPU time: answers for each second of CPU that the gateway used, two "
-        "processes against one, times how evenly they share (all their CPU time over that of the "
-        f"busiest; the busiest had {stats.spread(shares).median:.0%}). That is {scale.median:.2f} "
+        f"as much as one ({raw.least:.2f} to {raw.most:.2f}). The speedup with a core each is "
+        "estimated from CPU time: the ratio of answers per second of the gateway's CPU time, times "
+        "how evenly the processes share the work (their total CPU time over that of the busiest, "
+        f"which had {stats.spread(shares).median:.0%}). It is {scale.median:.2f} "
         f"({scale.least:.2f} to {scale.most:.2f})."
     )
 
 
 def _disturbed(results: Results) -> list[str]:
     loads = results.get("loads", {})
-    told = ", ".join(f"{name} {load:.1f}" for name, load in loads.items())
+    text = ", ".join(f"{name} {load:.1f}" for name, load in loads.items())
     return (
-        [f"Load average after each scenario, the load of the run included: {told}."] if told else []
+        [f"Load average after each scenario, the load of the run included: {text}."] if text else []
     )
 
 
@@ -182,12 +182,12 @@ def _head(results: Results) -> list[str]:
     return [
         "# Benchmark",
         (
-            "Written by `make bench`; [bench/README.md](../bench/README.md) says how it measures. "
-            "Only ratios from one run mean anything. Every figure is the median of "
+            "Written by `make bench`; [bench/README.md](../bench/README.md) explains the method. "
+            "Only ratios from one run are meaningful. Every figure is the median of "
             f"{results['rounds']} rounds of {results['seconds']:g} s, in which all take turns "
-            "(A B C A B C), with the least and the most beside it. Ratios are round by round; "
-            "those by CPU time compare what the measured servers' processes used for an answer, "
-            "which others on the same cores disturb less."
+            "(A B C A B C), with minimum and maximum. Ratios are computed round by round. Ratios "
+            "by CPU time compare the CPU time per answer of the measured servers, which other "
+            "processes on the same cores disturb less."
         ),
         (
             f"{results['date']}, {machine['cores']} cores ({machine['model'] or 'model unknown'}), "
@@ -197,7 +197,7 @@ def _head(results: Results) -> list[str]:
         *_disturbed(results),
         *results.get("notes", []),
         "![chart](benchmark.svg)",
-        "## Against what is wanted",
+        "## Goals",
         must_show(results),
     ]
 
@@ -221,7 +221,7 @@ def _tables(results: Results) -> list[str]:
 
 
 def markdown(results: Results) -> str:
-    """Return the report; a scenario that was not run is left out, one that failed is told."""
+    """Return the report; it omits scenarios that were not run and lists failed ones."""
     parts = _head(results) + _tables(results)
     if "delay" in results:
         parts.append("## Upstreams that take 20 ms, half load, open loop")
@@ -233,10 +233,10 @@ def markdown(results: Results) -> str:
         parts += ["## Two processes", _processes(results)]
     if "orjson" in results:
         taken = stats.spread(results["orjson"]["seconds"]).median * 1e6
-        parts.append("## What orjson needs")
+        parts.append("## Time in orjson")
         parts.append(f"{taken:.1f} µs to read the three documents and write one.")
     for key, title in (("missing", "## Missing"), ("failed", "## Failed")):
         if results.get(key):
-            told = (f"- {NAMES.get(n, n)}: {why.strip()}" for n, why in results[key].items())
-            parts += [title, "\n".join(told)]
+            lines = (f"- {NAMES.get(n, n)}: {why.strip()}" for n, why in results[key].items())
+            parts += [title, "\n".join(lines)]
     return "\n\n".join(parts) + "\n"

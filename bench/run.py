@@ -1,4 +1,4 @@
-"""Measure the gateway beside its peers and write `docs/benchmark.md` with its chart."""
+"""Benchmark the gateway against its peers and write `docs/benchmark.md` with its chart."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from upstreams import HERE
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="3 rounds of 1 s, for a first look")
-    parser.add_argument("--rounds", type=int, help="rounds of each contender")
-    parser.add_argument("--seconds", type=float, help="seconds of each round")
+    parser.add_argument("--rounds", type=int, help="rounds for each contender")
+    parser.add_argument("--seconds", type=float, help="seconds per round")
     parser.add_argument("--scenario", action="append", choices=SCENARIOS, help="repeatable")
     parser.add_argument("--peer", action="append", choices=peers.PEERS, help="repeatable")
-    parser.add_argument("--again", type=Path, help="write the report of these raw figures anew")
-    parser.add_argument("--note", action="append", help="what readers must know of this run")
-    parser.add_argument("--no-report", action="store_true", help="leave docs/ alone")
+    parser.add_argument("--again", type=Path, help="rewrite the report from these raw figures")
+    parser.add_argument("--note", action="append", help="a note for the readers of the report")
+    parser.add_argument("--no-report", action="store_true", help="do not write to docs/")
     return parser.parse_args()
 
 
 def lacking() -> dict[str, str]:
-    """Return the tools that are not here, with what stands in and where to get them."""
+    """Return the missing tools, each with its replacement and how to install it."""
     found = {}
     if not wrk.installed():
         found["wrk"] = (
-            "a Python generator loads instead, and is itself the limit where a server is fast "
+            "a Python load generator replaces it, which limits the figures of fast servers "
             "(Debian, Ubuntu: apt-get install wrk)"
         )
     if not upstreams.lua():
@@ -49,7 +49,9 @@ def lacking() -> dict[str, str]:
             "(Debian, Ubuntu: apt-get install nginx-light libnginx-mod-http-lua lua-cjson)"
         )
     if shutil.which("taskset") is None:
-        found["taskset"] = "nothing is pinned to a core (Debian, Ubuntu: util-linux)"
+        found["taskset"] = (
+            "processes are not pinned to cores (Debian, Ubuntu: apt-get install util-linux)"
+        )
     return found
 
 
@@ -81,10 +83,10 @@ def main() -> int:
     loads: dict[str, float] = {}
     results |= {"failed": failed, "loads": loads}
     raw = out / f"results-{time.strftime('%Y%m%d-%H%M%S')}.json"
-    for name, told in lacking().items():
-        print(f"{name} is missing: {told}")
-        bench.missing[name] = told
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # through `finally`: end the servers
+    for name, why in lacking().items():
+        print(f"{name} is missing: {why}")
+        bench.missing[name] = why
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # `finally` stops the servers
     bench.open()
     try:
         for name in given.scenario or SCENARIOS:

@@ -1,4 +1,4 @@
-"""What is measured. Each scenario returns its figures, ready for JSON."""
+"""The scenarios of the benchmark. Each returns its figures, ready for JSON."""
 
 from __future__ import annotations
 

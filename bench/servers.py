@@ -1,4 +1,4 @@
-"""Processes under measurement: pinned, waited for, always ended by their own id."""
+"""The measured server processes: pinned to cores, awaited at start, stopped by their own ids."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def free_port() -> int:
 
 
 def pinned(command: list[str], cores: str) -> list[str]:
-    """Return the command on these cores, where `taskset` is there and the cores are."""
+    """Return the command pinned to these cores, if `taskset` and the cores are available."""
     if shutil.which("taskset") is None or (os.cpu_count() or 1) < 2:
         return command
     return ["taskset", "-c", cores, *command]
@@ -51,7 +51,7 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self, patience: float = 30.0) -> None:
-        """Start it and wait for a 200 (for an open port, where there is no `ready` path)."""
+        """Start it and wait for a 200 (or for an open port, without a `ready` path)."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self._output = self.log.open("wb")
         self.process = subprocess.Popen(

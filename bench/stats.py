@@ -32,7 +32,7 @@ def cpu_each(rows: Rows) -> Spread:
 def cpu_ratio(over: Rows, under: Rows) -> Spread:
     """Return how many answers `over` gives for the CPU time of one answer of `under`.
 
-    Robust where others use the cores too, or where the load generator was the limit.
+    Robust if other processes use the cores, or if the load generator was the limit.
     """
     pairs = zip(over, under, strict=True)
     return spread(
@@ -41,5 +41,5 @@ def cpu_ratio(over: Rows, under: Rows) -> Spread:
 
 
 def ratio(over: Rows, under: Rows, key: str = "rate") -> Spread:
-    """Return the ratio round by round: what disturbs the machine disturbs both sides of one."""
+    """Return the ratio round by round: a disturbance of the machine affects both sides."""
     return spread([a[key] / b[key] for a, b in zip(over, under, strict=True)])

@@ -1,4 +1,4 @@
-"""Upstreams without nginx: files from memory over HTTP/1.1, some of them late."""
+"""Upstreams for machines without nginx: files from memory over HTTP/1.1, some with a delay."""
 
 from __future__ import annotations
 

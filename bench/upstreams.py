@@ -1,4 +1,4 @@
-"""The upstreams: nginx where it is installed, else a Python server on uvloop."""
+"""The upstreams: nginx if it is installed, otherwise a Python server on uvloop."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SLOW = """location /{prefix} {{
 
 
 def lua() -> bool:
-    """Return whether nginx and its Lua module are here."""
+    """Return whether nginx and its Lua module are installed."""
     return shutil.which("nginx") is not None and (MODULES / "ngx_http_lua_module.so").exists()
 
 

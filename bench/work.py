@@ -1,4 +1,4 @@
-"""The work that everyone is given: documents of the upstreams, sections of the dashboards."""
+"""The workload of all contenders: documents of the upstreams, sections of the dashboards."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ITEM = {"id": 0, "title": "sunt aut facere", "tags": ["a", "b"], "score": 1.5, 
 
 
 def document(size: int) -> bytes:
-    """Return a JSON document of about `size` bytes that looks like what APIs answer."""
+    """Return a JSON document of about `size` bytes that looks like an answer of a public API."""
     items: list[dict[str, object]] = []
     length = len(json.dumps({"name": "x" * 8, "items": []}, separators=(",", ":")))
     while True:
@@ -38,10 +38,10 @@ def _cycled(count: int, prefix: str = "", files: str = "abc") -> dict[str, str]:
 
 
 def dashboards() -> dict[str, dict[str, str]]:
-    """Return for each dashboard its sections and the path that each of them calls.
+    """Return each dashboard's sections with the path that each of them calls.
 
-    `fan3` is the standard work: 0.4, 2.5 and 0.3 KB merged. The `slow` ones wait 20 ms, `second`
-    waits 1 s.
+    `fan3` is the standard workload: it merges 0.4, 2.5 and 0.3 KB. The `slow` upstreams take 20 ms,
+    `second` takes 1 s.
     """
     found = {f"fan{count}": _cycled(count) for count in SECTIONS}
     found |= {f"size{name}": {"s0": f"/size{name}.json"} for name in SIZES}

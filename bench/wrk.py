@@ -1,4 +1,4 @@
-"""Closed-loop load: run `wrk` and read what it says; where it is missing, `closedloop.py`."""
+"""Closed-loop load by `wrk`, or by `closedloop.py` if wrk is not installed."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 
 
 class FailedError(RuntimeError):
-    """The load met errors: the figure would be of no use."""
+    """The load met errors, so the figure would be meaningless."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """What one round came to."""
+    """The result of one round."""
 
     rate: float  # answers a second
     p50: float  # seconds
@@ -74,7 +74,7 @@ def parse(text: str) -> Load:
     rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
     count = re.search(r"(\d+) requests in", text)
     if rate is None or count is None or int(count[1]) == 0:
-        raise FailedError(text.strip()[-300:] or "wrk said nothing")
+        raise FailedError(text.strip()[-300:] or "wrk printed nothing")
     return Load(float(rate[1]), _percentile(text, 50), _percentile(text, 99), int(count[1]))
 
 

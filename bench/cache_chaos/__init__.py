@@ -1,1 +1,1 @@
-"""What the shared cache does when many ask at once and when things break, on real processes."""
+"""Checks of the shared cache under concurrency and faults, on real processes."""

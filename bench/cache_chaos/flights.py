@@ -8,7 +8,7 @@ import time
 from cache_chaos.scene import Scene, milliseconds, percentile
 
 LEASE = 1.0
-"""Seconds after which a lease ends whose holder shows no life (gateway/cache/store/redis/store.py)."""
+"""Seconds after which a lease expires if its holder died (gateway/cache/store/redis/store.py)."""
 
 
 async def cold(scene: Scene) -> None:
@@ -38,7 +38,7 @@ async def cold(scene: Scene) -> None:
 
 
 async def holder(scene: Scene) -> None:
-    """The replica that fetches is killed by SIGKILL while it does."""
+    """The replica that fetches is killed by SIGKILL during the fetch."""
     upstream = scene.upstream
     replicas = await scene.gateways(3)
     await asyncio.gather(*(r.get("/it/warm") for r in replicas))
@@ -96,7 +96,7 @@ async def hot(scene: Scene) -> None:
 
 
 async def paced(ask, *, rate: int, seconds: float) -> None:
-    """Open loop: `ask(n)` at its time, whether or not those before have ended."""
+    """Open loop: call `ask(n)` on schedule, whether or not earlier calls have ended."""
     began = time.perf_counter()
     tasks = []
     for turn in range(int(rate * seconds)):

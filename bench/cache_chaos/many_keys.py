@@ -1,4 +1,4 @@
-"""Many distinct keys: what a process keeps stays inside its bound, and its memory is flat."""
+"""Many distinct keys: the cache of a process stays within its bound, and its memory is flat."""
 
 from __future__ import annotations
 
@@ -25,13 +25,15 @@ async def many_keys(scene) -> None:
     finally:
         if process.returncode is None:
             process.kill()
-    told = json.loads(output)
+    result = json.loads(output)
     scene.found(
-        f"{told['calls']:,} distinct keys through cache, collapse and lease in process: bytes kept",
-        f"{told['most']:,} at most, {told['entries']:,} entries at the end, {told['seconds']:.0f} s",
-        f"{BOUND:,} at most", ok=told["calls"] == count and told["most"] <= BOUND,
+        f"{result['calls']:,} distinct keys through cache, collapse and fill in process: "
+        "bytes stored",
+        f"{result['most']:,} at most, {result['entries']:,} entries at the end, "
+        f"{result['seconds']:.0f} s",
+        f"{BOUND:,} at most", ok=result["calls"] == count and result["most"] <= BOUND,
     )  # fmt: skip
-    rss = told["rss"]
+    rss = result["rss"]
     grown = rss[-1] / rss[len(rss) // 5] - 1
     scene.found("the same: resident memory, from a fifth of the way to the end",
                 f"{rss[len(rss) // 5] / 2**20:.1f} to {rss[-1] / 2**20:.1f} MiB ({grown:+.1%})",

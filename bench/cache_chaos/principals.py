@@ -1,4 +1,4 @@
-"""Two users with credentials of their own, cancellations and faults: nobody sees the other's."""
+"""Two users with separate credentials, cancellations and faults: no user sees the other's data."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def principals(scene: Scene) -> None:
         elif answer.status == 304:
             tally["304"] += 1
             if answer.header("etag") not in etags_of[user].get(path, ()):
-                tally["leaks"] += 1  # told "unchanged" of what only the other has seen
+                tally["leaks"] += 1  # "not modified" for an answer that only the other has seen
                 examples.append((path, answer))
         elif answer.status == 200 and (value := answer.json["data"]["it"]):
             if value["credential"] != users[user] or value["target"] != path:
@@ -63,7 +63,7 @@ async def principals(scene: Scene) -> None:
             etags[user][path] = answer.header("etag")
             etags_of[user].setdefault(path, set()).add(answer.header("etag"))
         else:
-            tally["failed"] += 1  # the upstream was down, and nothing was kept
+            tally["failed"] += 1  # the upstream was down, and nothing was stored
 
     async def one() -> None:
         user = chance.choice((0, 0, 0, 0, 1, 1, 1, 1, 2))
@@ -128,10 +128,10 @@ async def principals(scene: Scene) -> None:
         turmoil.cancel()
         with suppress(asyncio.CancelledError):
             await turmoil
-    told = ", ".join(f"{count:,} {what}" for what, count in tally.items() if what != "leaks")
+    counts = ", ".join(f"{count:,} {what}" for what, count in tally.items() if what != "leaks")
     scene.found(
         f"{total:,} requests of two users: answers with a byte of the other",
-        f"{tally['leaks']} ({told}, {scene.upstream.total:,} upstream calls, "
+        f"{tally['leaks']} ({counts}, {scene.upstream.total:,} upstream calls, "
         f"{time.perf_counter() - began:.0f} s) {examples[:1] or ''}",
         "0, and none wrong",
         ok=tally["leaks"] == 0 and tally["wrong"] == 0 and tally["answers"] > total * 0.8,

@@ -1,4 +1,4 @@
-"""What one check plays in: an upstream, a Redis server, gateways, and the table of findings."""
+"""The environment of one check: an upstream, a Redis server, gateways and the table of results."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Diagnostic(NamedTuple):
 
 
 class Scene:
-    """Starts what a check needs, and ends all of it."""
+    """Starts the processes that a check needs, and stops all of them."""
 
     def __init__(self, directory: Path, *, quick: bool) -> None:
         self.directory = directory

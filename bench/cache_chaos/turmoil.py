@@ -1,4 +1,4 @@
-"""Redis killed, stopped, paused, full, evicting, restarted, read-only, absent: nobody notices."""
+"""Redis killed, stopped, paused, full, evicting, restarted, read-only, absent: no request fails."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ RATE = 200
 ADDED_BEFORE = 0.05
 ADDED_AFTER = 0.005
 OPEN_AFTER = 0.2
-"""Seconds from the fault by which its breaker is open: a silent server is given up after 50 ms."""
+"""Seconds from the fault until its breaker is open: an operation on Redis times out after 50 ms."""
 
 
 async def turmoil(scene: Scene) -> None:
-    """Every fault of Redis under load, beside a calm run."""
+    """Every fault of Redis under load, compared with a run without faults."""
     redis = scene.redis
     replicas = await scene.gateways(2)
     scene.upstream.reset(0.005)
@@ -31,7 +31,7 @@ async def turmoil(scene: Scene) -> None:
         "killed": (redis.kill, redis.start),
         "stopped (SIGSTOP)": (redis.pause, redis.resume),
         "paused (CLIENT PAUSE)": (
-            # Whoever could end it early would have to wait for it too.
+            # A command to end it early would be paused too.
             lambda: redis.command("CLIENT", "PAUSE", str(int(lasts * 1000)), "ALL"),
             lambda: None,
         ),
@@ -90,12 +90,12 @@ async def load(replicas, name: str, seconds: float) -> list:
 
 
 async def shared_again(scene: Scene, replicas, limit: float = 8.0) -> float:
-    """Return the seconds until what one replica has fetched is found by the other."""
+    """Return the seconds until one replica finds what the other has fetched."""
     began = time.perf_counter()
     while (waited := time.perf_counter() - began) < limit:
         key = f"/it/again-{began}-{waited}"
         await replicas[0].get(key)
-        await asyncio.sleep(0.03)  # it is written beside the answer
+        await asyncio.sleep(0.03)  # the answer is stored in the background
         await replicas[1].get(key)
         if scene.upstream.calls[key] == 1:
             return waited
@@ -132,6 +132,6 @@ async def absent(scene: Scene) -> None:
 
 
 async def store_up(replica) -> str:
-    """Return what `/metrics` says of the shared store."""
+    """Return the state of the shared store in `/metrics`."""
     lines = (await replica.get("/metrics")).body.decode().splitlines()
     return next((x.split()[1] for x in lines if x.startswith("gateway_store_up ")), "not told")

@@ -1,4 +1,4 @@
-"""What lies in Redis is broken; what lies in it is old and the upstreams are gone."""
+"""Corrupted values in Redis, and stale values in Redis while the upstreams are down."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def broken_values(scene: Scene) -> None:
             elif kind == 2:  # another version
                 value = value[:4] + bytes([value[4] - 1 if number % 16 == 2 else 9]) + value[5:]
             elif kind == 3:
-                value = whole[(number + 1) % KEYS]  # what answers something else
+                value = whole[(number + 1) % KEYS]  # the answer to another request
             elif kind == 4:
                 value = b'{"target": "/it/forged", "call": 1}'
             elif kind == 5:
@@ -77,7 +77,7 @@ async def broken_values(scene: Scene) -> None:
         a.status == 200 and a.json["data"]["it"]["target"] == path and a.calls > before
         for a, path in zip(answers, paths, strict=True)
     )
-    scene.found("spoilt values, upstream up: right answers, fetched anew",
+    scene.found("spoilt values, upstream up: right answers, fetched again",
                 f"{right} of {KEYS}, {upstream.total - before} calls", "all, a call for each",
                 ok=right == KEYS and upstream.total - before == KEYS)  # fmt: skip
     await asyncio.sleep(0.3)

@@ -1,4 +1,4 @@
-"""Raw HTTP/1.1 on both ends of the gateways: a client that counts, an upstream that counts."""
+"""Raw HTTP/1.1 on both sides of the gateways: a client, and an upstream that counts its calls."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class Answer(NamedTuple):
-    """What a client got; status 0 when it got nothing."""
+    """A client's answer; status 0 if there was none."""
 
     status: int
     head: bytes
@@ -34,7 +34,7 @@ class Answer(NamedTuple):
 
     @property
     def calls(self) -> int:
-        """The number of the upstream's call that made this answer, 0 for none."""
+        """The number of the upstream call behind this answer, 0 for none."""
         value = self.json["data"]["it"]
         return value["call"] if value else 0
 
@@ -70,14 +70,14 @@ class _Connection(asyncio.Protocol):
 
 
 class Client:
-    """Asks one gateway over connections that it keeps."""
+    """Sends requests to one gateway over persistent connections."""
 
     def __init__(self, port: int) -> None:
         self.port = port
         self._idle: deque[_Connection] = deque()
 
     async def get(self, path: str, headers: str = "", timeout: float = 30.0) -> Answer:
-        """Ask; whatever goes wrong is an answer of status 0. A cancellation closes the socket."""
+        """Send a GET; any failure is an answer with status 0. A cancellation closes the socket."""
         began = time.perf_counter()
         connection = None
         try:
@@ -145,8 +145,8 @@ class Upstream:
     def answer(self, target: str, credential: str) -> tuple[int, bytes]:
         self.calls[target] += 1
         self.total += 1
-        told = {"target": target, "call": self.total, "credential": credential}
-        return (503 if self.down else 200), json.dumps(told).encode()
+        answer = {"target": target, "call": self.total, "credential": credential}
+        return (503 if self.down else 200), json.dumps(answer).encode()
 
     def stop(self) -> None:
         self._server.close()

@@ -1,8 +1,8 @@
 """The mock upstreams of `gateway mock` and `gateway demo`.
 
-They serve on one port the contracts of the public APIs that the shipped configuration names:
-JSONPlaceholder's users, posts and comments, Open-Meteo's forecast and geocoding. The data is made
-here, from fixed word lists and a fixed clock: two mocks give the same bytes.
+One port serves the contracts of the public APIs in the shipped configuration: JSONPlaceholder's
+users, posts and comments, Open-Meteo's forecast and geocoding. The data is generated from fixed
+word lists and a fixed clock, so two mocks return the same bytes.
 """
 
 from gateway.mock.app import CONTRACTS, create_mock_app

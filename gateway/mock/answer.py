@@ -1,4 +1,4 @@
-"""An answer as the two ASGI messages that send it, made once and sent many times."""
+"""A complete answer as two ASGI messages, which are built once and sent many times."""
 
 from typing import Any, NamedTuple
 

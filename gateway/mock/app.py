@@ -1,4 +1,4 @@
-"""The mock upstreams as one ASGI application, bare because it also serves as a bench's upstream."""
+"""The mock upstreams as one plain ASGI application, fast enough to benchmark against."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -24,9 +24,9 @@ CONTRACTS: Mapping[str, str] = MappingProxyType(
         "/v1/search": "geocoding",
     }
 )
-"""The name of the contract that each path begins."""
+"""The contract of each path prefix."""
 
-_ANSWERS_KEPT = 1024
+_CACHED_ANSWERS = 1024
 _EXAMPLES = (
     "/users/1",
     "/users/1/posts",
@@ -53,20 +53,20 @@ def create_mock_app(
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     random: Callable[[], float] | None = None,
 ) -> ASGIApp:
-    """Make the mock upstreams, with the faults that `knobs` asks for.
+    """Create the mock upstreams, with the faults that `knobs` configures.
 
     Args:
-        knobs: the latency and failure rate of each contract; none without it.
+        knobs: the latency and failure rate of each contract; by default none.
         sleep: waits for some seconds.
-        random: draws from 0 up to 1, once a request of a contract that may fail, in the order of
-            their arrival; a generator seeded with 0 without it, so that runs repeat.
+        random: returns a number in [0, 1), called for each request of a contract that may fail, in
+            order of arrival; by default a generator with seed 0, so that runs are repeatable.
 
-    `GET /__calls` answers how often each contract was called, injected failures included: what a
-    cache or a merged call saved can be read there.
+    `GET /__calls` returns how often each contract was called, injected failures included, which
+    shows the calls saved by a cache or by batching.
     """
     knobs = Knobs() if knobs is None else knobs
     draw = Random(0).random if random is None else random  # noqa: S311 - faults are no secret
-    answer_to = lru_cache(_ANSWERS_KEPT)(_router())
+    answer_to = lru_cache(_CACHED_ANSWERS)(_router())
     calls = dict.fromkeys(NAMES, 0)
     faults = {
         name: _Fault(knobs.latency_of(name), knobs.fail_of(name), _failure(name))
@@ -124,4 +124,4 @@ def _router() -> Callable[[str, bytes], tuple[str | None, Answer]]:
 
 
 def _failure(name: str) -> Answer:
-    return json_answer({"error": f"{name} fails because the mock was told so"}, status=503)
+    return json_answer({"error": f"{name} failed: the mock injects failures"}, status=503)

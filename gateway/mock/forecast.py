@@ -1,4 +1,4 @@
-"""Open-Meteo's forecast, on a clock that stands still at noon of 2026-01-01 in Greenwich."""
+"""Open-Meteo's forecast, with a clock fixed at noon of 2026-01-01 in Greenwich."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -39,7 +39,7 @@ class _Zone(NamedTuple):
 
 
 class _Request(NamedTuple):
-    """What every coordinate of one request is asked for."""
+    """The parameters of one request that apply to every coordinate."""
 
     current: list[str]
     hourly: list[str]
@@ -49,7 +49,7 @@ class _Request(NamedTuple):
 
 
 class Forecast:
-    """Answers `/v1/forecast`; values are metric, whatever the unit parameters ask for."""
+    """Answers `/v1/forecast`; values are metric, and unit parameters are ignored."""
 
     __slots__ = ("_offsets",)
 
@@ -58,7 +58,7 @@ class Forecast:
         self._offsets |= {"GMT": 0, "UTC": 0}
 
     def answer(self, query: bytes) -> Answer:
-        """One forecast, or a list of them when more than one coordinate is asked for."""
+        """One forecast, or a list of them for more than one coordinate."""
         try:
             parameters = Parameters(query)
             request = _read(parameters)
@@ -151,12 +151,12 @@ def _degrees(parameters: Parameters, name: str, limit: int) -> list[float]:
 
 
 def _snap(degrees: float) -> float:
-    """The centre of the cell: like the real one, the mock answers the cell and not the place."""
+    """The centre of the grid cell: like the real API, the mock answers for the cell."""
     return round(degrees * _STEPS_A_DEGREE) / _STEPS_A_DEGREE
 
 
 def _distance(cell: Cell, latitude: float, longitude: float) -> float:
-    """How far a city is, good enough to find the nearest: degrees, squared, around the globe."""
+    """The squared distance to a city in degrees, good enough to find the nearest."""
     east = abs(cell.longitude - longitude)
     return (cell.latitude - latitude) ** 2 + min(east, 360 - east) ** 2
 

@@ -1,4 +1,4 @@
-"""Open-Meteo's geocoding: cities by the beginning of their name."""
+"""Open-Meteo's geocoding: cities by a prefix of their name."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ _EXACT_UP_TO = 2  # characters; from the third on a name may be unfinished
 
 
 class Geocoding:
-    """Answers `/v1/search`; knows English names only, whatever `language` asks for."""
+    """Answers `/v1/search`; knows English names only and ignores `language`."""
 
     __slots__ = ("_cities",)
 
@@ -65,7 +65,7 @@ class Geocoding:
 
 
 def _fold(name: str) -> str:
-    """`name` in lower case and without accents, as both sides of a comparison are."""
+    """`name` in lower case and without accents, for comparisons."""
     decomposed = unicodedata.normalize("NFKD", name)
     return "".join(char for char in decomposed if not unicodedata.combining(char)).lower()
 

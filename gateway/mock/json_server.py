@@ -1,10 +1,10 @@
 """The list queries of json-server 0.17, the program behind JSONPlaceholder.
 
-Equality on any field, dotted paths included, repeated values meaning OR; `_ne`, `_gte`, `_lte`,
-`_like`; full text by `q`; `_sort` and `_order`; `_page`, `_start`, `_end` and `_limit`, counted in
-`X-Total-Count`. As there, a parameter that is no field of the records is ignored. Not as there:
-`_like` takes plain text (a caller's regular expression could run for ever), and there is no `Link`
-header, `_embed` or `_expand`.
+Supported: equality on any field, dotted paths included (repeated values mean OR); `_ne`, `_gte`,
+`_lte`, `_like`; full text by `q`; `_sort` and `_order`; `_page`, `_start`, `_end` and `_limit`,
+with the total in `X-Total-Count`. As in json-server, a parameter that is not a field of the records
+is ignored. Unlike json-server, `_like` matches plain text (a caller's regular expression could run
+forever), and there is no `Link` header, `_embed` or `_expand`.
 """
 
 import re
@@ -20,9 +20,9 @@ _WHOLE_NUMBER = re.compile(r"\s*[+-]?\d{1,15}")
 def query(
     records: Sequence[Record], parameters: Iterable[tuple[str, str]]
 ) -> tuple[Sequence[Record], int | None]:
-    """The records that `parameters` ask for, and how many there were before slicing.
+    """The records that match `parameters`, and their number before slicing.
 
-    The count is None when nothing asked for a slice: then json-server tells no total.
+    The number is None without a slice: json-server then reports no total.
     """
     controls: dict[str, str] = {}
     filters: dict[str, list[str]] = {}
@@ -106,7 +106,7 @@ def _text(field: Any) -> str:
 
 
 def _at(record: Record, path: str) -> Any:
-    """The value at a dotted path such as `address.geo.lat`, None where there is none."""
+    """The value at a dotted path such as `address.geo.lat`, None if there is none."""
     value: Any = record
     for key in path.split("."):
         if not isinstance(value, Mapping):
@@ -124,7 +124,7 @@ def _mentions(value: Any, text: str) -> bool:
 def _sorted(records: Sequence[Record], sort: str, order: str) -> Sequence[Record]:
     keys = [key for key in sort.split(",") if key]
     orders = order.lower().split(",")
-    # The last key first: a stable sort keeps the earlier orders within the later ones.
+    # The last key first: the sort is stable, so the first key dominates.
     for index in range(len(keys) - 1, -1, -1):
         by = _sort_key(keys[index])
         descending = index < len(orders) and orders[index] == "desc"
@@ -135,7 +135,7 @@ def _sorted(records: Sequence[Record], sort: str, order: str) -> Sequence[Record
 def _sort_key(path: str) -> Callable[[Record], Any]:
     def key(record: Record) -> Any:
         value = _at(record, path)
-        # A field that no record has, or that has no order, leaves the order as it is.
+        # A field that is missing or not sortable does not change the order.
         return value if isinstance(value, (str, int, float)) else ""
 
     return key
@@ -154,6 +154,6 @@ def _sliced(records: Sequence[Record], controls: Mapping[str, str]) -> Sequence[
 
 
 def _whole_number(text: str) -> int | None:
-    """JavaScript's parseInt: the digits that `text` begins with, None for its NaN."""
+    """JavaScript's parseInt: the leading digits of `text`, None for NaN."""
     match = _WHOLE_NUMBER.match(text)
     return int(match[0]) if match else None

@@ -1,4 +1,4 @@
-"""JSONPlaceholder's users, posts and comments: its shapes and counts, with text of our own."""
+"""JSONPlaceholder's users, posts and comments: the same shapes and counts, with generated text."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -24,7 +24,7 @@ _CACHE_CONTROL = (b"cache-control", b"max-age=43200")
 
 
 class JsonPlaceholder:
-    """Answers GET requests from a data set made when it is constructed."""
+    """Answers GET requests from a data set that the constructor generates."""
 
     __slots__ = ("_by_id", "_records")
 
@@ -60,10 +60,10 @@ class JsonPlaceholder:
         }
 
     def answer(self, path: str, query: bytes) -> tuple[str | None, Answer]:
-        """The contract that `path` belongs to (None: to none) and its answer.
+        """The contract that `path` belongs to, or None, and its answer.
 
-        What is not there, a record or a path, is 404 with an empty object. The posts of a user that
-        is not there are an empty list, as json-server rewrites them to a filter.
+        A missing record or path is 404 with an empty object. The posts of a missing user are an
+        empty list, because json-server rewrites them to a filter.
         """
         match path.strip("/").split("/"):
             case [kind] if kind in self._records:
@@ -89,7 +89,7 @@ _NOT_FOUND = json_answer({}, status=404)
 
 
 def _found(value: Any, *headers: tuple[bytes, bytes]) -> Answer:
-    # Indented, as the real one does: sizes on the wire and parsing times stay comparable.
+    # Indented like the real API, so that sizes on the wire and parsing times are comparable.
     return json_answer(value, headers=(_CACHE_CONTROL, *headers), indent=True)
 
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Self
 
 NAMES = ("users", "posts", "comments", "weather", "geocoding")
-"""What a knob can be set for, which is also what `GET /__calls` counts."""
+"""The contracts that have knobs and that `GET /__calls` counts."""
 
 _COVERED_BY = {"comments": "posts", "geocoding": "weather"}
 """A knob on the right covers the contract on the left, unless that has a knob of its own."""
@@ -22,9 +22,9 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)")
 class Knobs:
     """The faults to inject.
 
-    `latency` holds seconds added before an answer, `fail` the probability (0 to 1) of a 503, each
-    by name. `posts` covers the comments too and `weather` the geocoding; `comments` and `geocoding`
-    set for themselves win. A failure waits as long as an answer would.
+    `latency` holds the seconds added before an answer, `fail` the probability (0 to 1) of a 503,
+    each by name. `posts` also applies to comments and `weather` to geocoding, unless `comments` or
+    `geocoding` is set. A failure has the same latency as an answer.
     """
 
     latency: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
@@ -32,9 +32,9 @@ class Knobs:
 
     @classmethod
     def parse(cls, latency: Iterable[str] = (), fail: Iterable[str] = ()) -> Self:
-        """Read the values of `--latency` and `--fail`; a later one for the same name wins.
+        """Parse the values of `--latency` and `--fail`; the last one for a name wins.
 
-        Raises ValueError with a message that says how to write it right.
+        Raises ValueError with a message that says how to correct it.
         """
         return cls(
             latency=MappingProxyType(dict(map(parse_latency, latency))),
@@ -51,22 +51,22 @@ class Knobs:
 
 
 def parse_latency(text: str) -> tuple[str, float]:
-    """Read `users=50ms` as `("users", 0.05)`: the value of one `--latency`, in seconds.
+    """Parse `users=50ms`, the value of one `--latency`, as `("users", 0.05)` in seconds.
 
-    Raises ValueError with a message that says how to write it right.
+    Raises ValueError with a message that says how to correct it.
     """
     name, value = _split(text, example="users=50ms")
     match = _DURATION.fullmatch(value)
     if match is None:
         hint = f"did you mean {name}={value}ms?" if value.isdecimal() else f"write {name}=50ms"
-        raise ValueError(f"{text!r}: a latency is a number and a unit (ms, s or m), {hint}")
+        raise ValueError(f"{text!r}: a latency is a number and a unit (ms, s or m); {hint}")
     return name, float(match[1]) * _SECONDS[match[2]]
 
 
 def parse_fail(text: str) -> tuple[str, float]:
-    """Read `weather=0.2` as `("weather", 0.2)`: the value of one `--fail`, a probability.
+    """Parse `weather=0.2`, the value of one `--fail`, as `("weather", 0.2)`, a probability.
 
-    Raises ValueError with a message that says how to write it right.
+    Raises ValueError with a message that says how to correct it.
     """
     name, value = _split(text, example="weather=0.2")
     try:
@@ -76,7 +76,7 @@ def parse_fail(text: str) -> tuple[str, float]:
     if not 0 <= probability <= 1:
         rate = probability / 100
         hint = f"did you mean {name}={rate:g}?" if 0 < rate <= 1 else f"write {name}=0.2"
-        raise ValueError(f"{text!r}: a failure rate is a number from 0 to 1, {hint}")
+        raise ValueError(f"{text!r}: a failure rate is a number from 0 to 1; {hint}")
     return name, probability
 
 
@@ -88,9 +88,9 @@ def _covering(knob: Mapping[str, float], name: str) -> float:
 def _split(text: str, *, example: str) -> tuple[str, str]:
     name, equals, value = (part.strip() for part in text.partition("="))
     if not equals:
-        raise ValueError(f"{text!r}: a name and a value are wanted, like {example}")
+        raise ValueError(f"{text!r}: write a name and a value, like {example}")
     if name not in NAMES:
         close = get_close_matches(name.lower(), NAMES, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(NAMES)}"
-        raise ValueError(f"{text!r}: no mock is called {name!r}, {hint}")
+        hint = f"did you mean {close[0]}?" if close else f"the mocks are {', '.join(NAMES)}"
+        raise ValueError(f"{text!r}: there is no mock {name!r}; {hint}")
     return name, value

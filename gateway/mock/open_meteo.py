@@ -1,4 +1,4 @@
-"""What both Open-Meteo contracts share: their parameters and the way they refuse.
+"""The query parameters and error answers that both Open-Meteo contracts share.
 
 The texts of refusals follow the sources of open-meteo/open-meteo, open-meteo/geocoding-api and the
 vapor web framework beneath them.
@@ -14,7 +14,7 @@ class Refusal(Exception):
 
     @property
     def answer(self) -> Answer:
-        """The response that tells the reason."""
+        """The response with the reason."""
         return json_answer({"error": True, "reason": str(self)}, status=400)
 
 
@@ -27,7 +27,7 @@ class Parameters:
         self._values = parse_qs(query.decode("latin-1"))
 
     def last(self, name: str) -> str | None:
-        """The value of `name`, the last one if it is repeated, None without one."""
+        """The value of `name`, the last one if it is repeated, None if it is missing."""
         values = self._values.get(name)
         return values[-1] if values else None
 
@@ -38,7 +38,7 @@ class Parameters:
     def whole_number(self, name: str, default: int) -> int:
         """The value of `name` as a whole number.
 
-        Raises Refusal when it is none.
+        Raises Refusal if it is not a whole number.
         """
         value = self.last(name)
         if value is None:
@@ -52,7 +52,7 @@ class Parameters:
 
 
 def unknown_value(kind: str, value: str) -> Refusal:
-    """The refusal of a value that is none of those that `kind` names."""
+    """The refusal of a value that is not a member of `kind`."""
     return Refusal(
         f"Data corrupted at path ''. Cannot initialize {kind} from invalid String value {value}."
     )

@@ -1,7 +1,7 @@
-"""Cities of the world: public facts, populations and elevations rounded.
+"""Cities of the world with public facts; populations and elevations are rounded.
 
-Identifiers are those of GeoNames, as Open-Meteo's geocoding answers them. Offsets are minutes east
-of Greenwich on the mock's only day, 2026-01-01, so that no time zone database is needed.
+Identifiers are those of GeoNames, as Open-Meteo's geocoding returns them. Offsets are minutes east
+of Greenwich on the mock's only day, 2026-01-01, so the mock needs no time zone database.
 """
 
 from typing import NamedTuple

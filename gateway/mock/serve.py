@@ -1,4 +1,4 @@
-"""The mock upstreams on a socket, beside whatever else runs in the event loop."""
+"""The server of the mock upstreams, which runs in an existing event loop."""
 
 import asyncio
 import contextlib
@@ -20,10 +20,10 @@ class _QuietProtocol(HttpToolsProtocol):
 
 
 class MockServer:
-    """Serves an application for as long as the context is entered.
+    """Serves an application while the context is entered.
 
-    It starts in the running event loop and returns at once. No signal handler is installed and no
-    logger touched: both belong to the host, be it a command, a demo or a test.
+    It starts in the running event loop and returns at once. It installs no signal handler and
+    configures no logger: both belong to the host, which is a command, a demo or a test.
 
         async with MockServer(create_mock_app(), port=0) as server:
             print(server.url)
@@ -38,7 +38,7 @@ class MockServer:
             app: the application.
             host: an address or name of this machine.
             port: 0 lets the system choose a free one.
-            grace: seconds that requests under way have to finish when the context is left.
+            grace: seconds for requests in flight to finish when the context is left.
         """
         self._host = host
         self._port = port
@@ -56,14 +56,14 @@ class MockServer:
 
     @property
     def url(self) -> str:
-        """Where it is served, such as `http://127.0.0.1:9000`; the real port once it has begun."""
+        """Its URL, such as `http://127.0.0.1:9000`, with the actual port once it has started."""
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self._port}"
 
     async def __aenter__(self) -> Self:
         """Listen and serve.
 
-        Raises OSError when the address is taken or is not this machine's.
+        Raises OSError if the address is in use or does not belong to this machine.
         """
         listener = _listen(self._host, self._port)
         self._port = listener.getsockname()[1]
@@ -71,7 +71,7 @@ class MockServer:
         server.config.load()
         server.lifespan = server.config.lifespan_class(server.config)
         await server.startup(sockets=[listener])
-        # uvicorn's loop only keeps the Date header right; serve() would also take the signals.
+        # uvicorn's loop only updates the Date header; serve() would also handle signals.
         self._clock = asyncio.create_task(server.main_loop(), name="mock-server-clock")
         return self
 
@@ -81,7 +81,7 @@ class MockServer:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop listening, let requests under way finish for a while, then cancel them."""
+        """Stop listening, let requests in flight finish within the grace, then cancel them."""
         self._clock.cancel()
         await asyncio.wait([self._clock])
         for listener in self._server.servers:
@@ -94,11 +94,11 @@ class MockServer:
             _, late = await asyncio.wait(requests, timeout=self._grace)
             for connection in list(state.connections):
                 connection.transport.abort()
-            await asyncio.sleep(0)  # for uvicorn to hear that nobody waits for an answer
+            await asyncio.sleep(0)  # uvicorn notices the disconnected clients
             for request in late:
                 request.cancel()
             await asyncio.gather(*late)
-        await asyncio.sleep(0)  # for the transports to close
+        await asyncio.sleep(0)  # the transports close
 
 
 def _ending_quietly(app: ASGIApp) -> ASGIApp:

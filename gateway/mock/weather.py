@@ -1,4 +1,4 @@
-"""The weather that the forecast mock makes up: smooth, plausible, a function of place and hour."""
+"""The forecast mock's weather: a smooth, plausible function of place and hour."""
 
 import math
 import zlib
@@ -105,16 +105,16 @@ class Cell(NamedTuple):
         return float(zlib.crc32(f"elevation {self}".encode()) % 600)
 
     def value(self, name: str, variable: Variable, hour: float, model: str) -> int | float:
-        """`name` at `hour` (hours since the fixed day began in Greenwich) as `model` sees it.
+        """`name` at `hour` (hours since the fixed day began in Greenwich) according to `model`.
 
-        A daily wave whose level and phase come from a checksum of place and name: the same on every
-        machine and in every process, other than Python's own hash.
+        A daily wave whose level and phase come from a checksum of place and name, which unlike
+        Python's hash is the same on every machine and in every process.
         """
         if name == "is_day":
             return int(6 <= (hour + self.longitude / 15) % 24 < 18)  # noqa: PLR2004 - six to six
         drawn = zlib.crc32(f"{name} {self} {model}".encode())
         level, phase = (drawn >> 16) / 0xFFFF, (drawn & 0xFFFF) / 0xFFFF
-        # The second, slower wave keeps one day from being the next.
+        # The second, slower wave makes the days differ.
         wave = math.sin(math.tau * (hour / 24 + phase)) + math.sin(math.tau * (hour / 113 + level))
         share = (level + (wave + 2) / 4) / 2
         value = variable.low + (variable.high - variable.low) * share

@@ -36,12 +36,12 @@ WORDS = (
 
 
 class Writer:
-    """Draws words; two writers of one seed write the same text on every version of Python."""
+    """Draws words; writers with the same seed write the same text on every Python version."""
 
     __slots__ = ("_draw",)
 
     def __init__(self, seed: int) -> None:
-        # Only random() is promised to stay the same from one Python to the next; choice is not.
+        # Only random() is guaranteed to be the same in every Python version; choice() is not.
         self._draw: Callable[[], float] = Random(seed).random  # noqa: S311 - no secret
 
     def pick(self, items: Sequence[T]) -> T:
@@ -61,6 +61,6 @@ class Writer:
         return "\n".join(self.phrase(6, 10) for _ in range(count))
 
     def distinct(self, items: Sequence[T], count: int) -> list[T]:
-        """`count` different ones of `items`, in a drawn order."""
+        """`count` different members of `items`, in random order."""
         left = list(items)
         return [left.pop(int(self._draw() * len(left))) for _ in range(count)]

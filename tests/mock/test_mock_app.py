@@ -90,7 +90,7 @@ async def test_a_failure_is_503_after_the_latency() -> None:
         answer = await mock.get("/v1/forecast?latitude=1&longitude=1")
         assert (await mock.get("/users/1")).status_code == 200
     assert answer.status_code == 503
-    assert answer.json() == {"error": "weather fails because the mock was told so"}
+    assert answer.json() == {"error": "weather failed: the mock injects failures"}
     assert sleeps == [0.05]
 
 

@@ -141,7 +141,7 @@ def test_how_to_write_a_variable_between_braces_is_told() -> None:
          "Authorization identifies the caller; use `forward_headers`, so that answers stay private "
          "to the caller"),
         (upstream("propagate_headers: [x-a, §Cookie]"), "Cookie identifies the caller"),
-        (upstream("propagate_headers: [§proxy-authorization]"), "proxy-authorization says who"),
+        (upstream("propagate_headers: [§proxy-authorization]"), "proxy-authorization identifies"),
         (upstream("propagate_headers: [§X-API-Key]"), "X-API-Key identifies the caller"),
         (upstream("propagate_headers: [x-a, §host]"), "host is set by the gateway and cannot be configured"),
         (upstream("propagate_headers: [x-a, §x-b]\n    forward_headers: [X-B]"),

@@ -166,8 +166,8 @@ async def test_of_a_shared_flight_it_reaches_every_request(router: respx.MockRou
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [1e9]
-    told = partial(Shared, now=lambda: now[0], random=lambda: 0.5)
-    monkeypatch.setattr(gateway.runtime, "Shared", told)
+    shared = partial(Shared, now=lambda: now[0], random=lambda: 0.5)
+    monkeypatch.setattr(gateway.runtime, "Shared", shared)
     return now
 
 
