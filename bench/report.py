@@ -17,7 +17,7 @@ NAMES = {
     "upstream": "limit: the slowest upstream alone",
     "cached": "**cached in process**",
     "not_modified": "**304 Not Modified**",
-    "in_redis": "**cached in Redis, nothing kept in process** (clients share reads)",
+    "in_redis": "**cached in Redis, nothing cached in process** (clients share reads)",
     "cold": "**cold, for comparison**",
     "declared1": "1 declared",
     "declared100": "100 declared",

@@ -96,21 +96,21 @@ async def dead_upstreams(scene: Scene) -> None:
     replicas = await scene.gateways(2, cache=cache)
     paths = [f"/{kind}/{n}" for kind in ("it", "needed") for n in range(20)]
     warm = {path: await replicas[0].get(path) for path in paths}
-    kept = time.time()
+    stored_at = time.time()
     scene.upstream.down = True
     replicas += await scene.gateways(1, cache=cache)  # it knows them from Redis only
     answers, wrong = 0, []
-    await asyncio.sleep(max(0.0, kept + 1.3 - time.time()))
-    while time.time() < kept + 5.3:
+    await asyncio.sleep(max(0.0, stored_at + 1.3 - time.time()))
+    while time.time() < stored_at + 5.3:
         for path in paths:
             for replica in replicas:
                 a = await replica.get(path)
                 answers += 1
-                told = a.section() if a.status == 200 else {}
+                section = a.section() if a.status == 200 else {}
                 good = (
-                    told.get("state") == "stale"
-                    and told["as_of"] == warm[path].section()["as_of"]
-                    and abs(datetime.fromisoformat(told["as_of"]).timestamp() - kept) < 5
+                    section.get("state") == "stale"
+                    and section["as_of"] == warm[path].section()["as_of"]
+                    and abs(datetime.fromisoformat(section["as_of"]).timestamp() - stored_at) < 5
                     and a.json["data"] == warm[path].json["data"]
                 )
                 if not good:
@@ -121,7 +121,7 @@ async def dead_upstreams(scene: Scene) -> None:
         f"{len(wrong)} of {answers}{' ' + repr(wrong[0].body[:200]) if wrong else ''}", "0",
         ok=answers > 100 and not wrong,
     )  # fmt: skip
-    await asyncio.sleep(max(0.0, kept + 7.0 - time.time()))
+    await asyncio.sleep(max(0.0, stored_at + 7.0 - time.time()))
     after = [(path, await r.get(path)) for path in paths for r in replicas]
     typed = sum(
         (a.status == 200 and a.json["errors"][0]["code"] == "upstream_status")

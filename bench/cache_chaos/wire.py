@@ -83,8 +83,8 @@ class Client:
         try:
             async with asyncio.timeout(timeout):
                 while self._idle and connection is None:
-                    kept = self._idle.pop()
-                    connection = kept if kept.transport is not None else None
+                    idle = self._idle.pop()
+                    connection = idle if idle.transport is not None else None
                 if connection is None:
                     loop = asyncio.get_running_loop()
                     _, connection = await loop.create_connection(
@@ -107,9 +107,9 @@ class Client:
 
     def close(self) -> None:
         while self._idle:
-            kept = self._idle.pop()
-            if kept.transport is not None:
-                kept.transport.abort()
+            idle = self._idle.pop()
+            if idle.transport is not None:
+                idle.transport.abort()
 
 
 class Upstream:

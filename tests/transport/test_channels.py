@@ -414,7 +414,7 @@ async def test_http2_answers_that_never_come_retire_their_connection(
         with pytest.raises(httpx.ReadTimeout):
             await transport.exchange(origin, "GET", b"/hang", timeout=0.05)
         await asyncio.sleep(0.1)
-        # It takes no more, and is closed once nobody waits for an answer on it.
+        # It takes no more, and is closed once no caller waits for an answer on it.
         assert (await transport.exchange(origin, "GET", b"/next", timeout=60)).body == b"/next"
         assert len(server.connections) == 2
         later.set()

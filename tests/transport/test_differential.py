@@ -22,7 +22,7 @@ CHUNK = 600
 
 Outcome = tuple[int, list[tuple[str, str]], bytes] | httpx.RequestError
 
-# Where we refuse what httpx accepts, and why. Each is told apart by what our error says.
+# Where we refuse what httpx accepts, and why. The text of our error identifies each case.
 STRICTER = {
     "Content-Length can't be present": "two framings are how answers are smuggled (RFC 9112 6.3)",
     "Transfer-Encoding can't be present": "likewise",

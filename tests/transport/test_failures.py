@@ -1,4 +1,4 @@
-"""What goes wrong on a socket, told as httpx's exceptions."""
+"""What goes wrong on a socket, expected as httpx's exceptions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gateway.transport.failures import connect_failure, lost_failure
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "expected"),
     [
         (TimeoutError(), httpx.ConnectTimeout),
         (ConnectionRefusedError(111, "refused"), httpx.ConnectError),
@@ -24,14 +24,16 @@ from gateway.transport.failures import connect_failure, lost_failure
         (OSError(), httpx.ConnectError),
     ],
 )
-def test_before_the_connection_stands(error: OSError | UnicodeError, told: type[Exception]) -> None:
+def test_before_the_connection_stands(
+    error: OSError | UnicodeError, expected: type[Exception]
+) -> None:
     failure = connect_failure(error)
-    assert type(failure) is told
+    assert type(failure) is expected
     assert str(failure)
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "expected"),
     [
         (None, httpx.RemoteProtocolError),
         (ConnectionResetError(), httpx.ReadError),
@@ -39,9 +41,9 @@ def test_before_the_connection_stands(error: OSError | UnicodeError, told: type[
         (ssl.SSLError("bad record"), httpx.ReadError),
     ],
 )
-def test_with_an_exchange_in_flight(error: Exception | None, told: type[Exception]) -> None:
+def test_with_an_exchange_in_flight(error: Exception | None, expected: type[Exception]) -> None:
     failure = lost_failure(error)
-    assert type(failure) is told
+    assert type(failure) is expected
     assert str(failure)
 
 

@@ -1,4 +1,4 @@
-"""Inflating what nobody should trust."""
+"""Inflating untrusted content."""
 
 from __future__ import annotations
 

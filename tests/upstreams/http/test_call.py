@@ -176,7 +176,7 @@ async def test_the_deadline_is_propagated_as_late_as_can_be(left: float, said: b
     asked = Request(HttpOperation("/", "GET", ((b"accept-language", b"de"),)), Deadline(100.0))
     await call(asked)
     assert wire.sent[0][3] == ((b"accept-language", b"de"), (b"x-request-timeout-ms", said))
-    await call(asked.again(2))  # each attempt says it anew
+    await call(asked.again(2))  # each attempt sends the current value
     assert wire.sent[1][3] == wire.sent[0][3]
 
 
