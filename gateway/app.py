@@ -47,35 +47,23 @@ def create_app(
 ) -> Application[Runtime]:
     """Return the application that a configuration declares.
 
-    It is ready at once, also where nobody runs its lifespan (as `httpx.ASGITransport` does not);
-    the lifespan closes what it opened.
+    It is ready at once, even if its lifespan is never run (`httpx.ASGITransport` does not run it).
+    The lifespan closes what the application opened.
 
     Args:
-        config: path of a file, or a configuration that was loaded already.
-        settings: of the process; from the environment (`GATEWAY_*`) unless given.
+        config: path of a file, or a configuration that is already loaded.
+        settings: settings of the process; read from the environment (`GATEWAY_*`) by default.
         listeners: called with every event.
 
     Raises:
-        ConfigError: with every mistake, when the configuration cannot be used.
+        ConfigError: the configuration is invalid; the error lists every mistake.
     """
     settings = settings or Settings.read()
-    if isinstance(config, Config):
-        loaded = compile_config(config)
-    elif isinstance(config, Loaded):
-        loaded = config
-    else:
-        loaded = load(config)
+    loaded = _loaded(config)
     events = Events(listeners)
     log = EventLog()
     log.listen_to(events)
-    process = Process(
-        store=_open_store(settings, events),
-        events=events,
-        objections=Objections(),
-        in_flight=InFlight(settings.max_in_flight),
-        offload=Offload(settings.decoding_memory, slow=Processes(settings.decoding_processes)),
-        response_memory=settings.cache_memory // 4,
-    )
+    process = _open_process(settings, events)
     app: Application[Runtime]
 
     def response_cache() -> ResponseCache:
@@ -97,16 +85,33 @@ def create_app(
         openapi_url="/openapi.json" if settings.docs else None,
         root_path=settings.root_path,
         servers=[{"url": settings.root_path or "/"}],
-        # FastAPI's own telemetry asks the environment for a provider on every request (6 % of one).
+        # FastAPI's own telemetry looks up a provider on every request, which takes 6 % of its time.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     return app
 
 
-async def swap(app: Application[Runtime], runtime: Runtime) -> Runtime:
-    """Serve `runtime` from the next request on; return the one before, for the caller to close.
+def _loaded(config: str | Path | Config | Loaded) -> Loaded:
+    if isinstance(config, Loaded):
+        return config
+    return compile_config(config) if isinstance(config, Config) else load(config)
 
-    Requests in flight end with the runtime that they began with: close it when they have ended.
+
+def _open_process(settings: Settings, events: Events) -> Process:
+    return Process(
+        store=_open_store(settings, events),
+        events=events,
+        objections=Objections(),
+        in_flight=InFlight(settings.max_in_flight),
+        offload=Offload(settings.decoding_memory, slow=Processes(settings.decoding_processes)),
+        response_memory=settings.cache_memory // 4,
+    )
+
+
+async def swap(app: Application[Runtime], runtime: Runtime) -> Runtime:
+    """Serve `runtime` from the next request on; return the previous one for the caller to close.
+
+    Requests in flight finish on the runtime that they started with; close it after they finish.
     """
     before = app.served
     runtime.start()
@@ -143,5 +148,5 @@ def _open_store(settings: Settings, events: Events) -> Store:
 def _version() -> str:
     try:
         return version("aggregation-gateway")
-    except PackageNotFoundError:  # run from a source tree that was never installed
+    except PackageNotFoundError:  # the source tree was never installed
         return "0"

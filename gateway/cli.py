@@ -36,7 +36,7 @@ def app() -> typer.Typer:
 
 
 def main() -> None:
-    """Run the command line; a configuration that cannot be used is told and ends with status 1."""
+    """Run the command line; for an invalid configuration, print its mistakes and exit with 1."""
     try:
         app()()
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""A runtime: everything that is built from one configuration. A reload builds another one."""
+"""The runtime: everything that is built from one configuration. A reload builds a new one."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ _log = logging.getLogger("gateway")
 
 
 class Process(NamedTuple):
-    """What lives as long as the process, whatever is reloaded.
+    """What lives as long as the process, across reloads.
 
     Attributes:
         store: where answers are cached.
         events: the listeners.
-        objections: what a test's mock objects to.
+        objections: assertions that failed in a test's mocks.
         in_flight: the bound on dashboards in flight.
         offload: where large answers are decoded and shaped.
-        response_memory: bytes for whole answers.
+        response_memory: most bytes of cached whole answers.
     """
 
     store: Store
@@ -54,13 +54,13 @@ class Process(NamedTuple):
 class Runtime:
     """The upstreams, plans and endpoints of one configuration.
 
-    It serves as soon as it is made. `start` begins what runs in the background, `aclose` ends it.
+    It can serve as soon as it is made. `start` starts the background work, and `aclose` ends it.
 
     Attributes:
         loaded: the configuration.
         upstreams: by name.
-        endpoints: one for each dashboard, in the order of the declaration.
-        response_cache: whole answers.
+        endpoints: one for each dashboard, in the order of declaration.
+        response_cache: the cache of whole answers.
     """
 
     __slots__ = (
@@ -106,12 +106,12 @@ class Runtime:
         return Runtime(loaded, self._process)
 
     def start(self) -> None:
-        """Begin to prefetch."""
+        """Start prefetching."""
         self._prefetch.start()
 
     async def aclose(self) -> None:
-        """End what runs in the background and close every connection."""
-        # In the order in which the parts use each other.
+        """End the background work and close every connection."""
+        # A part is closed before the parts that it uses.
         await close(self._prefetch, self._refreshes, *self.upstreams.values())
 
     def _endpoint(self, bound: BoundPlan, shared: Shared, process: Process) -> DashboardEndpoint:
@@ -119,7 +119,7 @@ class Runtime:
             bound,
             client_headers=_client_headers(bound.plan, self.upstreams),
             in_flight=process.in_flight,
-            kept=self.response_cache if _is_cached(bound.plan, self.loaded) else None,
+            response_cache=self.response_cache if _is_cached(bound.plan, self.loaded) else None,
             clock=shared.clock,
             now=shared.now,
             objections=process.objections,
@@ -128,7 +128,7 @@ class Runtime:
 
 
 def open_upstreams(loaded: Loaded, shared: Shared) -> dict[str, Upstream]:
-    """Stack the calls of every declared upstream."""
+    """Build the Call of every declared upstream."""
     cached = {
         source.upstream
         for plan in loaded.plans
@@ -164,7 +164,7 @@ class _Closes(Protocol):
 
 
 async def close(*parts: _Closes) -> None:
-    """Close each part; one that fails stops no other."""
+    """Close each part, even if closing another one fails."""
     for part in parts:
         try:
             await part.aclose()

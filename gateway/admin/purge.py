@@ -1,4 +1,4 @@
-"""The admin endpoint: purging what is kept. There only where `GATEWAY_ADMIN_TOKEN` is set."""
+"""The admin endpoint that purges cached answers. It exists only if `GATEWAY_ADMIN_TOKEN` is set."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BEARER = HTTPBearer(auto_error=False, description="The value of GATEWAY_ADMIN_T
 
 
 class Purge(BaseModel):
-    """What to declare outdated: one of the four."""
+    """What to purge: exactly one of the four members."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -37,11 +37,11 @@ class Purge(BaseModel):
     @model_validator(mode="after")
     def _one(self) -> Self:
         if [self.dashboard, self.upstream, self.tag, self.everything or None].count(None) != 3:  # noqa: PLR2004 - of four
-            raise ValueError("name one of dashboard, upstream, tag, everything")
+            raise ValueError("name exactly one of dashboard, upstream, tag, everything")
         return self
 
     def mark(self) -> str:
-        """Return the tag that entries carry for it."""
+        """Return the tag of the cache entries to purge."""
         if self.dashboard is not None:
             return f"dashboard:{self.dashboard}"
         if self.upstream is not None:
@@ -50,33 +50,33 @@ class Purge(BaseModel):
 
 
 class Purged(BaseModel):
-    """Who has been told."""
+    """How far the purge has reached."""
 
     processes: int
 
 
-def router(token: str, store: Store, kept: Callable[[], ResponseCache]) -> APIRouter:
-    """Return the route `POST /admin/purge`, for who has `token`."""
+def router(token: str, store: Store, response_cache: Callable[[], ResponseCache]) -> APIRouter:
+    """Return the route `POST /admin/purge`, open to clients that send `token`."""
 
     async def authenticated(
         given: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)],
     ) -> None:
-        # Compared in constant time, so that its beginning cannot be guessed letter by letter.
+        # The comparison takes constant time, so that the token cannot be guessed letter by letter.
         if given is None or not hmac.compare_digest(given.credentials.encode(), token.encode()):
-            raise HTTPException(401, "a bearer token is needed", {"www-authenticate": "Bearer"})
+            raise HTTPException(401, "a bearer token is required", {"www-authenticate": "Bearer"})
 
     routes = APIRouter(
         prefix="/admin",
         tags=["operations"],
         dependencies=[Depends(authenticated)],
-        responses={401: {"description": "No token, or another one"}},
+        responses={401: {"description": "The token is missing or wrong"}},
     )
 
-    # The body is read here and not by the framework, which reads all of it, whatever its size,
-    # before it asks who sent it.
+    # The body is read here because the framework reads all of it, whatever its size, before it
+    # checks the token.
     @routes.post(
         "/purge",
-        summary="Declare kept answers outdated, in all replicas",
+        summary="Purge cached answers in all replicas",
         description="Names a dashboard, an upstream, a tag, or everything.",
         openapi_extra={
             "requestBody": {
@@ -90,7 +90,7 @@ def router(token: str, store: Store, kept: Callable[[], ResponseCache]) -> APIRo
             what = Purge.model_validate_json(await _body(request))
         except ValidationError as error:
             raise RequestValidationError(error.errors(include_context=False)) from None
-        kept().clear()
+        response_cache().clear()
         return Purged(processes=await store.purge(what.mark()))
 
     return routes

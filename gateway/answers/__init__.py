@@ -1,1 +1,1 @@
-"""Answers: outcomes written as one document."""
+"""Answers: write outcomes as one document."""

@@ -1,12 +1,10 @@
-"""The merge: outcomes to one document. Pure, no await.
+"""Merges outcomes into one document. Pure, no await.
 
-Sections keep the order of their declaration, and nothing in the document changes from one
-identical answer to the next: how long it took, what the cache did and how old things are is for
-header fields. So the same upstream answers always give the same bytes.
+Sections stay in the order of declaration. Timings, cache results and ages go to header fields, so
+the same upstream answers always give the same bytes.
 
-What a frontend would render is less than the document: `data`, `errors` and states. Of two
-documents that differ in nothing else (in `as_of`, or because one was made while a section was being
-revalidated) a frontend needs only one, so they share an ETag.
+The ETag covers what a frontend renders: `data`, `errors` and states. Two documents that differ only
+in `as_of`, or only because a section was being revalidated, share an ETag.
 """
 
 from __future__ import annotations
@@ -33,12 +31,12 @@ class Document:
 
     Attributes:
         body: the document's bytes; empty when a required section failed.
-        complete: every section is there and none is a stand-in.
+        complete: no section failed and none is a fallback.
         required: the fault of the first required section that failed.
-        errors: the faults of all sections as the document tells them.
-        rendered: what a frontend would render, as bytes in parts. It is the same for two documents
-            exactly where these have the same `data`, `errors` and states, a `stale` that is merely
-            being revalidated counted as `ok`.
+        errors: the faults of all sections as the document lists them.
+        rendered: what a frontend renders, as parts of bytes. It is the same for two documents if
+            and only if they have the same `data`, `errors` and states, where a `stale` section
+            that is merely being revalidated counts as `ok`.
     """
 
     __slots__ = ("body", "complete", "errors", "rendered", "required")
@@ -60,15 +58,15 @@ class Document:
 
 
 class DocumentTemplate:
-    """The document of a plan around its values, where no section failed.
+    """The parts of a plan's document that do not depend on the request, if no section fails.
 
-    Made once; what is known before a request comes is not written again for each.
+    Made once, so that these parts are not encoded for every request.
 
     Attributes:
-        end: what follows the last value, when every section is `ok` and has no more to say.
+        end: what follows the last value if every section is plainly `ok`.
     """
 
-    __slots__ = ("_close", "_complete", "_leads", "_states", "end")
+    __slots__ = ("_complete", "_data_end", "_leads", "_states", "end")
 
     def __init__(self, plan: Plan) -> None:
         shown = [(i, orjson.dumps(s.name)) for i, s in enumerate(plan.sections) if not s.hidden]
@@ -83,12 +81,12 @@ class DocumentTemplate:
             ]
             self._states.append((index, ok, stale, skipped))
             lead = comma = b","
-        self._close = b"}," if shown else b'{"data":{},'
-        self._complete = self._close + b'"errors":[],"meta":{"complete":true,"sections":{'
+        self._data_end = b"}," if shown else b'{"data":{},'
+        self._complete = self._data_end + b'"errors":[],"meta":{"complete":true,"sections":{'
         self.end = self._complete + b"".join([ok + b"}" for _, ok, _, _ in self._states]) + b"}}}"
 
     def write(self, outcomes: Sequence[Outcome | None]) -> Document | None:
-        """Return the document, `None` where an outcome has an error to speak of."""
+        """Return the document, or `None` if an outcome has a fault to report."""
         new = True
         end = self.end
         for outcome in outcomes:
@@ -113,12 +111,12 @@ class DocumentTemplate:
         return Document(body, [], complete=True, required=None, rendered=(values, end))
 
     def _ending(self, outcomes: Sequence[Outcome | None], *, aged: bool) -> bytes:
-        """Return what follows the last value; without an age all that is not skipped is `ok`."""
+        """Return what follows the last value; if no value has an age, each is `ok` or `skipped`."""
         parts = [self._complete]
         said, written = None, b"}"
         for index, ok, stale, skipped in self._states:
             outcome = outcomes[index]
-            assert outcome is not None  # noqa: S101 - asked by the caller
+            assert outcome is not None  # noqa: S101 - checked by the caller
             if outcome.state is State.SKIPPED:
                 parts.append(skipped)
             else:
@@ -134,7 +132,7 @@ class DocumentTemplate:
         return b"".join(parts)
 
     def join(self, outcomes: Sequence[Outcome | None], end: bytes) -> bytes:
-        """Return the document of these values that ends with `end`."""
+        """Return the document of these values, which ends with `end`."""
         parts: list[bytes] = []
         for index, lead in self._leads:
             outcome = outcomes[index]
@@ -146,26 +144,26 @@ class DocumentTemplate:
     def ending(
         self, errors: list[dict[str, Any]], sections: dict[str, Any], *, complete: bool
     ) -> bytes:
-        """Return what follows the last value, whatever the sections have to say."""
+        """Return what follows the last value, for any states and errors."""
         meta = orjson.dumps(
             {"errors": errors, "meta": {"complete": complete, "sections": sections}}
         )
-        return self._close + meta[1:]
+        return self._data_end + meta[1:]
 
 
 def compose(
     plan: Plan, outcomes: Sequence[Outcome | None], plain: DocumentTemplate | None = None
 ) -> Document:
-    """Put the outcomes of a plan's sections together.
+    """Merge the outcomes of a plan's sections.
 
-    Only when a required section failed may others be missing. `plain` is a short cut: the document
-    is the same with it and without.
+    Outcomes may be missing only if a required section failed. `plain` is an optimization: the
+    document is the same without it.
     """
     if plain is not None:
         try:
             merged = plain.write(outcomes)
         except (TypeError, ValueError):
-            merged = None  # what cannot be written is told below
+            merged = None  # values that cannot be encoded are reported below
         if merged is not None:
             return merged
     errors = _errors(plan, outcomes)
@@ -177,8 +175,8 @@ def compose(
     try:
         return _document(plan, landed, errors, plain or DocumentTemplate(plan))
     except (TypeError, ValueError):
-        # Only a shaped value can hold what JSON cannot (an integer of more than 64 bits that an
-        # expression made of text, say). Diagnostic out which costs, so it is done only now.
+        # Only a shaped value can hold what JSON cannot (such as an integer of more than 64 bits
+        # that an expression made from text). Finding it is expensive, so it is done only now.
         sound = [_sound(s, outcome) for s, outcome in zip(plan.sections, landed, strict=True)]
         if sound == landed:
             raise
@@ -186,10 +184,10 @@ def compose(
 
 
 def _deciding(faults: Sequence[Fault]) -> Fault:
-    """Return the fault that stands for all of a section.
+    """Return the fault that represents a section.
 
-    That there is no such thing is certain only when every source says so; where one was merely
-    down, a later request may well succeed. That a list was cut says nothing of its elements.
+    A 404 counts only if every source answered it: if one was merely down, a later request may
+    succeed. A truncated list says nothing about its elements.
     """
     uncertain = [
         fault
@@ -210,15 +208,15 @@ def _document(
         if section.hidden:
             continue
         state = outcome.state
-        told: dict[str, Any] = {"state": state}
+        entry: dict[str, Any] = {"state": state}
         if outcome.as_of is not None:
-            told["as_of"] = _timestamp(outcome.as_of)
+            entry["as_of"] = _timestamp(outcome.as_of)
         reason = getattr(outcome.reason, "code", None)
         if reason is not None:
-            told["reason"] = reason
+            entry["reason"] = reason
         elif state is State.STALE:
             state = State.OK  # it is merely being revalidated
-        sections[section.name] = told
+        sections[section.name] = entry
         rendered[section.name] = {"state": state}
     end = plain.ending(errors, sections, complete=complete)
     body = plain.join(outcomes, end)
@@ -259,15 +257,16 @@ def _timestamp(posix: float) -> str:
 
 
 def _sound(section: Section, outcome: Outcome) -> Outcome:
-    """Return the outcome, or a failed one where its value cannot be written as JSON."""
-    if section.hidden:  # nor has it to be
+    """Return the outcome, or a failed one if its value cannot be written as JSON."""
+    if section.hidden:  # it is not part of the document
         return outcome
     try:
         orjson.dumps(outcome.data)
     except (TypeError, ValueError) as error:
         failed = Outcome.failed(
             UpstreamPayload(
-                f"the shaped value is no JSON: {error}", upstream=section.sources[0].upstream
+                f"the shaped value cannot be written as JSON: {error}",
+                upstream=section.sources[0].upstream,
             )
         )
         return failed.replaced(section.fallback) if section.has_fallback else failed

@@ -1,4 +1,4 @@
-"""`gateway check`."""
+"""`gateway check`: reports every mistake in a configuration."""
 
 from __future__ import annotations
 
@@ -30,13 +30,14 @@ class Format(StrEnum):
 def check(
     file: Annotated[Path, typer.Argument(help="The configuration to check.")] = DEFAULT_CONFIG,
     form: Annotated[
-        Format, typer.Option("--format", help="text: a line for each mistake; json: for tools.")
+        Format, typer.Option("--format", help="text: one line per mistake; json: for tools.")
     ] = Format.TEXT,
 ) -> None:
-    """Tell every mistake in a configuration at once, as file:line:col: message.
+    """Report every mistake in a configuration at once, as file:line:col: message.
 
-    Reads the file as strictly as the server does, and the PEM files that it names; calls nothing.
-    Ends with status 1 when there are mistakes, so it fits into a pre-commit hook or a pipeline.
+    Reads the file as strictly as the server does, and the PEM files that it names. Makes no
+    upstream call. Exits with status 1 if there are mistakes, for use in a pre-commit hook or a
+    pipeline.
     """
     try:
         loaded = load(file)

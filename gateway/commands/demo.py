@@ -1,4 +1,4 @@
-"""`gateway demo`."""
+"""`gateway demo`: runs the gateway offline, with mock upstreams."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ __all__ = ["demo", "pointed_at"]
 
 _TRY = (
     ("/dashboard/1", "a user, their posts, the weather where they live"),
-    ("/dashboard", "how much there is of everything"),
+    ("/dashboard", "counts of users, posts and comments"),
     ("/users/1/activity", "the comments of each post, fanned out"),
-    ("/weather?city=London&city=Tokyo", "many cities, each failing alone"),
+    ("/weather?city=London&city=Tokyo", "several cities, each of which can fail alone"),
     ("/weather/fastest", "a race, the first fresh answer wins"),
     ("/docs", "every dashboard, typed"),
 )
@@ -38,16 +38,20 @@ def demo(
     port: Annotated[int, typer.Option(help="Port of the gateway.")] = 8000,
     latency: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=50ms", help="Delay one mock upstream. Repeatable."),
+        typer.Option(
+            metavar="NAME=50ms", help="Delay the answers of one mock upstream. Repeatable."
+        ),
     ] = None,
     fail: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=0.2", help="Let that share of its calls fail. Repeatable."),
+        typer.Option(
+            metavar="NAME=0.2", help="Fail this share of an upstream's calls. Repeatable."
+        ),
     ] = None,
 ) -> None:
-    """Serve the whole thing offline: gateway, shipped configuration, mock upstreams.
+    """Serve everything offline: the gateway, the shipped configuration and mock upstreams.
 
-    Needs no network and no Redis. Break an upstream and look at the answers:
+    Needs no network and no Redis. Break an upstream and see how the answers change:
     [bold]gateway demo --fail weather=1.0[/bold]
     """
     try:
@@ -83,7 +87,7 @@ async def _serve(host: str, port: int, knobs: Knobs) -> None:
 
 
 async def _greet(server: uvicorn.Server, host: str, port: int, upstreams: str) -> None:
-    """Say what to open, once there is something to open."""
+    """Print the URLs to open, once the gateway accepts connections."""
     while not server.started:
         await asyncio.sleep(0.02)
     console = output()
@@ -93,4 +97,4 @@ async def _greet(server: uvicorn.Server, host: str, port: int, upstreams: str) -
     for path, what in _TRY:
         console.print(f"  [cyan]{base}{path}[/cyan]", highlight=False)
         console.print(f"      {what}", style="dim", highlight=False)
-    console.print("\nCtrl+C ends it.")
+    console.print("\nPress Ctrl+C to stop.")

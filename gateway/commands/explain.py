@@ -1,4 +1,4 @@
-"""`gateway explain`."""
+"""`gateway explain`: prints the plan of one request."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ def explain(
     config: ConfigFile = DEFAULT_CONFIG,
     form: Annotated[Format, typer.Option("--format", help="text or json.")] = Format.TEXT,
 ) -> None:
-    """Show what one request would do, and call nothing.
+    """Show what one request would do, without calling an upstream.
 
-    What runs at once, what waits for what, which calls are made, how many at worst, how long by the
-    timeouts, and what is kept.
+    Shows what runs at once, what waits for what, which calls are made, how many at worst, how long
+    they can take by their timeouts, and what is cached.
     """
     try:
         found = explained(load(config), urlsplit(path))
-    except (NoSuchPathError, ValueError) as error:  # urlsplit refuses what is no URL at all
+    except (NoSuchPathError, ValueError) as error:  # urlsplit raises for text that is not a URL
         errors().print(f"[red]{escape(str(error))}[/red]")
         raise typer.Exit(1) from None
     if form is Format.JSON:
-        told = asdict(found) | {"most_calls": found.most_calls}
-        sys.stdout.write(json.dumps(told, indent=2) + "\n")
+        document = asdict(found) | {"most_calls": found.most_calls}
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
         return
     _print(found)
 

@@ -1,4 +1,4 @@
-"""`gateway mock`."""
+"""`gateway mock`: serves the mock upstreams."""
 
 from __future__ import annotations
 
@@ -18,17 +18,19 @@ __all__ = ["mock"]
 
 def mock(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 9000,
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 selects a free one.")] = 9000,
     latency: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=50ms", help="Delay the answers of one upstream. Repeatable."),
     ] = None,
     fail: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=0.2", help="Let that share of its calls fail. Repeatable."),
+        typer.Option(
+            metavar="NAME=0.2", help="Fail this share of an upstream's calls. Repeatable."
+        ),
     ] = None,
 ) -> None:
-    """Serve the mock upstreams alone: every API that the shipped configuration names.
+    """Serve only the mock upstreams: every API that the shipped configuration names.
 
     NAME is users, posts or weather. Point the upstreams of a configuration at it, then break them
     one by one: [bold]gateway mock --fail weather=1.0 --latency users=200ms[/bold]
@@ -55,7 +57,7 @@ async def _serve(knobs: Knobs, host: str, port: int) -> None:
     async with MockServer(create_mock_app(knobs), host=host, port=port) as server:
         console = output()
         url = escape(server.url)
-        console.print(f"mock upstreams on [bold]{url}[/bold] (Ctrl+C ends them)")
+        console.print(f"mock upstreams on [bold]{url}[/bold] (press Ctrl+C to stop)")
         for path in ("/users/1", "/posts?userId=1", "/comments?postId=1",
                      "/v1/forecast?latitude=52.5&longitude=13.4&current=temperature_2m",
                      "/v1/search?name=London&count=1"):  # fmt: skip

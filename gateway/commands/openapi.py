@@ -1,4 +1,4 @@
-"""`gateway openapi`."""
+"""`gateway openapi`: prints the OpenAPI document."""
 
 from __future__ import annotations
 

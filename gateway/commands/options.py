@@ -1,4 +1,4 @@
-"""Options that several commands share, and the terminals they write to."""
+"""Options that several commands share, and the consoles they write to."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ ConfigFile = Annotated[
 
 
 def output() -> Console:
-    """Return the console for what was asked for."""
+    """Return the console for a command's result (stdout)."""
     return _console(stderr=False)
 
 
 def errors() -> Console:
-    """Return the console for everything else."""
+    """Return the console for messages (stderr)."""
     return _console(stderr=True)
 
 
 def _console(*, stderr: bool) -> Console:
-    # A URL can hold `:100:`, which rich would take for the name of an emoji.
+    # A URL can contain `:100:`, which rich would replace with an emoji.
     return Console(stderr=stderr, soft_wrap=True, emoji=False)

@@ -1,4 +1,4 @@
-"""`gateway probe`."""
+"""`gateway probe`: calls each upstream once."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class Found(NamedTuple):
 def probe(config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Call each upstream once, without retries or cache, and show status, time and bytes.
 
-    It takes the first call of a dashboard that can be made without another section's value:
-    parameters take their default, their first example or the smallest value that they allow.
-    Ends with status 1 when an upstream gives no good answer.
+    It makes the first call of a dashboard that needs no other section's value. A parameter takes
+    its default, its first example or the smallest value that it allows.
+    Exits with status 1 if an upstream gives no good answer.
     """
     loaded = load(config)
     with errors().status("calling each upstream once ..."):
@@ -94,16 +94,16 @@ async def _one(upstream: Upstream, operation: Operation) -> Found:
         response = await upstream.direct(Request(operation, Deadline(began + 60), "probe"))
         verdict, good, size = str(response.status), True, len(response.body)
     except CallError as error:
-        # Any status but a server error shows that somebody is there and speaks HTTP.
+        # Any status except a server error shows that a server is there and speaks HTTP.
         good = error.status is not None and error.status < 500  # noqa: PLR2004
         verdict = f"{error.status or error.code}: {error.detail}"
     return Found(upstream.name, str(operation), verdict, time.monotonic() - began, size, good)
 
 
 def _operations(loaded: Loaded) -> Iterator[tuple[str, Operation]]:
-    """Yield for each upstream an operation that can be rendered from parameters alone.
+    """Yield for each upstream the first declared operation that needs parameters alone.
 
-    Upstreams without one are left out; of several the first one declared counts.
+    Upstreams without such an operation are left out.
     """
     seen: set[str] = set()
     for plan in loaded.plans:
@@ -127,7 +127,7 @@ def _operations(loaded: Loaded) -> Iterator[tuple[str, Operation]]:
 
 
 def _example(schema: dict[str, object]) -> object:
-    """Return a value that a parameter may well have."""
+    """Return a plausible value for a parameter."""
     for keyword in ("default", "const", "minimum"):
         if keyword in schema:
             return schema[keyword]

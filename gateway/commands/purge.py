@@ -1,4 +1,4 @@
-"""`gateway purge`."""
+"""`gateway purge`: purges cached answers."""
 
 from __future__ import annotations
 
@@ -15,26 +15,30 @@ __all__ = ["purge"]
 
 
 def purge(
-    dashboard: Annotated[str | None, typer.Option(help="Everything kept for a dashboard.")] = None,
-    upstream: Annotated[str | None, typer.Option(help="Everything kept of an upstream.")] = None,
-    tag: Annotated[str | None, typer.Option(help="Everything kept under a tag.")] = None,
+    dashboard: Annotated[
+        str | None, typer.Option(help="Everything cached for a dashboard.")
+    ] = None,
+    upstream: Annotated[
+        str | None, typer.Option(help="Everything cached from an upstream.")
+    ] = None,
+    tag: Annotated[str | None, typer.Option(help="Everything cached under a tag.")] = None,
     everything: Annotated[  # noqa: FBT002 - a switch of the command line
         bool, typer.Option("--everything", help="Everything.")
     ] = False,
     url: Annotated[
         str | None,
-        typer.Option(help="A running gateway.", show_default="from GATEWAY_*"),
+        typer.Option(help="URL of a running gateway.", show_default="from GATEWAY_*"),
     ] = None,
 ) -> None:
-    """Declare kept answers outdated, in all replicas.
+    """Purge cached answers in all replicas.
 
-    Asks one running gateway, which tells the others by Redis. Without Redis nobody is told: ask
-    each of them, and run one worker. GATEWAY_ADMIN_TOKEN holds the token
+    Sends the purge to one running gateway, which notifies the others through Redis. Without Redis,
+    send it to each gateway, and run each with one worker. GATEWAY_ADMIN_TOKEN must be the token
     that the gateways were started with.
     """
     settings = Settings.read()
     if settings.admin_token is None:
-        errors().print("[red]GATEWAY_ADMIN_TOKEN is not set[/red]")
+        errors().print("[red]GATEWAY_ADMIN_TOKEN is not set[/red]; set it to the gateway's token")
         raise typer.Exit(1)
     what = {"dashboard": dashboard, "upstream": upstream, "tag": tag}
     body = {key: value for key, value in what.items() if value} | (
@@ -54,10 +58,10 @@ def purge(
     try:
         document = answer.json()
         if answer.status_code == httpx.codes.OK:
-            output().print(f"{document['processes']} processes were told")
+            output().print(f"{document['processes']} processes were notified")
             return
         said = document["detail"]
-    except (ValueError, KeyError, TypeError):  # whoever answers there is no gateway
-        said = f"no gateway answers, but something with status {answer.status_code}"
+    except (ValueError, KeyError, TypeError):  # another server answers at this address
+        said = f"another server answers there, with status {answer.status_code}"
     errors().print(f"[red]{escape(str(said))}[/red]")
     raise typer.Exit(1)

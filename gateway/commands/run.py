@@ -1,4 +1,4 @@
-"""`gateway run`."""
+"""`gateway run`: serves a configuration."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ def run(
         int | None, typer.Option(help="Port to listen on.", show_default="8000")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes to serve with.", show_default="1")
+        int | None, typer.Option(min=1, help="Number of worker processes.", show_default="1")
     ] = None,
 ) -> None:
     """Serve the dashboards of a configuration.
 
-    Everything else comes from the environment: GATEWAY_REDIS_URL turns the shared cache on,
-    GATEWAY_HOST, GATEWAY_PORT and GATEWAY_WORKERS stand in for the options, and so on.
+    Everything else comes from the environment: GATEWAY_REDIS_URL enables the shared cache;
+    GATEWAY_HOST, GATEWAY_PORT and GATEWAY_WORKERS are the defaults of the options.
     """
     settings = Settings.read()
-    loaded = load(config)  # told here, once, and not by every worker
+    loaded = load(config)  # reported once here, and not by every worker
     given = {"host": host, "port": port, "workers": workers}
     settings = settings.model_copy(update={k: v for k, v in given.items() if v is not None})
-    # Here with several workers too, which build their own: what cannot be built would end each of
-    # them, and uvicorn would start another in its place for ever.
+    # Built here even with several workers, which build their own: if building fails, each worker
+    # would exit and uvicorn would replace it for ever.
     app = create_app(loaded, settings)
     errors().print(
         f"{len(loaded.plans)} dashboards from {escape(loaded.file)} on "

@@ -1,4 +1,4 @@
-"""`gateway schema`."""
+"""`gateway schema`: prints the JSON Schema of the configuration, or its reference."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def schema(
 ) -> None:
     """Print the JSON Schema of the configuration, or its reference.
 
-    Editors complete and check your file with the schema. Put this line on top of the file:
+    Editors complete and check your file with the schema. Put this line at the top of the file:
 
         # yaml-language-server: $schema=gateway.schema.json
     """

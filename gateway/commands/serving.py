@@ -17,10 +17,11 @@ _WORKER_SILENCE = 30
 
 
 def tune_collector() -> None:
-    """Let the garbage collector look less often, and never at what is there for good.
+    """Run the garbage collector less often, and never over objects that live for good.
 
-    Every answer is thousands of short-lived objects in no cycle, which reference counts free at
-    once; with the default threshold of 700 the search for cycles took 18 % of a request's time.
+    An answer consists of thousands of short-lived objects without cycles, which reference counting
+    frees at once. With the default threshold of 700 the search for cycles takes 18 % of a
+    request's time.
     """
     gc.collect()
     gc.freeze()
@@ -30,10 +31,10 @@ def tune_collector() -> None:
 def uvicorn_options(settings: Settings) -> dict[str, Any]:
     """Return the options that `uvicorn.run` and `uvicorn.Config` share.
 
-    uvicorn waits for ever for requests under way unless a limit is set, logs each request at the
-    cost of a third of the throughput, and tells its name in every answer; none of it is wanted. It
-    kills a worker that is silent for 5 s, and a new one is silent until it has imported everything:
-    on a busy machine no worker would ever live to serve.
+    By default uvicorn waits for ever for requests in flight, logs each request at the cost of a
+    third of the throughput, and sends its name in every answer. It also kills a worker that is
+    silent for 5 s, and a new worker is silent until its imports are done: on a busy machine no
+    worker would survive its start.
     """
     return {
         "loop": "uvloop",
@@ -41,7 +42,7 @@ def uvicorn_options(settings: Settings) -> dict[str, Any]:
         "ws": "none",
         "access_log": False,
         "server_header": False,
-        "proxy_headers": False,  # nothing here asks who the client is
+        "proxy_headers": False,  # the gateway does not use the client's address
         "log_config": log_config(settings.log_level, settings.log_format),
         "timeout_graceful_shutdown": settings.drain_seconds,
         "timeout_keep_alive": settings.keep_alive,

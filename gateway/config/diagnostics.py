@@ -1,4 +1,4 @@
-"""pydantic's errors as diagnostics: one line for a human, at the place that is meant."""
+"""Turns pydantic's errors into diagnostics: one readable line at the right place."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Location = tuple[str | int, ...]
 
 _NOWHERE: Any = object()
 
-# What pydantic says of how it read a value, in the words of who wrote it.
+# What pydantic's error types mean to the author of the configuration.
 _MESSAGES = {
     "model_type": "should be a mapping",
     "dict_type": "should be a mapping",
@@ -47,8 +47,8 @@ _MESSAGES = {
 def diagnostics_of(
     error: ValidationError, model: type[BaseModel], raw: Any, at: Location
 ) -> list[Diagnostic]:
-    """Return what `error` says about `raw`, which stands at `at` and was to be a `model`."""
-    told: dict[Location, list[tuple[Diagnostic, bool]]] = {}
+    """Return the diagnostics in `error` about `raw`, which is at `at` and should be a `model`."""
+    found: dict[Location, list[tuple[Diagnostic, bool]]] = {}
     missing: dict[Location, list[str]] = {}
     unknown: list[Location] = []
     for one in error.errors(include_url=False):
@@ -57,15 +57,15 @@ def diagnostics_of(
             missing.setdefault(path[:-1], []).append(str(path[-1]))
         elif one["type"] == "extra_forbidden":
             unknown.append(path)
-        told.setdefault(path, []).append((_finding(dict(one), model, path, at), noisy))
+        found.setdefault(path, []).append((_diagnostic(dict(one), model, path, at), noisy))
     for *parent, key in unknown:
-        # A key that is there under a wrong name is one mistake, not two.
+        # A misspelled key is one mistake, not an unknown key and a missing one.
         for name in _close(str(key), missing.get(tuple(parent), [])):
-            told.pop((*parent, name), None)
+            found.pop((*parent, name), None)
     diagnostics = []
-    for path, here in told.items():
-        deeper = any(len(p) > len(path) and p[: len(path)] == path for p in told)
-        # Of a union every branch complains. The branch that got further into the value is meant.
+    for path, here in found.items():
+        deeper = any(len(p) > len(path) and p[: len(path)] == path for p in found)
+        # Every branch of a union reports errors. The one that got furthest into the value is meant.
         if deeper and all(noisy for _, noisy in here):
             continue
         first = here[0][0]
@@ -101,7 +101,7 @@ def _inside(value: Any, step: int | str) -> Any:
     return _NOWHERE
 
 
-def _finding(
+def _diagnostic(
     error: dict[str, Any], model: type[BaseModel], path: Location, at: Location
 ) -> Diagnostic:
     location = (*at, *path)
@@ -117,11 +117,11 @@ def _finding(
     if kind == "value_error":
         cause = error["ctx"]["error"]
         if isinstance(cause, SchemaError):
-            return Diagnostic(f"no JSON Schema: {cause}", (*location, *cause.location))
+            return Diagnostic(f"is not a valid JSON Schema: {cause}", (*location, *cause.location))
         location = (*location, *getattr(cause, "location", ()))
         return Diagnostic(str(cause), location, at_key=about_key)
     if kind == "string_pattern_mismatch" and about_key:
-        message = "a name has letters, digits and _ only, no digit first"
+        message = "use only letters, digits and _ in a name, no digit first"
         return Diagnostic(message, location, at_key=True)
     return Diagnostic(_words(kind, error), location)
 
@@ -129,7 +129,7 @@ def _finding(
 def _words(kind: str, error: dict[str, Any]) -> str:
     """Return what was expected."""
     if kind == "string_pattern_mismatch" and error["ctx"]["pattern"] == "^/":
-        return "should begin with /"
+        return "should start with /"
     if kind in _MESSAGES:
         return _MESSAGES[kind]
     message = str(error["msg"]).replace("Input should be ", "should be ")
@@ -140,7 +140,7 @@ def _words(kind: str, error: dict[str, Any]) -> str:
 
 
 def _closest(error: dict[str, Any]) -> str:
-    """Return `, did you mean ...?` where one of the words that may stand is close."""
+    """Return `, did you mean ...?` if one of the allowed words is close."""
     words = re.findall(r"'([^']*)'", str(error["ctx"]["expected"]))
     close = _close(str(error["input"]), words)
     return f", did you mean {close[0]}?" if close else ""
@@ -151,7 +151,7 @@ def _close(word: str, words: Sequence[str]) -> list[str]:
 
 
 def _known(model: type[BaseModel], path: Location) -> set[str]:
-    """Return the keys that may stand at `path`."""
+    """Return the keys that are allowed at `path`."""
     models = [model]
     for step in path:
         models = [
@@ -160,7 +160,7 @@ def _known(model: type[BaseModel], path: Location) -> set[str]:
             for name, field in outer.model_fields.items()
             if step in {_written(name, field), name}
             for inner in _models(field.annotation)
-        ] or models  # a key of a dict or an index of a list: the same models still
+        ] or models  # a key of a dict or an index of a list stays at the same models
     return {_written(name, field) for m in models for name, field in m.model_fields.items()}
 
 
@@ -170,7 +170,7 @@ def _written(name: str, field: FieldInfo) -> str:
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    """Yield the models that an annotation speaks of."""
+    """Yield the models that an annotation refers to."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     elif get_origin(annotation) in {Union, types.UnionType, Annotated, dict, list}:

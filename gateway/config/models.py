@@ -1,8 +1,8 @@
-"""The configuration as pydantic models: what may stand in `gateway.yaml`.
+"""The configuration as pydantic models: the keys and values of `gateway.yaml`.
 
-Shapes and single values are checked here; what needs the whole document (references, cycles,
-paths) is checked by `gateway.plan`, and every mistake gets its position in `gateway.plan.load`.
-The docstrings of attributes are the descriptions of the JSON Schema that editors show.
+The models check shapes and single values. `gateway.plan` checks what needs the whole document
+(references, cycles, paths), and `gateway.plan.load` gives every mistake its position.
+The docstrings of attributes become the descriptions in the JSON Schema that editors show.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ Name = Annotated[str, Field(title="name", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", m
 
 
 class MisplacedError(ValueError):
-    """A value that is wrong at `location`, which leads from the model to it."""
+    """A value is wrong at `location`, the path from the model to it."""
 
     def __init__(self, message: str, location: tuple[str | int, ...]) -> None:
         super().__init__(message)
@@ -86,39 +86,39 @@ Source = Annotated[
 
 
 class UpstreamConfig(Model):
-    """What upstreams of every kind have: how they are protected, and protected from."""
+    """The keys that upstreams of every kind share: the limits and layers around their calls."""
 
     timeout: Positive = 5.0
     """Time for one attempt, from sending to the last byte."""
     concurrency: Annotated[int, Field(ge=1, le=10_000)] | Literal["adaptive"] = 64
-    """Calls in flight from this process at once; `adaptive` finds the bound from latency."""
+    """Maximum number of calls in flight; `adaptive` derives the limit from latency."""
     queue: Annotated[int, Field(ge=0, le=100_000)] = 256
-    """Calls that may wait for a free place; more are refused at once."""
+    """Maximum number of calls that wait for a free place; further calls are refused at once."""
     queue_timeout: Positive = 1.0
-    """The longest a call waits for a free place."""
+    """Longest time a call waits for a free place."""
     retry: RetryPolicy | None = None
-    """Repeat failed attempts; `{}` takes the defaults."""
+    """Retry failed attempts; `{}` takes the defaults."""
     hedge: HedgePolicy | None = None
-    """Start a second attempt beside a slow one; `{}` takes the defaults."""
+    """Start a second attempt when the first is slow; `{}` takes the defaults."""
     breaker: BreakerPolicy | None = None
-    """Leave a failing upstream alone for a while; `{}` takes the defaults."""
+    """Stop calling a failing upstream for a while; `{}` takes the defaults."""
     cool_down: CoolDownPolicy | None = None
-    """Heed Retry-After of 429 and 503 answers for all calls; `{}` takes the defaults."""
+    """Honor Retry-After of 429 and 503 answers for all calls; `{}` takes the defaults."""
     cache: CachePolicy | None = None
-    """How long answers are kept; without it nothing is kept."""
+    """How long answers are cached; without it nothing is cached."""
     max_body: Size = Field(default=8 * 1024 * 1024, validate_default=True)
-    """Bytes of an answer at most, before and after decompression."""
+    """Largest answer in bytes, before and after decompression."""
     max_depth: Annotated[int, Field(ge=1, le=DEEPEST)] = 64
-    """Levels of nesting in an answer at most."""
+    """Maximum levels of nesting in an answer."""
     schema_: AnswerSchema = None
-    """JSON Schema that every answer must meet; in OpenAPI it types the sections that have none."""
+    """JSON Schema that every answer must meet; in OpenAPI it types sections without their own."""
     expose_errors: bool = False
-    """End the `detail` of an error with the first 512 characters of what the upstream said.
-    By default only the gateway's own log shows it, as it may hold anything."""
+    """Append the first 512 characters of the upstream's body to the `detail` of an error.
+    By default only the gateway's log shows them, because they may be confidential."""
 
     @property
     def apart_by(self) -> tuple[str, ...]:
-        """Names of what a client sends that keeps cached answers apart."""
+        """Names of client header fields that are part of a cached answer's identity."""
         return ()
 
 
@@ -132,15 +132,15 @@ class ForEachConfig(Model):
     key: JmesPath | None = Field(default=None, examples=["id"])
     """JMESPath of an element's key; the section becomes an object by key instead of a list."""
     limit: Annotated[int, Field(ge=1, le=10_000)] = 100
-    """Elements that are fetched at most; those beyond it are reported, not fetched."""
+    """Maximum number of elements that are fetched; those beyond it are reported, not fetched."""
     concurrency: Annotated[int, Field(ge=1, le=1_000)] = 8
-    """Elements in flight at once."""
+    """Maximum number of elements in flight at once."""
     batch: Annotated[int, Field(ge=1, le=1_000)] | None = Field(default=None, examples=[50])
-    """Fetch up to so many elements with one call that repeats the query pair (`?id=1&id=2`)."""
+    """Fetch up to this many elements with one call that repeats the query pair (`?id=1&id=2`)."""
     match: JmesPath = "id"
-    """With `batch`: JMESPath into each answered object of the value it was asked for by."""
+    """With `batch`: JMESPath of the value in each returned object that matches it to an element."""
     many: bool = False
-    """With `batch`: an element has a list of answered objects (none is an empty list)."""
+    """With `batch`: each element gets a list of objects, which may be empty."""
 
     @property
     def element(self) -> str:
@@ -149,12 +149,12 @@ class ForEachConfig(Model):
 
 
 class RaceConfig(Model):
-    """One runner of a race."""
+    """One source of a race."""
 
     get: Source
     """`upstream:/path?query` with references in braces."""
     select: JmesPath | None = Field(default=None, examples=["current"])
-    """JMESPath that brings this source's answer into the common shape."""
+    """JMESPath that converts this source's answer to the common shape."""
 
 
 class SectionConfig(Model):
@@ -165,42 +165,42 @@ class SectionConfig(Model):
     race: Annotated[list[Source | RaceConfig], Field(min_length=2, max_length=8)] | None = Field(
         default=None, examples=[["weather:/v1/now", "forecast:/today"]]
     )
-    """Several sources asked at once; the first fresh answer wins, the others are cancelled. A stale
-    one is held in reserve until no other can answer or the deadline comes."""
+    """Several sources called at once; the first fresh answer wins and the others are cancelled.
+    A stale answer is held in reserve until no other can arrive or the deadline passes."""
     for_each: str | ForEachConfig | None = Field(
         default=None, examples=[{"in": "{posts}", "as": "post", "key": "id"}]
     )
-    """Fan out over a list: a reference, or a mapping with more to say."""
+    """Fan out over a list: a reference, or a mapping with more options."""
     when: JmesPath | None = Field(default=None, examples=["profile.active"])
-    """JMESPath over parameters and sections; when it is not true the section is skipped."""
+    """JMESPath over parameters and sections; unless it is true, the section is skipped."""
     select: JmesPath | None = Field(default=None, examples=["[:5].{id: id, title: title}"])
     """JMESPath that shapes the value; references see the value before it."""
     fallback: Any = Field(default=None, examples=[[]])
     """Value to serve when the section fails."""
     required: bool = False
-    """Without this section there is no answer at all."""
+    """If this section fails, the whole answer is a problem."""
     hidden: bool = False
     """Fetched for other sections to refer to, not part of the answer."""
     cache: CachePolicy | None = None
-    """Freshness of this section where it differs from its upstream's."""
+    """Freshness of this section where it differs from the upstream's."""
     schema_: AnswerSchema = None
-    """JSON Schema that the upstream's answer must meet (of a list, that to each element), and that
-    types the section in OpenAPI. What does not meet it fails the section. It is kept all the same,
-    as others may think otherwise; what no section may use is for the upstream's `schema`."""
+    """JSON Schema that the upstream's answer must meet (of a list, the answer to each element); it
+    also types the section in OpenAPI. An answer that does not meet it fails this section but is
+    still cached, because other sections may accept it. The upstream's `schema` applies to all."""
     description: str | None = Field(default=None, examples=["The latest posts"])
-    """What it is, for OpenAPI."""
+    """Description of the section in OpenAPI."""
 
     @model_validator(mode="after")
     def _one_source(self) -> SectionConfig:
         if (self.get is None) == (self.race is None):
-            raise ValueError("a section needs one source: either `get` or `race`")
+            raise ValueError("a section needs exactly one source: either `get` or `race`")
         if self.race is not None and self.for_each is not None:
             raise ValueError("`for_each` goes with `get`, not with `race`")
         return self
 
     @property
     def has_fallback(self) -> bool:
-        """Whether a fallback was written, `null` included."""
+        """Whether a fallback is declared, `null` included."""
         return "fallback" in self.model_fields_set
 
 
@@ -216,7 +216,7 @@ class DashboardConfig(Model):
     )
     """JSON Schema of each parameter; those not in the path are query parameters."""
     deadline: Positive = 5.0
-    """Time for the whole answer."""
+    """Maximum time for the whole answer."""
     sections: Annotated[
         dict[Name, SectionConfig],
         Field(
@@ -225,15 +225,15 @@ class DashboardConfig(Model):
             examples=[{"author": {"get": "books:/authors/{author_id}"}}],
         ),
     ]
-    """The slots of the answer, in their order."""
+    """The sections of the answer, in order."""
     summary: str | None = Field(default=None, examples=["An author and their books"])
-    """One line, for OpenAPI."""
+    """Summary in OpenAPI, one line."""
     description: str | None = Field(default=None, examples=["The ten newest books."])
-    """More lines, for OpenAPI."""
+    """Description in OpenAPI, any number of lines."""
     tags: list[str] = Field(default=[], examples=[["authors"]])
-    """Groups in OpenAPI; also names for purging what is cached."""
+    """Tags in OpenAPI; cached answers can also be purged by them."""
     prefetch: Duration | None = Field(default=None, examples=["30s"])
-    """Keep the answer without parameters warm by asking for it this often."""
+    """Fetch the answer with default parameters this often, so that it stays cached."""
 
 
 class Config(Model):
@@ -244,7 +244,7 @@ class Config(Model):
              SerializeAsAny[UpstreamConfig]],
         Field(min_length=1, examples=[{"books": {"base_url": "https://api.example.com"}}]),
     ]  # fmt: skip
-    """The services that are called, by name."""
+    """The services that the gateway calls, by name."""
     dashboards: Annotated[
         dict[Name, DashboardConfig],
         Field(
@@ -252,4 +252,4 @@ class Config(Model):
             examples=[{"now": {"path": "/now", "sections": {"news": {"get": "books:/news"}}}}],
         ),
     ]
-    """The aggregated endpoints, by name."""
+    """The endpoints that the gateway serves, by name."""

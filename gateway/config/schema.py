@@ -19,8 +19,8 @@ _LITERAL = frozenset({"propertyNames", "default", "examples", "const", "enum"})
 def json_schema(document: type[Config]) -> dict[str, Any]:
     """Return the schema (draft 2020-12) of the model of the whole document.
 
-    Wherever not just any text may stand, `${NAME}` may stand too: the loader replaces it before
-    anything is checked.
+    `${NAME}` is allowed for every scalar that is more than free text: the loader replaces it
+    before it checks anything.
     """
     schema = _with_variables(document.model_json_schema(by_alias=True))
     return {
@@ -35,26 +35,28 @@ def _with_variables(node: Any) -> Any:
         return [_with_variables(child) for child in node]
     if not isinstance(node, dict):
         return node
-    told: dict[str, Any] = {}
+    widened: dict[str, Any] = {}
     for key, child in node.items():
         if key in _LITERAL:
-            told[key] = child
+            widened[key] = child
         elif key == "oneOf":
-            told["anyOf"] = _with_variables(child)  # a variable meets more than one branch
+            widened["anyOf"] = _with_variables(child)  # a variable matches more than one branch
         elif not _is_title(key, child):
-            told[key] = _with_variables(child)
-    if "patternProperties" in told:
-        told.setdefault("additionalProperties", False)  # a name that does not match is none
-    if "anyOf" in told:
-        told["anyOf"] = _flat(told["anyOf"])
-    elif _is_narrow(told):
-        beside = {k: told.pop(k) for k in ("default", "description", "examples") if k in told}
-        return {"anyOf": [told, _VARIABLE], **beside}
-    return told
+            widened[key] = _with_variables(child)
+    if "patternProperties" in widened:
+        widened.setdefault("additionalProperties", False)  # a name that does not match is invalid
+    if "anyOf" in widened:
+        widened["anyOf"] = _flat(widened["anyOf"])
+    elif _is_narrow(widened):
+        annotations = {
+            k: widened.pop(k) for k in ("default", "description", "examples") if k in widened
+        }
+        return {"anyOf": [widened, _VARIABLE], **annotations}
+    return widened
 
 
 def _is_narrow(schema: dict[str, Any]) -> bool:
-    """Whether a scalar has to be more than some text."""
+    """Whether a scalar has to be more than free text."""
     kind = schema.get("type")
     return kind in {"integer", "number", "boolean"} or (
         kind == "string" and not schema.keys().isdisjoint({"const", "enum", "format", "pattern"})
@@ -62,7 +64,7 @@ def _is_narrow(schema: dict[str, Any]) -> bool:
 
 
 def _flat(branches: list[Any]) -> list[Any]:
-    """Return the branches with those of branches in their place, and none of them twice."""
+    """Return the branches with nested ones flattened and duplicates removed."""
     flat: list[Any] = []
     for branch in branches:
         for one in branch["anyOf"] if branch.keys() == {"anyOf"} else [branch]:

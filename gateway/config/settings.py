@@ -24,7 +24,7 @@ def _lower(value: Any) -> Any:
 
 
 def _no_service_link(value: Any) -> Any:
-    """Pass over what Kubernetes sets where a Service is named `gateway`: GATEWAY_PORT=tcp://..."""
+    """Ignore GATEWAY_PORT=tcp://..., which Kubernetes sets for a Service named `gateway`."""
     return _PORT if isinstance(value, str) and value.startswith(("tcp://", "udp://")) else value
 
 
@@ -34,8 +34,8 @@ Level = Annotated[Literal["critical", "error", "warning", "info", "debug"], Befo
 class Settings(BaseSettings):
     """What differs from one deployment to the next; everything else is in the configuration.
 
-    A variable that is set and empty counts as not set, as `NAME=${NAME:-}` in a compose file makes
-    them: an empty token is no token.
+    A variable that is set and empty counts as not set, because `NAME=${NAME:-}` in a compose file
+    sets empty variables: an empty token is not a token.
     """
 
     model_config = SettingsConfigDict(
@@ -50,18 +50,18 @@ class Settings(BaseSettings):
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     """Number of worker processes."""
     redis_url: SecretStr | None = Field(default=None, examples=["redis://redis:6379/0"])
-    """Turns on the cache that replicas share. The URL starts with redis://, rediss://,
+    """Enables the cache that replicas share. The URL starts with redis://, rediss://,
     redis+sentinel:// or redis+cluster://."""
     cache_memory: Size = Field(default=64 * 1024 * 1024, validate_default=True)
-    """Memory for cached answers in one process."""
+    """Maximum memory for cached answers in one process."""
     decoding_memory: Size = Field(default=32 * 1024 * 1024, validate_default=True)
-    """Bytes of large answers that one process decodes at a time; upstreams take turns."""
+    """Maximum bytes of large answers that one process decodes at once; upstreams take turns."""
     decoding_processes: Annotated[int, Field(ge=1, le=64)] = 1
     """Processes that decode the largest answers, started when the first one comes."""
     max_in_flight: Annotated[int, Field(ge=1)] = 10_000
-    """Requests in flight in one process; further ones get 503 and Retry-After."""
+    """Maximum number of requests in flight in one process; further ones get 503 and Retry-After."""
     drain_seconds: Annotated[int, Field(ge=0, le=3600)] = 20
-    """Seconds that requests in flight get to finish at shutdown."""
+    """Seconds that requests in flight have to finish at shutdown."""
     keep_alive: Annotated[int, Field(ge=1, le=3600)] = 75
     """Seconds after which an idle connection of a client is closed."""
     log_level: Level = "info"
@@ -69,7 +69,7 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = Field(default="text", examples=["json"])
     """Format of log lines."""
     admin_token: SecretStr | None = Field(default=None, examples=["a-long-random-text"])
-    """Turns on `POST /admin/purge` for clients that send it as a bearer token."""
+    """Enables `POST /admin/purge` for clients that send it as a bearer token."""
     root_path: str = Field(default="", examples=["/api"])
     """Path prefix that a proxy in front strips from every request."""
     docs: bool = True
@@ -80,10 +80,10 @@ class Settings(BaseSettings):
         """Return the settings of the environment.
 
         Args:
-            environment: values by field name, over those of the environment.
+            environment: values by field name, which override those of the environment.
 
         Raises:
-            ConfigError: when a variable has a value that it cannot have; the value is not told.
+            ConfigError: a variable has an invalid value; the message does not contain the value.
         """
         try:
             return cls(**(environment or {}))

@@ -1,8 +1,8 @@
 """A YAML document as plain JSON values, with the place of every key and value.
 
-`yaml.compose` gives nodes that know their line and column; values are made from them here, by the
-core schema of YAML 1.2 (only true and false are booleans, dates are text), with `${NAME}` and
-`${NAME:-default}` replaced from the environment. A replaced text is a value, never YAML.
+`yaml.compose` returns nodes with their line and column. This module makes values from them by the
+core schema of YAML 1.2 (only true and false are booleans, dates are text), and replaces `${NAME}`
+and `${NAME:-default}` from the environment. A replaced text is a value, never YAML.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ _PLAIN_TAGS = {"tag:yaml.org,2002:str", "tag:yaml.org,2002:seq", "tag:yaml.org,2
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Resolves no plain scalar by itself: what a text means is decided here."""
+    """Leaves plain scalars as text; `_scalar` gives them their types."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own class attribute
 
 
 class Place(NamedTuple):
-    """Where something stands, lines and columns from 1.
+    """The position of a value in the file; lines and columns count from 1.
 
     Attributes:
-        key: of a member its key, else the value.
+        key: where a member's key begins; for other values the value itself.
         value: where the value begins.
         inner: column of the text's first character, 0 where columns inside it cannot be counted.
     """
@@ -56,14 +56,14 @@ class Place(NamedTuple):
 
 
 class Document:
-    """What was read.
+    """A YAML document, read.
 
     Attributes:
         value: the document as JSON values.
         places: place of every value by its location.
         diagnostics: what is wrong with it as YAML.
-        refused: values that have a diagnostic already; whatever else is wrong with the text that
-            stands in for them is not a further mistake.
+        refused: values that already have a diagnostic; further diagnostics about the text in
+            their place are dropped.
     """
 
     def __init__(self) -> None:
@@ -73,8 +73,8 @@ class Document:
         self.refused: set[Location] = set()
 
     def explains(self, diagnostic: Diagnostic) -> bool:
-        """Whether `diagnostic` only follows from a value that was refused already."""
-        # A key is none of the value's business, so it is wrong for a reason of its own.
+        """Whether `diagnostic` is only a consequence of a refused value."""
+        # A diagnostic about the key does not depend on the value.
         location = diagnostic.location[:-1] if diagnostic.at_key else diagnostic.location
         return any(location[:n] in self.refused for n in range(1, len(location) + 1))
 
@@ -99,12 +99,12 @@ class Document:
 
 
 def read(text: str, environment: Mapping[str, str]) -> Document:
-    """Read `text`; what is wrong is told in the document's diagnostics."""
+    """Read `text`; the document's diagnostics list what is wrong."""
     reader = _Reader(environment)
     try:
         deep = _too_deep(text)
         if deep is not None:
-            reader.refuse_at(_mark(deep), f"nested too deep, more than {_MAX_DEPTH} levels")
+            reader.refuse_at(_mark(deep), f"nested too deeply, more than {_MAX_DEPTH} levels")
             return reader.document
         loader = _Loader(text)
         try:
@@ -114,14 +114,14 @@ def read(text: str, environment: Mapping[str, str]) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         at = _mark(mark) if mark else (1, 1)
-        message = f"no YAML: {error.problem or error.context or 'cannot be read'}"
+        message = f"not valid YAML: {error.problem or error.context or 'cannot be read'}"
         if "${" in _up_to(text, at):
-            message += '; between braces or brackets write "${NAME}" in quotes'
+            message += '; write "${NAME}" in quotes between braces or brackets'
         reader.refuse_at(at, message)
         return reader.document
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split()) or "nested too deep"
-        reader.refuse_at(_reader_position(error, text), f"no YAML: {reason}")
+        reason = " ".join(str(error).split()) or "nested too deeply"
+        reader.refuse_at(_reader_position(error, text), f"not valid YAML: {reason}")
         return reader.document
     if node is None:
         reader.refuse_at((1, 1), "the file is empty")
@@ -131,10 +131,10 @@ def read(text: str, environment: Mapping[str, str]) -> Document:
 
 
 def _too_deep(text: str) -> Any:
-    """Return the mark where `text` is nested deeper than is let in.
+    """Return the mark where `text` is nested deeper than the limit.
 
-    The composer of libyaml's binding recurses on the C stack without a bound, which ends the
-    process where no handler can see it. Its parser does not recurse.
+    The composer of libyaml's binding recurses on the C stack without a limit, and an overflow ends
+    the process before any handler runs. Its parser does not recurse.
     """
     loader = _Loader(text)
     try:
@@ -176,13 +176,13 @@ class _Reader:
         self._open: list[int] = []
 
     def refuse_at(self, at: tuple[int, int], message: str, value: Location = ()) -> None:
-        """Note a mistake, and at which `value` nothing more is to be told."""
+        """Record a mistake; further mistakes at `value` are dropped."""
         self.document.diagnostics.append(Diagnostic(message, value, line=at[0], column=at[1]))
         if value:
             self.document.refused.add(value)
 
     def make(self, node: Any, location: Location, key: Any) -> Any:
-        """Return the value of a node, its place noted."""
+        """Return the value of a node and record its place."""
         start = _mark(node.start_mark)
         self.document.places[location] = Place(
             _mark(key.start_mark) if key is not None else start, start, _inner(node)
@@ -193,12 +193,10 @@ class _Reader:
                 self.refuse_at(start, f"more than {_MAX_NODES} values, aliases counted", location)
             return None
         if id(node) in self._open or len(self._open) >= _MAX_DEPTH:
-            self.refuse_at(start, "nested too deep, or inside itself", location)
+            self.refuse_at(start, "nested too deeply, or inside itself", location)
             return None
         if node.tag not in _PLAIN_TAGS:
-            self.refuse_at(
-                start, f"tags such as {_tag(node.tag)} are not for a configuration", location
-            )
+            self.refuse_at(start, f"tags such as {_tag(node.tag)} are not supported", location)
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, location)
         self._open.append(id(node))
@@ -216,7 +214,7 @@ class _Reader:
         for key, child in node.value:
             at = _mark(key.start_mark)
             if not isinstance(key, yaml.ScalarNode) or key.tag not in _PLAIN_TAGS:
-                self.refuse_at(at, "a key is a text")
+                self.refuse_at(at, "a key should be text")
                 continue
             name: str = key.value
             if name == "<<" and key.style not in _QUOTED:
@@ -235,7 +233,7 @@ class _Reader:
             place = self.document.places[location]
             self.document.places[location] = place._replace(inner=0)
         if any("\ud800" <= char <= "\udfff" for char in text):
-            self.refuse_at(_mark(node.start_mark), "a lone surrogate is no text", location)
+            self.refuse_at(_mark(node.start_mark), "a lone surrogate is not valid text", location)
         if node.style in _QUOTED or location in self.document.refused:
             return text
         return self._plain(text, node, location)
@@ -257,26 +255,28 @@ class _Reader:
             if math.isfinite(value):
                 return value
         if _FLOAT.fullmatch(text) or _NOT_FINITE.fullmatch(text):
-            # As it is written: what a variable holds may be a secret.
-            message = f"{node.value[:40]} is no finite number"
+            # Quotes the source text: the value of a variable may be a secret.
+            message = f"{node.value[:40]} is not a finite number"
             self.refuse_at(_mark(node.start_mark), message, location)
         return text
 
     def _replaced(self, raw: str, location: Location) -> str:
-        """Replace variables; a missing one is a diagnostic at its very column."""
+        """Replace variables; a missing one gets a diagnostic at its own column."""
 
         def one(match: re.Match[str]) -> str:
             if match[0] == "$${":
                 return "${"
             name, default = match[1], match[2]
             if name is None:
-                message = "write ${NAME} or ${NAME:-default}; $${ is a plain ${"
+                message = "write ${NAME} or ${NAME:-default}; $${ stands for a plain ${"
             elif name in self._environment:
                 return self._environment[name]
             elif default is not None:
                 return str(default)
             else:
-                message = f"the environment has no {name}; set it, or write ${{{name}:-default}}"
+                message = (
+                    f"{name} is not set; set it in the environment, or write ${{{name}:-default}}"
+                )
             diagnostic = Diagnostic(message, location, offset=match.start())
             self.document.diagnostics.append(self.document.place(diagnostic))
             self.document.refused.add(location)

@@ -1,7 +1,7 @@
-"""Batched lists: many elements asked for with one call, the answer split by what they are.
+"""Batched lists: fetches many elements with one call and splits the answer by element.
 
-`?id=1&id=2` is answered with a list in whatever order; each answered object is matched to the
-element that it was asked for by. What is missing fails alone.
+The answer to `?id=1&id=2` is a list in any order; each returned object is matched to its element.
+An element without an object fails alone.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["fetch_in_batches"]
 
-# What is done without a break.
+# Work that is done without yielding to the event loop.
 _THINGS = 1000
 _PARTS = 32
 
@@ -38,27 +38,29 @@ async def fetch_in_batches(
     items: list[Any],
     keys: Sequence[str | int],
 ) -> list[Outcome]:
-    """Ask for up to `spec.batch` elements with one call; return the outcome of each."""
-    assert spec.batch is not None  # noqa: S101 - asked by the caller
+    """Fetch up to `spec.batch` elements with one call; return the outcome of each."""
+    assert spec.batch is not None  # noqa: S101 - checked by the caller
     names = [_name(item) for item in items]
     by_name = {name: item for name, item in zip(names, items, strict=True) if name is not None}
     distinct = list(by_name)
     permits = asyncio.Semaphore(spec.concurrency)
 
-    async def chunk(asked: list[str]) -> dict[str | None, Outcome]:
-        scope = {**context.scope, spec.element: [by_name[name] for name in asked]}
+    async def chunk(requested: list[str]) -> dict[str | None, Outcome]:
+        scope = {**context.scope, spec.element: [by_name[name] for name in requested]}
         try:
             async with permits:
                 response = await source.fetch(context, scope)
-            return await _split(source, spec, asked, response)
+            return await _split(source, spec, requested, response)
         except CallError as error:
-            return {name: Outcome.failed(error) for name in asked}
+            return {name: Outcome.failed(error) for name in requested}
 
     chunks = [distinct[at : at + spec.batch] for at in range(0, len(distinct), spec.batch)]
     found: dict[str | None, Outcome] = {
-        None: Outcome.failed(DependencyFailed("the element is no single value to ask by"))
+        None: Outcome.failed(
+            DependencyFailed("the element is not a single value that a query can carry")
+        )
     }
-    for part in await run_all(context.loop, [chunk(asked) for asked in chunks]):
+    for part in await run_all(context.loop, [chunk(requested) for requested in chunks]):
         found |= part
     outcomes = []
     for name, key in zip(names, keys, strict=True):
@@ -70,10 +72,10 @@ async def fetch_in_batches(
 
 
 async def _split(
-    source: BoundSource, spec: ForEach, asked: list[str], response: Response
+    source: BoundSource, spec: ForEach, requested: list[str], response: Response
 ) -> dict[str | None, Outcome]:
-    """Match the objects of one answer to what was asked for."""
-    groups: dict[str | None, list[Any]] = {name: [] for name in asked}
+    """Match the objects of one answer to the requested elements."""
+    groups: dict[str | None, list[Any]] = {name: [] for name in requested}
     async for things in _things(source, response):
         for thing in things:
             try:
@@ -84,7 +86,7 @@ async def _split(
                 groups[name].append(thing)
     parts: dict[str | None, Outcome] = {}
     large = len(response.body) > SMALL
-    for number, name in enumerate(asked):
+    for number, name in enumerate(requested):
         parts[name] = _part(source, spec, name, groups[name], response)
         if large and number % _PARTS == _PARTS - 1:
             await asyncio.sleep(0)
@@ -92,14 +94,14 @@ async def _split(
 
 
 async def _things(source: BoundSource, response: Response) -> AsyncIterator[list[Any]]:
-    """Yield what was answered, so much at a time that others can run in between."""
+    """Yield the returned objects in chunks, so that other tasks can run in between."""
     value, upstream = response.value, source.source.upstream
     if value is UNDECODED and source.offload is not None:
         async for things in source.offload.elements(upstream, response.body):
             yield things
         return
     if not isinstance(value, list):
-        raise UpstreamPayload("a batched call is answered with a list", upstream=upstream)
+        raise UpstreamPayload("the answer to a batched call is not a list", upstream=upstream)
     yield value[:_THINGS]
     for start in range(_THINGS, len(value), _THINGS):
         await asyncio.sleep(0)
@@ -109,7 +111,7 @@ async def _things(source: BoundSource, response: Response) -> AsyncIterator[list
 def _part(
     source: BoundSource, spec: ForEach, name: str, things: list[Any], response: Response
 ) -> Outcome:
-    """Return the outcome of one element; its `select` sees what is its own and nothing else."""
+    """Return the outcome of one element; its `select` sees only its own objects."""
     if not things and not spec.many:
         missing = f"the answer has nothing for {shortened(name)}"
         return Outcome.failed(UpstreamPayload(missing, upstream=source.source.upstream))
@@ -129,7 +131,7 @@ def _part(
 
 
 def _name(value: Any) -> str | None:
-    """Return a scalar as text, so that the 1 of a list meets the "1" of an answer."""
+    """Return a scalar as text, so that 1 in the list matches "1" in the answer."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):

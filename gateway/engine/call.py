@@ -1,4 +1,4 @@
-"""A section of one call: render the request, ask the upstream, shape its answer."""
+"""A section of one call: renders the request, calls the upstream, shapes its answer."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class BoundSource:
 
     Attributes:
         source: the source.
-        offload: where large answers are shaped; on the event loop without it.
+        offload: shapes large answers; without it they are shaped on the event loop.
     """
 
     __slots__ = ("_call", "_section", "offload", "source")
@@ -50,7 +50,7 @@ class BoundSource:
         self._call = call
 
     def fetch(self, context: Context, scope: Scope) -> Awaitable[Response]:
-        """Call the upstream; references see `scope`."""
+        """Call the upstream; references are resolved against `scope`."""
         # `operation` and `call` in one: this is on the way of every section.
         inputs, section = context.inputs, self._section
         sent = (
@@ -68,7 +68,7 @@ class BoundSource:
         )
 
     def operation(self, context: Context, scope: Scope) -> Operation:
-        """Return what the upstream is asked; references see `scope`."""
+        """Return the request to the upstream; references are resolved against `scope`."""
         sent = context.inputs.sent.get(self.source.upstream, _NOTHING_SENT)
         return self.source.template.operation(scope, sent)
 
@@ -87,7 +87,7 @@ class BoundSource:
         )
 
     def fits(self, response: Response) -> bool:
-        """Whether an answer is small enough for `shape`, or nobody looks into it."""
+        """Whether an answer is small enough for `shape`, or no expression looks into it."""
         return len(response.body) <= SMALL or self._section.opaque or self.offload is None
 
     def shape(self, response: Response) -> Outcome:
@@ -102,7 +102,7 @@ class BoundSource:
         data: Any
         written = response.body if section.opaque else b""
         if written:
-            data = Fragment(written)  # the decoded value is freed at once
+            data = Fragment(written)  # frees the decoded value at once
         else:
             data = value = response.value
             if section.schema is not None and (wrong := violation(section.schema, value)):
@@ -129,7 +129,7 @@ class BoundSource:
         )
 
     async def shape_large(self, response: Response) -> Outcome:
-        """Return the outcome of a good answer that does not fit `shape`: the same, made elsewhere.
+        """Return the outcome of a good answer that does not fit `shape`, made by `offload`.
 
         Raises:
             UpstreamPayload: the answer does not meet the schema, or is too large to be shaped.
@@ -146,20 +146,20 @@ class BoundSource:
 
     async def _shaped_elsewhere(self, response: Response, values: int) -> Outcome:
         section, source, offload = self._section, self.source, self.offload
-        assert offload is not None  # noqa: S101 - without it everything fits
+        assert offload is not None  # noqa: S101 - without `offload` every answer fits
         body, value = response.body, response.value
         undecoded = value is UNDECODED
         is_element = section.for_each is not None
         if undecoded and is_element and (section.reads or section.judged):
             raise UpstreamPayload(
-                f"the answer has more than {MANY} values, too many for others to refer to it as "
-                "an element",
+                f"the answer has more than {MANY} values, so other sections cannot refer to "
+                "it as an element",
                 upstream=source.upstream,
             )
         base = source.select.text if source.select is not None else None
         select = section.select.text if section.select is not None else None
         written = seen = body
-        # References then see another value than the one that was decoded here, if any was.
+        # References then see another value than the one decoded here, if any.
         apart = undecoded or base is not None
         reads = section.reads if apart and not is_element else ()
         if section.answer is not None or base is not None or select is not None or reads:
@@ -213,7 +213,7 @@ class CallRunner:
 
 
 def _glimpse(reads: Sequence[tuple[str, int | None]], made: Shaped) -> Glimpse:
-    """Return what references read; that alone is decoded here."""
+    """Return what references read; only that is decoded here."""
     found: dict[str, Any] = {}
     beyond: dict[str, str] = {}
     for (text, _), body, total in zip(reads, made.reads, made.totals, strict=True):

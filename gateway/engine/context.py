@@ -1,4 +1,4 @@
-"""What the runner of a section sees of the execution that started it."""
+"""The interface through which the runner of a section sees its execution."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["Context", "Elements", "Inputs", "Runner"]
 
 
 class Inputs(NamedTuple):
-    """What one request brings to a plan.
+    """The inputs of one request to a plan.
 
     Attributes:
         parameters: values by name; `ABSENT` for an optional one that was left out.
-        sent: for each upstream the client's header fields; those that get none are left out.
+        sent: the client's header fields for each upstream; upstreams that get none are left out.
         min_fresh: seconds for which cached answers should stay fresh, see `Request.min_fresh`.
     """
 
@@ -38,7 +38,7 @@ class Elements(NamedTuple):
         keys: key of each element, or its index.
         landing: a future for the outcome of each element.
         keyed: the section's result is an object.
-        beyond: how many elements were cut off by the limits so far.
+        beyond: number of elements that the limits have cut off so far.
     """
 
     keys: list[str | int]
@@ -52,7 +52,7 @@ class Context(Protocol):
 
     @property
     def inputs(self) -> Inputs:
-        """What the request brings."""
+        """The inputs of the request."""
 
     @property
     def scope(self) -> Scope:
@@ -60,7 +60,7 @@ class Context(Protocol):
 
     @property
     def deadline(self) -> Deadline:
-        """When the whole answer must be there."""
+        """The deadline of the whole answer."""
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -68,21 +68,21 @@ class Context(Protocol):
 
     @property
     def outcomes(self) -> Sequence[Outcome | None]:
-        """What has landed so far, by the index of the section."""
+        """The outcomes that have landed so far, by the index of the section."""
 
     @property
     def elements(self) -> Mapping[int, Elements]:
         """The elements of `for_each` sections that others follow, by the index of the section."""
 
     def opened(self, section: Section, elements: Elements) -> None:
-        """Note that a `for_each` section knows its elements: its followers can start."""
+        """Record the elements of a `for_each` section and start its followers."""
 
     def spawn(
         self, section: Section, run: Callable[[Context], Awaitable[Outcome | None]]
     ) -> asyncio.Task[None]:
         """Run a section as a task of the execution; it lands with the outcome of `run`, if any.
 
-        A `CallError` is an outcome too. Any other exception ends the execution.
+        A `CallError` becomes an outcome. Any other exception ends the execution.
         """
 
     def landed(self, section: Section, outcome: Outcome) -> None:
@@ -90,7 +90,7 @@ class Context(Protocol):
 
 
 class Runner(Protocol):
-    """Runs one section of a plan; made once, started for every request."""
+    """Runs one section of a plan. It is made once and started for every request."""
 
     def start(self, context: Context) -> None:
         """Start the section. Calls `context.landed` once, now or later, or `context.spawn`."""

@@ -1,9 +1,9 @@
-"""The execution: one request's walk through a plan, with the most concurrency that it allows.
+"""The execution: one request's walk through a plan, as concurrent as the plan allows.
 
-Every section is started the moment its own inputs have landed; there are no waves. A section's
-error becomes an Outcome, so sections cannot cancel their siblings; only a failed required section
-ends the execution early. Bugs and cancellation propagate. Whichever way an execution ends, every
-task that it started has ended too.
+Every section starts the moment its own inputs have landed; there are no waves. A section's error
+becomes an Outcome, so sections cannot cancel each other; only a failed required section ends the
+execution early. Bugs and cancellation propagate. When an execution ends, every task that it
+started has ended.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class BoundPlan:
         calls: the Call of each upstream.
         clock: monotonic seconds.
         events: where failures are reported.
-        offload: where large answers are shaped; on the event loop without it.
+        offload: shapes large answers; without it they are shaped on the event loop.
     """
 
     __slots__ = ("_grace", "_wheel", "clock", "events", "offload", "plan", "runners")
@@ -76,11 +76,11 @@ class BoundPlan:
     ) -> list[Outcome | None]:
         """Return the outcome of every section, in the order of the plan.
 
-        One is `None` only where a required section failed before it landed.
+        An outcome is `None` only if a required section failed before this one landed.
 
         Args:
-            inputs: what the request brings.
-            deadline: when all sections must have landed; the others are `deadline_exceeded`.
+            inputs: inputs of the request.
+            deadline: sections that have not landed by then fail with `deadline_exceeded`.
             publish: called with each section and its outcome, in the order in which they land.
         """
         loop = self._wheel.task().get_loop()
@@ -97,16 +97,16 @@ class BoundPlan:
 
 
 class Execution(Alarm):
-    """One request's walk through a plan; rings when the deadline has passed.
+    """One request's walk through a plan; its timer rings when the deadline passes.
 
     It is the `Context` of its runners.
 
     Attributes:
         scope: what references see: parameters, and the values of sections that have landed.
-        outcomes: what has landed so far, by section.
-        elements: for `for_each` sections that others follow, their elements as they land.
-        tasks: the tasks that it owns.
-        done: set once every section has landed, or a required one has failed.
+        outcomes: the outcomes that have landed so far, by section.
+        elements: the elements of `for_each` sections that others follow, as they land.
+        tasks: the tasks that the execution owns.
+        done: set once every section has landed or a required one has failed.
     """
 
     __slots__ = ("_began", "_bound", "_large", "_left", "_publish", "_waiting", "deadline", "done",
@@ -133,17 +133,17 @@ class Execution(Alarm):
         self._bound = bound
         self._publish = publish
         self._began = [0.0] * count
-        # Values that are too large for a `when` to look into here, as JSON, by section name.
+        # By section name, as JSON: values too large to evaluate a `when` on the event loop.
         self._large: dict[str, bytes] | None = None
         self._left = count
         self._waiting: list[int] | None = None
 
     def begin(self) -> None:
-        """Start every section that waits for no other."""
+        """Start every section that does not wait for another."""
         for index in self.plan.roots:
             self._start(index)
 
-    # What runners see: `Context`.
+    # The `Context` interface, for runners.
 
     def spawn(
         self, section: Section, run: Callable[[Context], Awaitable[Outcome | None]]
@@ -154,13 +154,13 @@ class Execution(Alarm):
         return task
 
     def opened(self, section: Section, elements: Elements) -> None:
-        """Note the elements of a section, and start the sections that follow it."""
+        """Record the elements of a section and start the sections that follow it."""
         self.elements[section.index] = elements
         for follower in self.plan.followers[section.index]:
             self._release(follower)
 
     def landed(self, section: Section, outcome: Outcome) -> None:
-        """Take an outcome, publish it, and start the sections that waited for it."""
+        """Record and publish an outcome, and start the sections that waited for it."""
         if self.done.done():
             return
         index = section.index
@@ -188,14 +188,14 @@ class Execution(Alarm):
                 self._release(follower)
 
     def ring(self) -> None:
-        """End the execution: the deadline has passed. Whatever has not landed has failed."""
+        """End the execution at its deadline; sections that have not landed fail."""
         if self.done.done():
             return
         for section in self.plan.sections:
             if self.outcomes[section.index] is None:
                 upstream = section.sources[0].upstream if len(section.sources) == 1 else None
                 error = DeadlineExceeded(
-                    "the time for the whole answer is spent", upstream=upstream
+                    "the deadline of the whole answer has passed", upstream=upstream
                 )
                 outcome = Outcome.failed(error)
                 if section.has_fallback:
@@ -205,7 +205,7 @@ class Execution(Alarm):
                 self._announce(section, outcome)
         self.done.set_result(None)
 
-    # Inner parts
+    # Internals
 
     def _note_large(self, section: Section, outcome: Outcome) -> None:
         """Note a large value that a `when` looks into."""
@@ -244,10 +244,10 @@ class Execution(Alarm):
         self.landed(section, outcome)
 
     def _foregone(self, section: Section) -> Outcome | None:
-        """Return the outcome of a section that lacks an input, `None` where all are there."""
+        """Return the outcome of a section that lacks an input, or `None` if it has all of them."""
         for need in section.needs:
             landed = self.outcomes[need]
-            assert landed is not None  # noqa: S101 - it would not have been started
+            assert landed is not None  # noqa: S101 - all inputs have landed
             if not landed.usable:
                 if landed.state is State.SKIPPED:
                     return Outcome(State.SKIPPED)
@@ -255,7 +255,7 @@ class Execution(Alarm):
         return None
 
     def _large_scope(self, when: Expression) -> bytes:
-        """Return what a `when` looks into as JSON, empty where nothing of that is large."""
+        """Return the values that a `when` looks into as JSON; empty if none of them is large."""
         large = self._large or {}
         names = names_read(when.text)
         everything = "@" in when.text
@@ -267,15 +267,17 @@ class Execution(Alarm):
                 for name, value in self._visible().items()
                 if everything or name in names
             ]
-        except TypeError as error:  # an integer of more than 64 bits, say
-            raise ExpressionFailed(f"`when` failed: a value is no JSON: {error}") from None
+        except TypeError as error:  # for example an integer of more than 64 bits
+            raise ExpressionFailed(
+                f"`when` failed: a value cannot be written as JSON: {error}"
+            ) from None
         return b"{" + b",".join(members) + b"}"
 
     async def _start_if(self, section: Section, scope: bytes, _: Context) -> Outcome | None:
-        """Start a section if its `when` is true of a large scope."""
+        """Start a section if its `when`, evaluated by a worker, is true."""
         when, offload = section.when, self._bound.offload
-        assert when is not None  # noqa: S101 - the caller asked
-        assert offload is not None  # noqa: S101 - without it nothing is noted as large
+        assert when is not None  # noqa: S101 - checked by the caller
+        assert offload is not None  # noqa: S101 - without `offload` no value counts as large
         if not await offload.is_true(when.text, scope):
             return Outcome(State.SKIPPED)
         if not self.done.done():
@@ -290,8 +292,10 @@ class Execution(Alarm):
         except CallError as error:
             outcome = Outcome.failed(error)
         except asyncio.CancelledError as cancelled:
-            if not self.done.done():  # nothing here cancelled it: without this, all would wait
-                bug = RuntimeError(f"section {section.name} was cancelled by none of its callers")
+            if not self.done.done():  # cancelled from outside; without this the execution hangs
+                bug = RuntimeError(
+                    f"section {section.name} was cancelled, but not by its execution"
+                )
                 bug.__cause__ = cancelled
                 self._break(bug)
             raise
@@ -319,5 +323,5 @@ class Execution(Alarm):
             self._start(index)
 
     def _visible(self) -> dict[str, Any]:
-        """Return the scope as JMESPath may see it: what is absent is null."""
+        """Return the scope for JMESPath, where absent values are null."""
         return {name: None if value is ABSENT else value for name, value in self.scope.items()}

@@ -1,9 +1,8 @@
-"""Fan-out over a list: bounded, distinct calls made once, each element failing alone.
+"""Fan-out over a list: bounded, with each distinct call made once and each element failing alone.
 
-Elements come from a value that is there (a parameter, a landed section) or flow from another
-`for_each` section one by one as they land, so that one slow element holds up nothing but itself.
-The result keeps the order of the list, or is an object joined by key: matching by key and not by
-position is what keeps a list right when an element is missing.
+Elements come from an existing value (a parameter, a landed section), or from another `for_each`
+section one by one as they land, so that a slow element delays only itself. The result is a list in
+the same order, or an object joined by key, which stays correct if an element is missing.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ __all__ = ["ForEachRunner"]
 
 
 class ForEachRunner:
-    """Runs a section for each element of a list, and puts the results together."""
+    """Runs a section for each element of a list, and merges the results."""
 
     __slots__ = ("_followed", "_leader", "_section", "_source", "_spec")
 
@@ -54,13 +53,13 @@ class ForEachRunner:
         context.spawn(self._section, self._all if self._leader is None else self._follow)
 
     async def _all(self, context: Context) -> Outcome:
-        """Run the section for each element of a value that is there."""
+        """Run the section for each element of an existing value."""
         spec, loop = self._spec, context.loop
         items, beyond = _items(context.scope, spec)
         keyed = spec.key is not None
         keys = _keys(items, spec)
         keyless = {
-            at: Outcome.failed(DependencyFailed(f"element {at} has no key of its own"), at)
+            at: Outcome.failed(DependencyFailed(f"element {at} has no unique key"), at)
             for at, key in enumerate(keys)
             if keyed and isinstance(key, int)
         }
@@ -70,11 +69,15 @@ class ForEachRunner:
             context.opened(self._section, Elements(keys, landing, keyed, beyond))
         size = 0
         if spec.batch is not None:
-            asked = [at for at in range(len(items)) if at not in keyless]
-            answered = await fetch_in_batches(
-                context, self._source, spec, [items[at] for at in asked], [keys[at] for at in asked]
+            fetched = [at for at in range(len(items)) if at not in keyless]
+            answers = await fetch_in_batches(
+                context,
+                self._source,
+                spec,
+                [items[at] for at in fetched],
+                [keys[at] for at in fetched],
             )
-            found = keyless | dict(zip(asked, answered, strict=True))
+            found = keyless | dict(zip(fetched, answers, strict=True))
             outcomes = [found[at] for at in range(len(items))]
         else:
             calls = _Distinct(context, self._source, spec)
@@ -98,7 +101,7 @@ class ForEachRunner:
     async def _follow(self, context: Context) -> Outcome:
         """Take the elements of another section as they land."""
         spec, loop, leader = self._spec, context.loop, self._leader
-        assert leader is not None  # noqa: S101 - `start` has looked
+        assert leader is not None  # noqa: S101 - checked by `start`
         elements = context.elements.get(leader.index)
         landed = context.outcomes[leader.index]
         if landed is not None and landed.state is State.FALLBACK:
@@ -133,7 +136,7 @@ class ForEachRunner:
 
 
 def _standing_in(loop: asyncio.AbstractEventLoop, name: str, value: Any) -> Elements:
-    """Return the elements of a section whose fallback stands in for its list."""
+    """Return the elements of a section whose fallback replaces its list."""
     if isinstance(value, dict):
         keys: list[str | int] = list(value)
         values = list(value.values())
@@ -141,7 +144,7 @@ def _standing_in(loop: asyncio.AbstractEventLoop, name: str, value: Any) -> Elem
         keys = list(range(len(value)))
         values = value
     else:
-        raise DependencyFailed(f"{{{name}}} is no list")
+        raise DependencyFailed(f"{{{name}}} is not a list")
     landing: list[asyncio.Future[Outcome]] = []
     for element in values:
         future = loop.create_future()
@@ -151,26 +154,26 @@ def _standing_in(loop: asyncio.AbstractEventLoop, name: str, value: Any) -> Elem
 
 
 def _items(scope: Scope, spec: ForEach) -> tuple[list[Any], int]:
-    """Return the elements within the limit, and how many are beyond it."""
+    """Return the elements within the limit, and the number of those beyond it."""
     items = spec.items.find(scope)
     total = items.total if type(items) is CutList else None
     if items is ABSENT:
         return [], 0
     if not isinstance(items, list):
-        what = "has no value" if items is None else "is no list"
+        what = "has no value" if items is None else "is not a list"
         raise DependencyFailed(f"{{{spec.items.text}}} {what}")
     return items[: spec.limit], max(0, (total or len(items)) - spec.limit)
 
 
 def _keys(items: Sequence[Any], spec: ForEach) -> list[str | int]:
-    """Return the key of each element, or its index where it has none of its own."""
+    """Return the key of each element, or its index if it has no key of its own."""
     if spec.key is None:
         return list(range(len(items)))
     keys: list[str | int] = []
     first: dict[str, Any] = {}
     for number, item in enumerate(items):
         key = _key(spec.key, item)
-        # Two elements of one key: the object would silently lose one of them.
+        # Of two elements with one key the object would silently lose one.
         if key is None or ((other := first.setdefault(key, item)) is not item and other != item):
             keys.append(number)
         else:
@@ -189,40 +192,40 @@ def _key(search_key: Callable[[Any], Any], item: Any) -> str | None:
 
 
 class _Distinct:
-    """The calls of one section, each distinct one made once and so many at a time.
+    """The calls of one section; each distinct call is made once, with bounded concurrency.
 
     Attributes:
-        size: bytes of all the elements' answers.
+        size: total bytes of the elements' answers.
     """
 
-    __slots__ = ("_context", "_permits", "_source", "_spec", "_under_way", "size")
+    __slots__ = ("_context", "_in_flight", "_permits", "_source", "_spec", "size")
 
     def __init__(self, context: Context, source: BoundSource, spec: ForEach) -> None:
         self._context = context
         self._source = source
         self._spec = spec
         self._permits = asyncio.Semaphore(spec.concurrency)
-        self._under_way: dict[bytes, asyncio.Future[Response | CallError]] = {}
+        self._in_flight: dict[bytes, asyncio.Future[Response | CallError]] = {}
         self.size = 0
 
     async def outcome(self, item: Any, key: str | int) -> Outcome:
         context, source = self._context, self._source
         scope = {**context.scope, self._spec.element: item}
         try:
-            # Two elements that make the same target make one call; the second waits for the first.
+            # Two elements with the same target share one call; the second waits for the first.
             operation = source.operation(context, scope)
             identity = operation.identity
-            under_way = self._under_way.get(identity)
-            if under_way is None:
-                under_way = self._under_way[identity] = context.loop.create_future()
+            in_flight = self._in_flight.get(identity)
+            if in_flight is None:
+                in_flight = self._in_flight[identity] = context.loop.create_future()
                 try:
                     async with self._permits:
-                        under_way.set_result(await source.call(context, operation))
+                        in_flight.set_result(await source.call(context, operation))
                 except CallError as error:
-                    under_way.set_result(error)
+                    in_flight.set_result(error)
                 finally:
-                    under_way.cancel()  # for those that wait, where it was never set
-            answer = await asyncio.shield(under_way)
+                    in_flight.cancel()  # for waiters, if it was never set
+            answer = await asyncio.shield(in_flight)
             if isinstance(answer, CallError):
                 return Outcome.failed(answer, key)
             self.size += len(answer.body)
@@ -240,7 +243,7 @@ def _together(
     keyed: bool,
     beyond: int,
 ) -> Outcome:
-    """Make one outcome of the elements'."""
+    """Merge the outcomes of the elements into one."""
     faults = [fault for outcome in outcomes for fault in outcome.faults]
     if beyond:
         faults.append(
@@ -252,14 +255,14 @@ def _together(
     if outcomes and not good:
         return Outcome(State.FAILED, faults=tuple(faults))
     state = State.STALE if any(o.state is State.STALE for o in good) else State.OK
-    kept = [o.as_of for o in good if o.as_of is not None]
+    ages = [o.as_of for o in good if o.as_of is not None]
     fresh = [o.fresh_until for o in good]
     return Outcome(
         state,
         _join(keys, [o.value for o in outcomes], keyed=keyed),
         _join(keys, [o.data for o in outcomes], keyed=keyed),
         faults=tuple(faults),
-        as_of=min(kept) if kept else None,
+        as_of=min(ages) if ages else None,
         fresh_until=_least(fresh),
         reason=next((o.reason for o in good if o.reason is not None), None),
         cache=_worst([o.cache for o in good]),
@@ -268,7 +271,7 @@ def _together(
 
 
 async def _written(section: Section, outcome: Outcome) -> Outcome:
-    """Write a large result as JSON bit by bit; the merge would do it in one go."""
+    """Write a large result as JSON in chunks; the merge would write it without a break."""
     if outcome.state is State.FAILED:
         return outcome
     try:
@@ -278,7 +281,7 @@ async def _written(section: Section, outcome: Outcome) -> Outcome:
             outcome.written = await _json(outcome.data)
             outcome.data = Fragment(outcome.written)
     except TypeError:
-        pass  # it holds what JSON cannot, and the merge says so
+        pass  # a value cannot be written as JSON; the merge reports it
     return outcome
 
 
@@ -302,19 +305,19 @@ def _join(keys: list[str | int], values: list[Any], *, keyed: bool) -> Any:
         return values
     joined: dict[str, Any] = {}
     for key, value in zip(keys, values, strict=True):
-        if isinstance(key, str):  # an element without a key has no place in an object
+        if isinstance(key, str):  # an element without a key has no place in the object
             joined.setdefault(key, value)
     return joined
 
 
 def _least(moments: list[float | None]) -> float | None:
-    """Return the first moment at which one of several is no longer fresh."""
+    """Return the earliest time at which an outcome ceases to be fresh."""
     known = [moment for moment in moments if moment is not None]
     return min(known) if known and len(known) == len(moments) else None
 
 
 def _all_of(restrictions: list[Restriction]) -> Restriction:
-    """Return what any of several answers forbids."""
+    """Return the combined restrictions of several answers."""
     found = UNRESTRICTED
     for each in restrictions:
         if each:
@@ -323,5 +326,5 @@ def _all_of(restrictions: list[Restriction]) -> Restriction:
 
 
 def _worst(words: list[str]) -> str:
-    """Return what the caches of all elements did, as the least good of them."""
+    """Return the worst cache result among the elements."""
     return next((word for word in words if word != "hit"), "hit") if words else ""

@@ -1,6 +1,6 @@
-"""What a section came to: its value, its state, and why.
+"""The outcome of a section: its value, its state, and the reason for it.
 
-Provenance is data here; how it is written into header fields is decided in `gateway.web`.
+Provenance is plain data here; `gateway.web` writes it into header fields.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ class State(StrEnum):
 
 
 class Fault(NamedTuple):
-    """An error and, in a list, the element it struck (its key, or its index)."""
+    """An error and, in a list, the element that failed (its key or its index)."""
 
     error: CallError
     element: str | int | None = None
 
 
 class Outcome:
-    """What a section came to.
+    """The outcome of a section.
 
     Attributes:
         state: how good the value is.
         value: what references see, before `select`.
         data: what the answer shows, after `select`.
-        written: the same as JSON where it is there already, else empty.
-        faults: why it is not simply `ok`, one for each element that failed.
-        as_of: POSIX seconds at which the upstream said it, where it is a kept value.
-        fresh_until: POSIX seconds up to which it is fresh, `None` where nothing is kept.
-        reason: why a stale value is served where an error was the cause.
+        written: `data` as JSON if it is already encoded, else empty.
+        faults: why it is not plainly `ok`, one for each element that failed.
+        as_of: POSIX seconds at which the upstream sent the value, if it came from the cache.
+        fresh_until: POSIX seconds up to which it is fresh; `None` if it is not cached.
+        reason: the error because of which a stale value is served.
         cache: what the cache did, for `Cache-Status`.
-        restrictions: what the upstreams forbid others to do with what it was made of.
+        restrictions: what the upstreams forbid caches and clients to do with their answers.
         elapsed: seconds from the section's start to its outcome.
     """
 
@@ -83,11 +83,11 @@ class Outcome:
 
     @classmethod
     def failed(cls, error: CallError, element: str | int | None = None) -> Outcome:
-        """Return the outcome of a section that has nothing to show for `error`."""
+        """Return the outcome of a section that failed with `error`."""
         return cls(State.FAILED, faults=(Fault(error, element),))
 
     def replaced(self, fallback: Any) -> Outcome:
-        """Return the outcome in which `fallback` stands in for this failed one."""
+        """Return the outcome in which `fallback` replaces the value of this failed one."""
         return Outcome(State.FALLBACK, fallback, fallback, faults=self.faults)
 
     @property
@@ -100,7 +100,7 @@ class Outcome:
 
 
 class LargeOutcome(Outcome):
-    """A good outcome that is too large for an expression to look into it on the event loop.
+    """A good outcome that is too large to evaluate expressions on it on the event loop.
 
     Attributes:
         seen: what references see, as JSON.
@@ -112,7 +112,7 @@ class LargeOutcome(Outcome):
 
     @classmethod
     def of(cls, outcome: Outcome, seen: bytes) -> LargeOutcome:
-        """Return `outcome` with what references see of it."""
+        """Return `outcome` with the value that references see."""
         large = cls(outcome.state)
         for name in Outcome.__slots__:
             setattr(large, name, getattr(outcome, name))
@@ -123,4 +123,6 @@ class LargeOutcome(Outcome):
 def dependency_failed(name: str, outcome: Outcome) -> DependencyFailed:
     """Return the error of a section that refers to the section `name`, which failed."""
     retryable = any(fault.error.retryable for fault in outcome.faults)
-    return DependencyFailed(f"{name}, which it refers to, failed", retryable=retryable)
+    return DependencyFailed(
+        f"section {name}, which this section refers to, failed", retryable=retryable
+    )

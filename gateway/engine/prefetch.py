@@ -1,4 +1,4 @@
-"""Keeping named dashboards warm: they are asked for now and then, before a client does."""
+"""Prefetch: runs declared dashboards at intervals, so that their answers stay cached."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _log = logging.getLogger("gateway")
 
 
 class Prefetch:
-    """Runs the plans that declare `prefetch`, each at its own pace, with their default parameters.
+    """Runs the plans that declare `prefetch`, each at its own interval, with default parameters.
 
     Args:
-        bound_plans: all of the application's; those that declare nothing are left alone.
-        clock: monotonic seconds, that of the deadlines.
-        sleep: waits from one time to the next.
+        bound_plans: all plans of the application; those without `prefetch` are ignored.
+        clock: monotonic seconds, the clock of the deadlines.
+        sleep: waits from one run to the next.
     """
 
     def __init__(self, bound_plans: Sequence[BoundPlan], *, clock: Clock, sleep: Sleep) -> None:
@@ -37,25 +37,25 @@ class Prefetch:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begin; in the background, the first time at once."""
-        self._tasks = [asyncio.create_task(self._keep_warm(f)) for f in self._bound_plans]
+        """Start in the background; the first run begins at once."""
+        self._tasks = [asyncio.create_task(self._prefetch(f)) for f in self._bound_plans]
 
-    async def _keep_warm(self, bound: BoundPlan) -> None:
+    async def _prefetch(self, bound: BoundPlan) -> None:
         plan = bound.plan
         defaults = {
             p.name: ABSENT if p.default is None and "default" not in p.schema else p.default
             for p in plan.parameters
         }
-        assert plan.config.prefetch is not None  # noqa: S101 - these were chosen
+        assert plan.config.prefetch is not None  # noqa: S101 - only plans with `prefetch` are run
         while True:
             try:
-                # What would expire before the next time is asked for now: nobody waits for it then.
+                # Refresh what would expire before the next run now, so that no client waits for it.
                 await bound.execute(
                     Inputs(defaults, min_fresh=plan.config.prefetch),
                     Deadline(self._clock() + plan.deadline),
                 )
             except Exception:
-                _log.exception("prefetching dashboard %s failed", plan.name)
+                _log.exception("prefetch of dashboard %s failed", plan.name)
             await self._sleep(plan.config.prefetch)
 
     async def aclose(self) -> None:

@@ -1,7 +1,7 @@
-"""A race: several sources asked at once, the first fresh answer wins, the others are cancelled.
+"""A race: calls several sources at once; the first fresh answer wins, the others are cancelled.
 
-A stale answer is good, but not as good as a fresh one that may still arrive: it is held in reserve,
-and used at once when no other source can answer any longer or the deadline has passed.
+A stale answer is held in reserve while a fresh one may still arrive. It is used as soon as no other
+source can answer or the deadline passes.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class RaceRunner:
     async def _run(self, context: Context) -> Outcome:
         """Return the first fresh outcome, else the newest stale one, else one with every fault.
 
-        An answer that was refused took part in the choice: what it forbids holds for the outcome.
+        A rejected answer took part in the choice, so its restrictions hold for the outcome.
         """
-        runners = [context.loop.create_task(_ask(context, source)) for source in self._sources]
+        runners = [context.loop.create_task(_call(context, source)) for source in self._sources]
         running = set(runners)
         reserve: Outcome | None = None
         refused = UNRESTRICTED
@@ -56,7 +56,7 @@ class RaceRunner:
                 )
                 if not landed and reserve is not None:
                     break  # the deadline has passed
-                for runner in runners:  # of two that end at once the one declared first wins
+                for runner in runners:  # of two that end together, the one declared first wins
                     if runner in landed:
                         outcome = runner.result()
                         if outcome.state is State.OK:
@@ -76,11 +76,11 @@ class RaceRunner:
 
 
 def _newer(outcome: Outcome, reserve: Outcome | None) -> bool:
-    """Whether a stale outcome is from a later moment than the one in reserve."""
+    """Whether a stale outcome is newer than the one in reserve."""
     return reserve is None or (outcome.as_of or 0.0) > (reserve.as_of or 0.0)
 
 
-async def _ask(context: Context, source: BoundSource) -> Outcome:
+async def _call(context: Context, source: BoundSource) -> Outcome:
     declared = source.source
     restrictions = UNRESTRICTED
     try:

@@ -1,4 +1,4 @@
-"""Reporting: what went wrong with a section, as events."""
+"""Reports the failures of a section as events."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["report"]
 
 
 def report(events: Events, dashboard: str, section: str, outcome: Outcome) -> None:
-    """Emit what went wrong with a section: one event for each kind of error."""
+    """Emit the failures of a section: one event for each kind of error."""
     if not events.wants(SectionFailed):
         return
     errors = [fault.error for fault in outcome.faults]

@@ -1,4 +1,4 @@
-"""The kinds of sections: which runner runs which section of a plan."""
+"""The kinds of sections: selects the runner for each section of a plan."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def bind(
     Args:
         plan: the plan.
         calls: the Call of each upstream.
-        clock: that of the deadlines.
-        offload: where large answers are shaped; on the event loop without it.
+        clock: monotonic seconds, the clock of the deadlines.
+        offload: shapes large answers; without it they are shaped on the event loop.
     """
     return tuple(_runner(plan, section, calls, clock, offload) for section in plan.sections)
 
@@ -40,7 +40,7 @@ def _runner(
     clock: Clock,
     offload: Offload | None,
 ) -> Runner:
-    """Return the runner of a section. A new kind of section gets a line here."""
+    """Return the runner of a section. Add a line here for a new kind of section."""
     sources = [
         BoundSource(section, source, calls[source.upstream], offload) for source in section.sources
     ]

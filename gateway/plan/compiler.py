@@ -1,8 +1,7 @@
-"""From a declared dashboard to its Plan: the graph of sections, inferred from their references.
+"""Compiles a declared dashboard to its Plan: the graph of sections, inferred from references.
 
-Pure: no I/O, no clock. Everything that can be known before a request comes is worked out here,
-once: references are compiled, dependencies inferred, cycles refused, parameters sorted by where
-they stand.
+Pure: no I/O, no clock. It works out, once, everything that is known before a request: it compiles
+references, infers dependencies, rejects cycles and sorts parameters by their place in the request.
 """
 
 from __future__ import annotations
@@ -34,18 +33,18 @@ __all__ = ["RESERVED", "compile_plan", "path_shape"]
 _PLACEHOLDER = re.compile(r"\{([^{}/]*)\}")
 _SEGMENT = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]*")
 _BRACED = {
-    "when": "over parameters and sections: write {} without braces",
-    "select": "over this section's own answer: refer to {{{}}} in the call",
-    "key": "over one element: write a path inside the element, such as id",
-    "match": "over one answered object: write a path inside the object, such as id",
+    "when": "over parameters and sections; write {} without braces",
+    "select": "over this section's own answer; refer to {{{}}} in the call instead",
+    "key": "over one element; write a path inside the element, such as id",
+    "match": "over one returned object; write a path inside the object, such as id",
 }
-"""What to do about a reference in braces where an expression is wanted."""
+"""What to write instead of a reference in braces where a key takes an expression."""
 RESERVED = ("/docs", "/redoc", "/openapi.json", "/healthz", "/readyz", "/metrics", "/admin")
-"""Paths, and what is below them, that are the gateway's own."""
+"""Paths that the gateway reserves, together with everything below them."""
 
 
 def path_shape(path: str) -> str:
-    """Return `path` with every placeholder alike: two dashboards of one shape would collide."""
+    """Return `path` with its placeholders made equal; two dashboards of one shape collide."""
     return _PLACEHOLDER.sub("{}", path)
 
 
@@ -63,18 +62,19 @@ def compile_plan(
         name: name of the dashboard.
         dashboard: its declaration.
         upstreams: names that sections may call.
-        declared: names of sections that are declared but were refused already; references to them
-            are no further mistake.
-        kinds: of the upstreams; those that are left out are HTTP.
+        declared: names of declared sections that were already rejected; references to them are
+            not further mistakes.
+        kinds: kind of each upstream; those left out are HTTP.
 
     Raises:
-        ConfigError: with every mistake, located from the document's root.
+        ConfigError: the dashboard is invalid; the error lists every mistake, located from the
+            document's root.
     """
     return _Compiler(name, dashboard, upstreams, declared, kinds or {}).compile()
 
 
 class _Compiler:
-    """Collects diagnostics while it compiles, so that all mistakes are told at once."""
+    """Collects diagnostics while it compiles, so that all mistakes are reported at once."""
 
     def __init__(
         self,
@@ -97,8 +97,8 @@ class _Compiler:
             {} for _ in dashboard.sections
         ]
         self.optional: set[str] = set()
-        # For each section what its condition and its list read, and for each of its calls the
-        # references to optional parameters that it cannot do without.
+        # For each section: the names that its condition and its list read, and for each of its
+        # calls the references to optional parameters without which the call fails.
         self.guards: list[set[str]] = [set() for _ in dashboard.sections]
         self.fragile: list[list[dict[str, tuple[tuple[str | int, ...], int]]]] = [
             [] for _ in dashboard.sections
@@ -119,7 +119,9 @@ class _Compiler:
     def compile(self) -> Plan:
         parameters = self.parameters()
         if self.dashboard.prefetch and any(p.required for p in parameters):
-            self.refuse("only a dashboard whose parameters all have defaults", "prefetch")
+            self.refuse(
+                "only a dashboard whose parameters all have defaults can be prefetched", "prefetch"
+            )
         sections = [
             self.section(i, name, config)
             for i, (name, config) in enumerate(self.dashboard.sections.items())
@@ -141,7 +143,7 @@ class _Compiler:
                 followers[flows_from].append(section.index)
             elif not section.needs:
                 roots.append(section.index)
-        # What looks at everything looks at each section too.
+        # A condition on the whole scope (`@`) looks into every section.
         watched = any("@" in (s.config.when or "") for s in compiled)
         judged = _judged(compiled)
         reads = _reads(compiled)
@@ -188,21 +190,22 @@ class _Compiler:
             if name not in self.dashboard.parameters:
                 close = suggest(name, self.dashboard.parameters)
                 self.refuse(
-                    f"{{{name}}} is no declared parameter{close}", "path", offset=match.start()
+                    f"{{{name}}} is not a declared parameter{close}", "path", offset=match.start()
                 )
             if name in found:
-                self.refuse(f"{{{name}}} stands in the path twice", "path", offset=match.start())
+                self.refuse(f"{{{name}}} is in the path twice", "path", offset=match.start())
             found.add(name)
         for segment in path[1:].split("/"):
             literal = _PLACEHOLDER.fullmatch(segment) is None
             if literal and (segment in {".", ".."} or not _SEGMENT.fullmatch(segment)):
                 self.refuse(
-                    f"{segment!r} is no path segment; write plain text or one {{parameter}}", "path"
+                    f"{segment!r} is not a path segment; write plain text or one {{parameter}}",
+                    "path",
                 )
         if path != "/" and "//" in path + "/":
-            self.refuse("the path has an empty segment", "path")
+            self.refuse("the path has an empty segment; remove the extra slash", "path")
         if any(path == taken or path.startswith(taken + "/") for taken in RESERVED):
-            self.refuse(f"{path} is taken by the gateway itself", "path")
+            self.refuse(f"{path} is reserved by the gateway; choose another path", "path")
         return found
 
     # Sections
@@ -280,7 +283,7 @@ class _Compiler:
             return
         if template.upstream not in self.upstreams:
             close = suggest(template.upstream, self.upstreams)
-            self.refuse(f"{template.upstream} is no declared upstream{close}", *at)
+            self.refuse(f"{template.upstream} is not a declared upstream{close}", *at)
         for reference in template.references:
             self.refer(index, reference, at, element)
         needed: dict[str, tuple[tuple[str | int, ...], int]] = {}
@@ -296,11 +299,11 @@ class _Compiler:
         yield Source(template.upstream, template, select)
 
     def means_section(self, index: int, root: str, *, bare: bool) -> bool | None:
-        """Whether a name that a section uses means a section; `None` where it could be either.
+        """Whether a name that a section uses means a section; `None` if it could be either.
 
-        A parameter and a section may share a name. With a path into it the name is the section's,
-        where the parameter is a single value. In the section itself it is the parameter's, as a
-        section cannot wait for itself.
+        A parameter and a section may share a name. A path into the name means the section if the
+        parameter is a single value. Within the section of that name it means the parameter,
+        because a section cannot wait for itself.
         """
         if root not in self.index:
             return False
@@ -310,7 +313,7 @@ class _Compiler:
         return False if self.index[root] == index else None
 
     def refuse_ambiguous(self, text: str, root: str, *location: str | int, offset: int = 0) -> None:
-        """Refuse the first use of a name that could mean a parameter or a section."""
+        """Reject the first use of a name that could mean a parameter or a section."""
         if root not in self.ambiguous:
             self.ambiguous.add(root)
             self.refuse(
@@ -321,7 +324,7 @@ class _Compiler:
     def refer(
         self, index: int, reference: Reference, at: tuple[str | int, ...], element: str | None
     ) -> None:
-        """Note that a section refers to something; unknown names are mistakes."""
+        """Record a section's reference; unknown names are mistakes."""
         root = reference.root
         if root == element:
             return
@@ -334,7 +337,7 @@ class _Compiler:
         elif root not in self.dashboard.parameters and root not in self.declared:
             known = self.names | ({element} if element else set())
             self.refuse(
-                f"{{{reference.text}}}: {root} is no parameter and no section"
+                f"{{{reference.text}}}: {root} is neither a parameter nor a section"
                 f"{suggest(root, known)}",
                 *at,
                 offset=reference.offset,
@@ -353,10 +356,12 @@ class _Compiler:
             items_at = at
         else:
             items_at = (*at, "in")
-        assert spec is not None  # noqa: S101 - the caller asked only where there is one
+        assert spec is not None  # noqa: S101 - callers call this only for a `for_each`
         element = spec.element
         if element in self.names:
-            self.refuse(f"{element} is a parameter or section already", *at, "as")
+            self.refuse(
+                f"{element} is already a parameter or a section; choose another name", *at, "as"
+            )
         text = spec.in_.strip()
         if not (text.startswith("{") and text.endswith("}")):
             self.refuse("write one reference to a list, such as {posts} or {city}", *items_at)
@@ -371,7 +376,10 @@ class _Compiler:
         is_section = self.means_section(index, items.root, bare=items.bare)
         parameter = self.dashboard.parameters.get(items.root)
         if is_section is False and parameter is not None and parameter.get("type") != "array":
-            self.refuse(f"{items.root} is no array parameter, so there is no list in it", *items_at)
+            self.refuse(
+                f"{items.root} is not an array parameter, so it has no list to fan out over",
+                *items_at,
+            )
         led_by = self.dashboard.sections.get(items.root) if is_section else None
         if items.bare and led_by is not None and led_by.for_each is not None:
             items = replace(items, find=_values_found_by(items.find))
@@ -392,7 +400,7 @@ class _Compiler:
     def flows_from(
         self, items: Reference, led_by: SectionConfig | None, spec: ForEachConfig
     ) -> int | None:
-        """Return the section whose elements can be taken one by one, if it is such a section."""
+        """Return the section whose elements can be taken one by one, if there is one."""
         if led_by is None or not items.bare:
             return None
         if led_by.for_each is None or spec.batch or spec.key is not None:
@@ -404,8 +412,8 @@ class _Compiler:
     ) -> bool:
         """Whether a section has to wait for the whole list whose elements it takes.
 
-        It has when it refers to the list in its calls or its condition too, and when a fallback
-        may come to stand in for the list.
+        It waits if its calls or its condition also refer to the list, or if a fallback may replace
+        the list.
         """
         root, led_by = list(self.dashboard.sections.items())[leader]
         in_calls = any(r.root == root for s in sources for r in s.template.references)
@@ -418,7 +426,7 @@ class _Compiler:
         for source in sources:
             if not source.template.repeats(for_each.element):
                 self.refuse(
-                    f"with `batch` the query has one pair name={{{for_each.element}}} to repeat",
+                    f"`batch` needs one query pair name={{{for_each.element}}} to repeat",
                     *at, "get",
                 )  # fmt: skip
 
@@ -429,9 +437,9 @@ class _Compiler:
             return None
         for reference, offset in references_in(text, {*self.names, element or ""}):
             key = str(at[-1])
-            mend = _BRACED[key].format(reference.text)
+            remedy = _BRACED[key].format(reference.text)
             self.refuse(
-                f"{{{reference.text}}} is not replaced in `{key}`, which is JMESPath {mend}",
+                f"{{{reference.text}}} is not replaced in `{key}`, which is JMESPath {remedy}",
                 *at, offset=offset,
             )  # fmt: skip
             return None
@@ -442,12 +450,12 @@ class _Compiler:
             return None
 
     def fallback(self, value: Any, at: tuple[str | int, ...], element: str | None) -> None:
-        """Refuse references in a fallback: it is served as it is written."""
+        """Reject references in a fallback, which is served as written."""
         if isinstance(value, str):
             for reference, offset in references_in(value, {*self.names, element or ""}):
                 self.refuse(
-                    f"{{{reference.text}}} is not replaced in a fallback, which is served as it "
-                    f"is written: write a constant, or {{ {reference.text} }} with spaces for the "
+                    f"{{{reference.text}}} is not replaced in a fallback, which is served as "
+                    f"written; write a constant, or {{ {reference.text} }} with spaces for the "
                     "text",
                     *at, offset=offset,
                 )  # fmt: skip
@@ -463,7 +471,7 @@ class _Compiler:
         if search is None or text is None:
             return None
         read = names_read(text)
-        # What looks at everything may look at any parameter.
+        # A condition on the whole scope (`@`) may look at any parameter.
         self.guards[index] |= read if read and "@" not in text else set(self.dashboard.parameters)
         whole = names_read(text, whole=True)
         for root in sorted(read):
@@ -475,15 +483,15 @@ class _Compiler:
             elif root not in self.names:
                 close = suggest(root, self.names)
                 if f'"{root}"' in text:
-                    close = f"; write '{root}' in single quotes for a text"
-                self.refuse(f"{root} is no parameter and no section{close}", *at, "when")
+                    close = f"; write '{root}' in single quotes for text"
+                self.refuse(f"{root} is neither a parameter nor a section{close}", *at, "when")
         return search
 
     def absent_parameters(self) -> None:
-        """Refuse sections whose calls all fail whenever an optional parameter is absent.
+        """Reject sections whose calls all fail whenever an optional parameter is absent.
 
-        One that is then not called is as it should be: its own condition, or that of a section
-        it waits for, looks at the parameter; or it has no elements. So is one with a fallback.
+        A section with a fallback is accepted. So is one that may then be skipped: its condition, or
+        that of a section it waits for, looks at the parameter, or its list reads it.
         """
         for index, (section, config) in enumerate(self.dashboard.sections.items()):
             calls = self.fragile[index]
@@ -493,14 +501,14 @@ class _Compiler:
             for root, (at, offset) in calls[0].items():
                 if root not in guards and all(root in call for call in calls):
                     self.refuse(
-                        f"{root} may be absent, and then {section} always fails: give it a "
+                        f"{root} may be absent, and then {section} always fails; give it a "
                         f"default, declare it `required: true`, make it a whole query value "
                         f"(name={{{root}}}), or guard {section} with `when`",
                         *at, offset=offset,
                     )  # fmt: skip
 
     def all_guards(self, index: int) -> set[str]:
-        """Return the names that decide whether a section is called."""
+        """Return the names that the conditions and lists on a section's way read."""
         seen = {index}
         left = [index]
         while left:
@@ -511,7 +519,7 @@ class _Compiler:
         return set().union(*(self.guards[each] for each in seen))
 
     def cycles(self) -> None:
-        """Refuse reference cycles, each told once where it closes."""
+        """Reject reference cycles, each reported once at the reference that closes it."""
         names = list(self.dashboard.sections)
         done: set[int] = set()
         trail: list[int] = []
@@ -534,17 +542,17 @@ class _Compiler:
 
 
 def _inputs(sections: tuple[Section, ...], section: Section) -> dict[str, int]:
-    """Return by name the sections that `section` waits for; its other names mean something else."""
+    """Return by name the sections that `section` waits for; its other names are not sections."""
     flows_from = section.for_each.flows_from if section.for_each is not None else None
     inputs = section.needs if flows_from is None else (*section.needs, flows_from)
     return {sections[index].name: index for index in inputs}
 
 
 def _reads(sections: tuple[Section, ...]) -> dict[int, dict[str, int | None]]:
-    """Return, by the section that they refer to, the references of all sections.
+    """Return the references of all sections, by the section that they refer to.
 
-    With each stands how many elements of a list are enough, where it says over what to fan out and
-    nothing else.
+    A reference that is only the list of a `for_each` comes with the number of elements that are
+    enough; any other comes with `None`.
     """
     reads: dict[int, dict[str, int | None]] = {}
     for section in sections:
@@ -584,7 +592,7 @@ def _is_unshaped(section: Section) -> bool:
 
 
 def _values_found_by(find: Callable[[Scope], Any]) -> Callable[[Scope], Any]:
-    """Return a search that takes the object of another `for_each` for the list of its values."""
+    """Return a search that turns the object of another `for_each` into the list of its values."""
 
     def values(scope: Scope) -> Any:
         found = find(scope)

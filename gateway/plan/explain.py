@@ -1,12 +1,12 @@
-"""What one request would do: the plan in words, calls nothing.
+"""Explains what one request would do, without calling an upstream.
 
-Pure: from a loaded configuration and a path to an `Explanation`, which is data.
+Pure: takes a loaded configuration and a path, and returns an `Explanation`, which is data.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs, unquote
 
 from gateway.errors import CallError, GatewayError
@@ -16,7 +16,7 @@ from gateway.plan.compiler import path_shape
 from gateway.values.suggestion import suggest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from urllib.parse import SplitResult
 
     from gateway.config.models import UpstreamConfig
@@ -35,15 +35,15 @@ class Step:
     """One section of a plan.
 
     Attributes:
-        name: of the section.
+        name: name of the section.
         starts: what it waits for and by which references, in words.
         calls: `upstream target` of each source; targets that need another section's value show
             their template.
-        most_calls: requests it can make at worst, retries counted.
-        slowest: seconds that it can take by its upstreams' timeouts and those it waits for, every
-            attempt spent.
+        most_calls: most requests that it can make, retries included.
+        slowest: most seconds that it and the sections it waits for can take, if every attempt
+            times out.
         cache: its freshness, in words.
-        key: what tells its kept answers apart: upstream, method, target and forwarded header
+        key: the cache key of its answers in words: upstream, method, target and forwarded header
             fields, one text for each source.
         notes: required, hidden, fallback, when ...
     """
@@ -63,13 +63,13 @@ class Explanation:
     """A whole plan.
 
     Attributes:
-        dashboard: its name.
+        dashboard: name of the dashboard.
         path: its path as declared.
-        parameters: their values, where the path gave them.
+        parameters: values of the parameters that are known.
         deadline: seconds for the whole answer.
-        waves: names of sections by how many others they wait for in a row.
-        steps: the sections in their order.
-        warnings: what will not work as it is declared.
+        waves: names of sections, grouped by the length of their longest chain of dependencies.
+        steps: the sections in the order of declaration.
+        warnings: what will not work as declared.
     """
 
     dashboard: str
@@ -82,7 +82,7 @@ class Explanation:
 
     @property
     def most_calls(self) -> int:
-        """Requests that one answer can cost at worst."""
+        """Most requests that one answer can cost."""
         return sum(step.most_calls for step in self.steps)
 
 
@@ -90,58 +90,90 @@ def explain(loaded: Loaded, url: SplitResult) -> Explanation:
     """Explain the request for a path such as `/dashboard/1?x=y`, or a declared `/dashboard/{id}`.
 
     Raises:
-        NoSuchPathError: when no dashboard answers it, or its parameters are refused.
+        NoSuchPathError: no dashboard has this path, or its parameters are invalid.
     """
     plan, texts = _find(loaded, url.path)
     scope = _scope(plan, texts, url.query)
     upstreams = loaded.config.upstreams
-    depth: dict[int, int] = {}
-    slowest: dict[int, float] = {}
-    first: dict[int, float] = {}
-    count: dict[int, int] = {}
-    steps = []
-    for section in _in_order(plan):
-        before = _before(section)
-        number = section.index
-        depth[number] = 1 + max((depth[b] for b in before), default=-1)
-        called = [upstreams[source.upstream] for source in section.sources]
-        count[number] = _elements(plan, section, scope, count)
-        rounds = _rounds(section, count[number])
-        slowest[number] = rounds * max(map(_patience, called)) + max(
-            (slowest[b] for b in before), default=0.0
-        )
-        first[number] = max(u.timeout for u in called) + max(
-            (first[b] for b in before), default=0.0
-        )
-        steps.append(_step(plan, section, scope, upstreams, slowest[number], count[number]))
-    waves = tuple(
-        tuple(s.name for s in plan.sections if depth[s.index] == level)
-        for level in range(max(depth.values()) + 1)
-    )
-    # Retries are left out: they end with the deadline anyway. A single slow answer after another
-    # that cannot fit is a mistake in the figures.
-    warnings = [
-        f"{section.name}: the timeouts on its way add up to {first[section.index]:g} s, "
-        f"the deadline ends it at {plan.deadline:g} s"
-        for section in plan.sections
-        if first[section.index] > plan.deadline
-    ]
+    estimates = _estimates(plan, scope, upstreams)
+    warnings = list(_late_sections(plan, estimates))
     if "{" not in url.path:
         warnings += [
-            f"{parameter.name} is required, the request is refused without it"
+            f"{parameter.name} is required; a request without it is refused"
             for parameter in plan.parameters
             if parameter.name not in scope
         ]
-    order = {section.name: section.index for section in plan.sections}
     return Explanation(
         dashboard=plan.name,
         path=plan.path,
         parameters={k: None if v is ABSENT else v for k, v in scope.items()},
         deadline=plan.deadline,
-        waves=waves,
-        steps=tuple(sorted(steps, key=lambda step: order[step.name])),
+        waves=_waves(plan, estimates),
+        steps=tuple(
+            _step(plan, section, scope, upstreams, estimates[section.index])
+            for section in plan.sections
+        ),
         warnings=tuple(warnings),
     )
+
+
+class _Estimate(NamedTuple):
+    """The bounds of one section.
+
+    Attributes:
+        depth: length of the longest chain of sections that it waits for.
+        elements: most elements of its list.
+        first: seconds until it lands if every first attempt takes its whole timeout.
+        slowest: seconds until it lands if every attempt times out.
+    """
+
+    depth: int
+    elements: int
+    first: float
+    slowest: float
+
+
+def _estimates(
+    plan: Plan, scope: Mapping[str, Any], upstreams: Mapping[str, UpstreamConfig]
+) -> dict[int, _Estimate]:
+    """Return the bounds of every section, by its index."""
+    estimates: dict[int, _Estimate] = {}
+    for section in _in_order(plan):
+        before = [estimates[index] for index in _before(section)]
+        called = [upstreams[source.upstream] for source in section.sources]
+        elements = _elements(plan, section, scope, estimates)
+        rounds = _rounds(section, elements)
+        estimates[section.index] = _Estimate(
+            depth=1 + max((e.depth for e in before), default=-1),
+            elements=elements,
+            first=max(u.timeout for u in called) + max((e.first for e in before), default=0.0),
+            slowest=rounds * max(map(_slowest_call, called))
+            + max((e.slowest for e in before), default=0.0),
+        )
+    return estimates
+
+
+def _waves(plan: Plan, estimates: Mapping[int, _Estimate]) -> tuple[tuple[str, ...], ...]:
+    deepest = max(estimate.depth for estimate in estimates.values())
+    return tuple(
+        tuple(s.name for s in plan.sections if estimates[s.index].depth == level)
+        for level in range(deepest + 1)
+    )
+
+
+def _late_sections(plan: Plan, estimates: Mapping[int, _Estimate]) -> Iterator[str]:
+    """Yield a warning for each section that the deadline can end before its first attempts do.
+
+    Retries are left out because the deadline ends them anyway. Single attempts in a row that
+    cannot fit into the deadline are a mistake in the configured times.
+    """
+    for section in plan.sections:
+        first = estimates[section.index].first
+        if first > plan.deadline:
+            yield (
+                f"{section.name}: the timeouts on its way add up to {first:g} s, but "
+                f"the deadline is {plan.deadline:g} s"
+            )
 
 
 def _find(loaded: Loaded, path: str) -> tuple[Plan, dict[str, str]]:
@@ -149,7 +181,7 @@ def _find(loaded: Loaded, path: str) -> tuple[Plan, dict[str, str]]:
         if path_shape(plan.path) == path_shape(path) and ("{" in path or plan.path == path):
             return plan, {}
     segments = path.split("/")
-    # A literal segment beats a parameter, from left to right, as it does for requests.
+    # A literal segment beats a parameter, from left to right, as in the routing of requests.
     for plan in sorted(loaded.plans, key=lambda p: [s.startswith("{") for s in p.path.split("/")]):
         declared = plan.path.split("/")
         if len(declared) == len(segments) and all(
@@ -161,11 +193,11 @@ def _find(loaded: Loaded, path: str) -> tuple[Plan, dict[str, str]]:
             }
             return plan, texts
     close = suggest(path, [plan.path for plan in loaded.plans])
-    raise NoSuchPathError(f"no dashboard answers {path}{close}")
+    raise NoSuchPathError(f"no dashboard has the path {path}{close}")
 
 
 def _scope(plan: Plan, texts: Mapping[str, str], query: str) -> dict[str, Any]:
-    """Return the parameters that are known; a declared path knows none."""
+    """Return the values of known parameters; a declared path has none."""
     given = parse_qs(query, keep_blank_values=True)
     scope: dict[str, Any] = {}
     for parameter in plan.parameters:
@@ -192,7 +224,7 @@ def _before(section: Section) -> tuple[int, ...]:
 
 
 def _in_order(plan: Plan) -> list[Section]:
-    """Return the sections with each after those that it waits for."""
+    """Return the sections, each after those that it waits for."""
     ordered: list[Section] = []
     placed: set[int] = set()
     left = list(plan.sections)
@@ -210,7 +242,7 @@ def _most_calls(upstream: UpstreamConfig) -> int:
     return attempts * (2 if upstream.hedge else 1)
 
 
-def _patience(upstream: UpstreamConfig) -> float:
+def _slowest_call(upstream: UpstreamConfig) -> float:
     attempts = upstream.retry.attempts if upstream.retry else 1
     pauses = upstream.retry.cap * (attempts - 1) if upstream.retry else 0.0
     return upstream.timeout * attempts + pauses
@@ -221,8 +253,7 @@ def _step(
     section: Section,
     scope: Mapping[str, Any],
     upstreams: Mapping[str, UpstreamConfig],
-    slowest: float,
-    elements: int,
+    estimate: _Estimate,
 ) -> Step:
     attempts = sum(_most_calls(upstreams[source.upstream]) for source in section.sources)
     calls = tuple(
@@ -232,8 +263,8 @@ def _step(
         name=section.name,
         starts=_starts(plan, section),
         calls=calls,
-        most_calls=attempts * _batches(section, elements),
-        slowest=slowest,
+        most_calls=attempts * _batches(section, estimate.elements),
+        slowest=estimate.slowest,
         cache=_cache(section, upstreams),
         key=tuple(
             _key(call, upstreams[source.upstream])
@@ -279,9 +310,9 @@ def _call(section: Section, upstream: str, template: Any, scope: Mapping[str, An
 
 
 def _elements(
-    plan: Plan, section: Section, scope: Mapping[str, Any], count: Mapping[int, int]
+    plan: Plan, section: Section, scope: Mapping[str, Any], estimates: Mapping[int, _Estimate]
 ) -> int:
-    """Return how many elements the section's list has at most; `count` is that of earlier ones."""
+    """Return the most elements of a section's list; `estimates` has earlier sections."""
     spec = section.for_each
     if spec is None:
         return 1
@@ -291,20 +322,20 @@ def _elements(
     if isinstance(items, list):
         return min(len(items), spec.limit)
     for leader in plan.sections:
-        # It has an element for each of that section's own.
+        # It has one element for each element of the other section.
         if leader.name == spec.items.root and leader.for_each is not None and spec.items.bare:
-            return min(count[leader.index], spec.limit)
+            return min(estimates[leader.index].elements, spec.limit)
     return spec.limit
 
 
 def _batches(section: Section, elements: int) -> int:
-    """Return how many calls the elements make."""
+    """Return the number of calls that the elements make."""
     batch = section.for_each.batch if section.for_each is not None else None
     return -(-elements // batch) if batch else elements
 
 
 def _rounds(section: Section, elements: int) -> int:
-    """Return how many calls come one after the other when every one takes its time."""
+    """Return the number of calls in a row if every call takes its full time."""
     if section.for_each is None:
         return 1
     return -(-_batches(section, elements) // section.for_each.concurrency)
@@ -313,10 +344,10 @@ def _rounds(section: Section, elements: int) -> int:
 def _cache(section: Section, upstreams: Mapping[str, UpstreamConfig]) -> str:
     policy = section.cache or upstreams[section.sources[0].upstream].cache
     if policy is None:
-        return "not kept"
-    told = policy.model_dump(exclude_defaults=True)
+        return "not cached"
+    changed = policy.model_dump(exclude_defaults=True)
     return ", ".join(f"{key} {value:g} s" if isinstance(value, float) else f"{key} {value}"
-                     for key, value in told.items()) or "kept by the defaults"  # fmt: skip
+                     for key, value in changed.items()) or "cached with the defaults"  # fmt: skip
 
 
 def _notes(section: Section) -> list[str]:

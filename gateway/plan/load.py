@@ -1,7 +1,7 @@
-"""Loading a configuration: every mistake at once, each with its line and column.
+"""Loads a configuration, and reports every mistake at once with its line and column.
 
 Pieces are validated one by one (each upstream, each section, each dashboard), so that a mistake in
-one hides none in another, and references to a piece that was refused are no further mistake.
+one hides none in another. References to a rejected piece are not further mistakes.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class Loaded:
 
     Attributes:
         config: the models.
-        plans: the compiled dashboards, in the order of their declaration.
-        file: where it came from, for messages.
+        plans: the compiled dashboards, in the order of declaration.
+        file: its source, for messages.
         warnings: what will be a mistake in the next release.
     """
 
@@ -66,7 +66,7 @@ class Loaded:
 
 
 def shipped() -> Path:
-    """Return the configuration that comes with the gateway."""
+    """Return the configuration that ships with the gateway."""
     package = Path(gateway.__file__).parent
     installed = package / "shipped" / "gateway.yaml"
     return installed if installed.exists() else package.parent / "config" / "gateway.yaml"
@@ -76,11 +76,11 @@ def load(path: str | Path, environment: Mapping[str, str] | None = None) -> Load
     """Load a file.
 
     Args:
-        path: of the file, YAML (JSON is YAML too).
-        environment: what `${NAME}` is replaced from; the process's own unless given.
+        path: path of the file, YAML (JSON is YAML too).
+        environment: values for `${NAME}`; those of the process by default.
 
     Raises:
-        ConfigError: with every mistake.
+        ConfigError: the configuration is invalid; the error lists every mistake.
     """
     name = str(path)
     try:
@@ -89,13 +89,13 @@ def load(path: str | Path, environment: Mapping[str, str] | None = None) -> Load
     except OSError as error:
         raise ConfigError([_at_start(f"cannot be read: {error.strerror}")], name) from None
     if len(data) > _MAX_BYTES:
-        raise ConfigError([_at_start(f"larger than {_MAX_BYTES} bytes")], name)
+        raise ConfigError([_at_start(f"is larger than {_MAX_BYTES} bytes")], name)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = data[: error.start].decode("utf-8", "replace")
         line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-        raise ConfigError([Diagnostic("no UTF-8", line=line, column=column)], name) from None
+        raise ConfigError([Diagnostic("is not UTF-8", line=line, column=column)], name) from None
     return loads(text, name, environment)
 
 
@@ -107,9 +107,9 @@ def loads(
     checker = _Checker(read.value)
     if read.value is not None or not read.diagnostics:
         checker.check()
-    told = [read.place(f) for f in checker.diagnostics if not read.explains(f)]
+    placed = [read.place(f) for f in checker.diagnostics if not read.explains(f)]
     diagnostics = {
-        (f.line, f.column, f.message): f for f in map(_one_line, (*read.diagnostics, *told))
+        (f.line, f.column, f.message): f for f in map(_one_line, (*read.diagnostics, *placed))
     }
     if diagnostics:
         raise ConfigError([diagnostics[key] for key in sorted(diagnostics)], name)
@@ -122,7 +122,7 @@ def compile_config(config: Config, file: str = "<config>") -> Loaded:
     """Compile a configuration made in code.
 
     Raises:
-        ConfigError: with every mistake; there are no lines to tell.
+        ConfigError: the configuration is invalid; the error lists every mistake, without lines.
     """
     checker = _Checker(None)
     checker.upstreams = dict(config.upstreams)
@@ -155,7 +155,7 @@ def _at_start(message: str) -> Diagnostic:
 
 
 def _one_line(diagnostic: Diagnostic) -> Diagnostic:
-    """Return the diagnostic in one line of printable text, whatever the document had it quote."""
+    """Return the diagnostic as one line of printable text, whatever it quotes from the document."""
     message = diagnostic.message
     if not message.isprintable():
         message = "".join(
@@ -167,16 +167,16 @@ def _one_line(diagnostic: Diagnostic) -> Diagnostic:
 
 
 def _missing_here(upstream: UpstreamConfig, at: Location) -> Iterator[Diagnostic]:
-    """Yield what the upstream needs and this machine does not have.
+    """Yield a diagnostic for each file or module that the upstream needs and this machine lacks.
 
-    A model is as good without; but the process would end with the first of these.
+    The model is valid without them, but the process would end at the first one.
     """
     for place, message in kind_of(upstream).missing(upstream):
         yield Diagnostic(message, (*at, *place))
 
 
 class _AnyName:
-    """Stands for the names of upstreams where they cannot be read: none of them is a mistake."""
+    """Stands for the names of upstreams if they cannot be read; it contains every name."""
 
     def __contains__(self, name: object) -> bool:
         return True
@@ -189,9 +189,9 @@ class _AnyName:
 
 
 def _declared(parameters: Any) -> dict[str, Any]:
-    """Return the parameters that have a name; what is no schema is replaced by one.
+    """Return the parameters that have a valid name, with a stand-in for each invalid schema.
 
-    So that references to a parameter that was refused are no further mistake.
+    References to a rejected parameter are then not further mistakes.
     """
     if not isinstance(parameters, dict):
         return {}
@@ -217,7 +217,7 @@ class _Checker:
     def check(self) -> None:
         if not isinstance(self.raw, dict):
             self.diagnostics.append(
-                Diagnostic("a configuration is a mapping with upstreams and dashboards")
+                Diagnostic("a configuration should be a mapping with upstreams and dashboards")
             )
             return
         for key in self.raw:
@@ -250,9 +250,9 @@ class _Checker:
         if not isinstance(raw, dict) or not raw:
             if key in self.raw:
                 self.diagnostics.append(
-                    Diagnostic("should be a mapping of names, not empty", (key,))
+                    Diagnostic("should be a mapping of names, and not empty", (key,))
                 )
-            # A key that is there under a wrong name is one mistake, not two.
+            # A misspelled key is one mistake, not an unknown key and a missing one.
             elif not difflib.get_close_matches(key, set(self.raw) - set(Config.model_fields)):
                 self.diagnostics.append(Diagnostic(f"{key} is missing"))
             return {}
@@ -262,13 +262,13 @@ class _Checker:
     def names(self, raw: Mapping[str, Any], at: Location, pattern: str) -> None:
         for name in raw:
             if not re.match(pattern, name) or len(name) > MAX_NAME:
-                message = f"{name!r} is no name; write letters, digits and _, no digit first"
+                message = f"{name!r} is not a valid name; use letters, digits and _, no digit first"
                 self.diagnostics.append(Diagnostic(message, (*at, name), at_key=True))
 
     def model(self, kind: type[M], raw: Any, at: Location) -> M | None:
         if raw is None:
             self.diagnostics.append(
-                Diagnostic("should be a mapping, and is empty", at, at_key=True)
+                Diagnostic("should be a mapping, but is empty", at, at_key=True)
             )
             return None
         if isinstance(raw, dict) and RENAMED in raw:
@@ -293,20 +293,20 @@ class _Checker:
             slot = self.model(SectionConfig, slot_raw, (*at, "sections", section))
             if slot is not None:
                 good[section] = slot
-        # What is wrong beside the sections is told, and left out to look at the sections all the
-        # same: their references can be wrong too.
+        # Invalid keys other than `sections` are reported and then left out, so that the references
+        # of the sections are still checked.
         rest = {key: value for key, value in raw.items() if key != "sections"}
         before = len(self.diagnostics)
         stand_in = {"stand_in": {"get": "a:/"}}
         model = self.model(DashboardConfig, {**rest, "sections": stand_in} if sections else raw, at)
         if model is None:
             wrong = {f.location[2] for f in self.diagnostics[before:] if len(f.location) > 2}  # noqa: PLR2004
-            kept = {key: value for key, value in rest.items() if key not in wrong}
-            kept.setdefault("path", "/")
+            valid = {key: value for key, value in rest.items() if key not in wrong}
+            valid.setdefault("path", "/")
             parameters = _declared(rest.get("parameters"))
             try:
                 model = DashboardConfig.model_validate(
-                    {**kept, "parameters": parameters, "sections": stand_in}, context=WRITTEN
+                    {**valid, "parameters": parameters, "sections": stand_in}, context=WRITTEN
                 )
             except ValidationError:
                 return
@@ -328,13 +328,13 @@ class _Checker:
         self.plans.append(plan)
 
     def collisions(self, paths: Mapping[str, str]) -> None:
-        """Refuse dashboards that answer the same paths."""
+        """Reject dashboards that have the same paths."""
         seen: dict[str, str] = {}
         for name, path in paths.items():
             first = seen.setdefault(path_shape(path), name)
             if first != name:
                 self.diagnostics.append(
                     Diagnostic(
-                        f"dashboard {first} has this path already", ("dashboards", name, "path")
+                        f"dashboard {first} already has this path", ("dashboards", name, "path")
                     )
                 )

@@ -1,6 +1,6 @@
 """Plans: the compiled graph of a dashboard's sections, as data.
 
-`gateway.plan.compiler` makes them from a declaration, `gateway.engine` runs them.
+`gateway.plan.compiler` makes them from a declaration; `gateway.engine` runs them.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ class ForEach:
     Attributes:
         items: reference to the list.
         element: name of the current element in references.
-        key: JMESPath search for an element's key, `None` for a list in order.
-        limit: elements fetched at most.
-        concurrency: elements in flight at once.
-        batch: elements fetched with one call, `None` for a call each.
-        match: JMESPath search for the value that an answered object was asked for by.
-        many: an element has a list of answered objects.
+        key: JMESPath search for an element's key; `None` for a list in order.
+        limit: most elements that are fetched.
+        concurrency: most elements in flight at once.
+        batch: most elements fetched with one call; `None` for one call each.
+        match: JMESPath search for the value that matches a returned object to its element.
+        many: each element gets a list of returned objects.
         flows_from: index of the `for_each` section whose elements it takes one by one as they land;
-            where it has to wait for all of them it needs that section too.
+            if it has to wait for all of them, `needs` has that section too.
     """
 
     items: Reference
@@ -61,17 +61,17 @@ class ForEach:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One compiled slot of a dashboard; see `SectionConfig` for what the parts mean.
+    """One compiled slot of a dashboard; `SectionConfig` documents the parts.
 
     Attributes:
         needs: indexes of the sections that must have landed before it starts.
         sources: one for `get`, several for `race`.
         schema: `answer`, compiled.
-        reads: references of other sections to this one, each with how many elements of a list are
-            enough.
+        reads: references of other sections to this one, each with the number of elements of a
+            list that are enough.
         judged: a `when` looks into its value.
-        opaque: nobody looks into its value: the answer shows it as the upstream gave it.
-        tags: what its kept answers can be purged by.
+        opaque: no expression looks into its value; the answer shows it as the upstream sent it.
+        tags: the tags by which its cached answers can be purged.
     """
 
     index: int
@@ -102,12 +102,12 @@ class Plan:
     Attributes:
         name: name of the dashboard.
         path: path of the endpoint with its `{parameter}` placeholders.
-        parameters: in the order of their declaration.
+        parameters: in the order of declaration.
         deadline: seconds for the whole answer.
-        sections: in the order of their declaration, which is the order of the answer.
+        sections: in the order of declaration, which is the order of the answer.
         roots: indexes of the sections that can start at once.
         dependents: for each section the indexes of those that wait for it to land.
-        followers: for each section the indexes of those that take its elements as they land.
+        followers: for each section the indexes of those that take its elements one by one.
     """
 
     name: str

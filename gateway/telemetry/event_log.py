@@ -1,10 +1,10 @@
-"""The log of events: what fails, what opens and what recovers, as lines for an operator.
+"""The log of events: writes failures, breaker changes and recoveries as log lines for an operator.
 
-Failures of sections come at a bounded rate: the first of its kind at once, then one line in
-`every` seconds with the count of those left out. Attempts are written at debug and are not even
-made into events at any other level. Each line is readable as text, and its parts are members of
-their own where logs are JSON. No header value and no request body is ever written; the path and
-query of a request are written at debug only.
+Failures of sections are logged at a bounded rate: the first of its kind at once, then one line in
+`every` seconds with the count of those left out. Attempts are logged at debug level only, and no
+event is made for them at any other level. Each line is readable as text, and its parts are members
+of their own in JSON logs. Header values and request bodies are never logged; the path and query of
+a request are logged at debug level only.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ _BECAME = {
     "fallback": "failed and its fallback is served",
     "stale": "failed and a stored value is served",
 }
-_MOST_DETAIL = 1024  # with an exposed excerpt at its end
+_MOST_DETAIL = 1024  # long enough for an exposed excerpt
 
 
 class EventLog:
-    """Listens to events and writes those that an operator wants to know of.
+    """Listens to events and logs those that an operator needs.
 
     Args:
-        every: seconds in which failures of one kind (dashboard, section, upstream, code) make one
-            line at most.
-        most: kinds of failures that are told apart at once; beyond it those of one code share a
-            line, so that memory and rate are bounded whatever is declared.
+        every: seconds in which failures of one kind (dashboard, section, upstream, code) make at
+            most one line.
+        most: most kinds of failures that are tracked at once; beyond it failures of one code share
+            a line, so that memory and rate stay bounded for any configuration.
         clock: monotonic seconds.
     """
 
@@ -63,7 +63,7 @@ class EventLog:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def listen_to(self, events: Events) -> None:
-        """Write the events of `events` from now on, each kind while its level is enabled."""
+        """Log the events of `events` from now on, each kind while its level is enabled."""
         warnings = partial(_sections.isEnabledFor, logging.WARNING)
         events.listen(self._failed, SectionFailed, when=warnings)
         events.listen(self._refreshed, Refresh, when=warnings)
@@ -105,13 +105,13 @@ class EventLog:
 
     def _set_timer(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
-        # A timer of another loop, which was closed since, would never ring.
+        # A timer of another loop that has since been closed would never fire.
         if self._timer is None or self._loop is not loop:
             self._loop = loop
             self._timer = loop.call_later(seconds, self._ring)
 
     def _ring(self) -> None:
-        """Write what was left out in the windows that have ended, and forget quiet kinds."""
+        """Write what was left out in the windows that have ended, and drop quiet kinds."""
         self._timer = None
         now = self._clock()
         for key, window in list(self._windows.items()):
@@ -249,7 +249,7 @@ def _write_attempt(event: Attempt) -> None:
 
 
 def _reason(event: Attempt | BreakerChange | Refresh | SectionFailed, code: ErrorCode) -> str:
-    """Return why it failed, on one line whatever upstream and transport said."""
+    """Return why it failed, on one line whatever the upstream and the transport reported."""
     status = f" (status {event.status})" if event.status is not None else ""
     text = f"{code}{status}: {one_line(event.detail, _MOST_DETAIL)}"
     if event.cause:
@@ -272,5 +272,5 @@ def _cause(
 
 
 def _members(**members: Any) -> dict[str, Any]:
-    """Return the members that have something to say."""
+    """Return the members that are not empty."""
     return {name: value for name, value in members.items() if value not in (None, "")}

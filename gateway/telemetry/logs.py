@@ -11,20 +11,19 @@ __all__ = ["JsonFormatter", "log_config"]
 
 
 _OWN = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
-# What uvicorn adds for its own formatter: the message once more, with colors.
+# uvicorn adds this for its own formatter: the message again, with colors.
 _FOREIGN = {"color_message"}
 
 
 class JsonFormatter(logging.Formatter):
-    """Writes `time`, `level`, `logger`, `message`, what the record has besides, and `exception`.
+    """Writes `time`, `level`, `logger`, `message`, the record's extra members, and `exception`.
 
-    What a record has besides is what was logged with `extra=`; no member of it takes the place of
-    one of those above.
+    The extra members are those logged with `extra=`; they never replace one of the others.
     """
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line of JSON."""
-        told: dict[str, Any] = {
+        members: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
@@ -32,10 +31,10 @@ class JsonFormatter(logging.Formatter):
         }
         for name, value in vars(record).items():
             if name not in _OWN and name not in _FOREIGN:
-                told.setdefault(name, value)
+                members.setdefault(name, value)
         if record.exc_info:
-            told["exception"] = self.formatException(record.exc_info)
-        return json.dumps(told, ensure_ascii=False, default=str)
+            members["exception"] = self.formatException(record.exc_info)
+        return json.dumps(members, ensure_ascii=False, default=str)
 
 
 def log_config(level: str, form: str) -> dict[str, Any]:

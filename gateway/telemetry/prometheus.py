@@ -1,7 +1,7 @@
-"""`/metrics`: what the process holds and whether its shared store can be reached, for Prometheus.
+"""The `/metrics` endpoint for Prometheus.
 
-Everything is read when it is asked for, so that no request pays for it. With `--workers` each
-answer is that of one worker: run pods with one worker each, as the manifests in `k8s/` do.
+Values are read at each scrape, so that requests pay nothing for them. With `--workers` each scrape
+reaches one worker: run pods with one worker each, as the manifests in `k8s/` do.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class _Gateway(Collector):
     def __init__(
         self,
         store: Store,
-        kept: Callable[[], ResponseCache],
+        response_cache: Callable[[], ResponseCache],
         in_flight: InFlight,
         offload: Offload,
     ) -> None:
         self._store = store
-        self._kept = kept
+        self._response_cache = response_cache
         self._in_flight = in_flight
         self._offload = offload
 
@@ -47,38 +47,40 @@ class _Gateway(Collector):
         """Yield every metric as it is now."""
         if self._store.shared:
             yield GaugeMetricFamily(
-                "gateway_store_up", "1 while the shared store answers", int(self._store.up)
+                "gateway_store_up", "1 if the shared store answers, else 0", int(self._store.up)
             )
         held = self._store.held
         yield GaugeMetricFamily(
-            "gateway_cache_entries", "Upstream answers kept in this process", held.entries
+            "gateway_cache_entries", "Upstream answers stored in this process", held.entries
         )
         yield GaugeMetricFamily(
-            "gateway_cache_bytes", "Memory that they are counted for", held.bytes
+            "gateway_cache_bytes", "Memory of upstream answers stored in this process", held.bytes
         )
         yield GaugeMetricFamily(
-            "gateway_kept_answers_bytes", "Memory of whole answers that are kept", self._kept().size
+            "gateway_kept_answers_bytes",
+            "Memory of cached whole answers",
+            self._response_cache().size,
         )
         yield GaugeMetricFamily(
-            "gateway_requests_in_flight", "Dashboards under way", self._in_flight.count
+            "gateway_requests_in_flight", "Dashboard requests in flight", self._in_flight.count
         )
         yield CounterMetricFamily(
             "gateway_requests_refused",
-            "Dashboards answered 503 because too many were under way",
+            "Dashboard requests answered 503 because too many were in flight",
             self._in_flight.refused,
         )
         budget = self._offload.budget
         yield GaugeMetricFamily(
-            "gateway_decoding_bytes", "Large answers that are being decoded", budget.used
+            "gateway_decoding_bytes", "Large answers being decoded", budget.used
         )
         yield GaugeMetricFamily(
-            "gateway_decoding_waiting", "Large answers that wait to be decoded", budget.waiting
+            "gateway_decoding_waiting", "Large answers waiting to be decoded", budget.waiting
         )
         lanes = {"quick": self._offload.quick, "slow": self._offload.slow}
         for name, what, counts in (
             ("jobs", "Large answers decoded or shaped by worker processes",
              {lane: processes.done for lane, processes in lanes.items()}),
-            ("jobs_abandoned", "Jobs killed because their time was over or their client gone",
+            ("jobs_abandoned", "Jobs killed after a timeout or a disconnect of their client",
              {lane: processes.abandoned for lane, processes in lanes.items()}),
             ("processes_started", "Worker processes started",
              {lane: processes.started for lane, processes in lanes.items()}),
@@ -90,11 +92,11 @@ class _Gateway(Collector):
 
 
 def router(
-    store: Store, kept: Callable[[], ResponseCache], in_flight: InFlight, offload: Offload
+    store: Store, response_cache: Callable[[], ResponseCache], in_flight: InFlight, offload: Offload
 ) -> APIRouter:
-    """Return the route `/metrics`; `kept` returns the response cache that is in use."""
+    """Return the route `/metrics`; `response_cache` returns the current response cache."""
     registry = CollectorRegistry()
-    registry.register(_Gateway(store, kept, in_flight, offload))
+    registry.register(_Gateway(store, response_cache, in_flight, offload))
     ProcessCollector(registry=registry)
     GCCollector(registry=registry)
     routes = APIRouter(tags=["operations"])
@@ -102,7 +104,7 @@ def router(
     @routes.get(
         "/metrics",
         summary="Metrics for Prometheus",
-        description="What this process holds and does, in the text format of Prometheus.",
+        description="The metrics of this process, in the text format of Prometheus.",
         response_class=PlainTextResponse,
     )
     async def metrics() -> Response:

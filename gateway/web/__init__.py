@@ -1,1 +1,1 @@
-"""The HTTP face: routes, parameters, header fields, problems, OpenAPI, health."""
+"""The HTTP interface: routes, parameters, header fields, problems, OpenAPI, health."""

@@ -1,4 +1,4 @@
-"""The FastAPI application with its dashboards."""
+"""The FastAPI application that serves the dashboards."""
 
 from __future__ import annotations
 
@@ -48,15 +48,15 @@ ServedT = TypeVar("ServedT", bound=Served)
 class Application(FastAPI, Generic[ServedT]):
     """A FastAPI application that serves dashboards before it routes anything else.
 
-    Middleware that is added to it runs for dashboards too.
+    Middleware that is added to the application runs for dashboards too.
 
     Args:
-        served: what it serves until `serve` is called with something else.
+        served: the dashboards to serve until the next call of `serve`.
         routers: the operational routes.
         settings: arguments of `FastAPI`.
 
     Attributes:
-        served: what it serves now.
+        served: the dashboards that it serves now.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Application(FastAPI, Generic[ServedT]):
         self.serve(served)
 
     def serve(self, served: ServedT) -> None:
-        """Serve these dashboards from the next request on; requests in flight keep theirs."""
+        """Serve these dashboards from the next request on; requests in flight finish on theirs."""
         self.served = served
         endpoints = served.endpoints
         self._index: PathIndex[DashboardEndpoint] = PathIndex(
@@ -93,7 +93,7 @@ class Application(FastAPI, Generic[ServedT]):
         return self.openapi_schema
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Put the dashboards in front of the framework's stack, inside the user's middleware."""
+        """Put the dashboards in front of FastAPI's routes, inside the user's middleware."""
         added, self.user_middleware = self.user_middleware, []
         try:
             framework = super().build_middleware_stack()
@@ -106,10 +106,10 @@ class Application(FastAPI, Generic[ServedT]):
                 try:
                     found = self._index.find(path)
                 except UnicodeDecodeError:
-                    refusal = problem(422, "the path is no UTF-8")
+                    refusal = problem(422, "the path is not UTF-8")
                     await refusal(scope, receive, send)
                     return
-                # `/{parameter}` must not stand in the way of probes.
+                # `/{parameter}` must not shadow the probes.
                 if found is not None and not (found[1] and _is_ours(path)):
                     await found[0](scope, receive, send, found[1])
                     return
@@ -124,7 +124,7 @@ class Application(FastAPI, Generic[ServedT]):
 
 
 def _not_sniffed(send: Send) -> Send:
-    """Return a `send` that adds the field to answers without it: documentation, probes, metrics."""
+    """Return a `send` that adds the field to answers without it, such as probes and metrics."""
 
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -142,25 +142,25 @@ def _is_ours(path: bytes) -> bool:
 
 def _raw_path(scope: Mapping[str, Any]) -> bytes:
     raw: bytes | None = scope.get("raw_path")
-    if raw is None:  # optional in ASGI; without it an encoded slash cannot be told from a bare one
+    if raw is None:  # optional in ASGI; without it an encoded slash looks like a plain one
         raw = scope["path"].encode("utf-8")
-        scope["raw_path"] = raw  # type: ignore[index] # ASGI scopes are made to be written to
+        scope["raw_path"] = raw  # type: ignore[index] # ASGI scopes are mutable
     root = scope.get("root_path") or ""
     return raw[len(root) :] if root and raw.startswith(root.encode("utf-8")) else raw
 
 
 def _endpoint(dashboard: DashboardEndpoint) -> Any:
-    """Return the endpoint as FastAPI knows it; reached where the routes are mounted elsewhere."""
+    """Return the endpoint for FastAPI's route, which runs if the routes are mounted elsewhere."""
 
     async def serve(request: Request) -> Response:
         sent: list[Any] = []
 
-        async def keep(message: Any) -> None:
+        async def collect(message: Any) -> None:
             sent.append(message)
 
         path = tuple((name, str(value)) for name, value in request.path_params.items())
         request.scope.setdefault("raw_path", request.scope["path"].encode("utf-8"))
-        await dashboard(request.scope, request.receive, keep, path)
+        await dashboard(request.scope, request.receive, collect, path)
         response = Response(sent[1]["body"], sent[0]["status"])
         response.raw_headers = sent[0]["headers"]
         return response

@@ -1,9 +1,9 @@
-"""The client's header fields: which ones a dashboard reads, and which it passes on to whom.
+"""The client's header fields: selects those that a dashboard reads and sends to upstreams.
 
-`forward_headers` are part of what a call is: they tell answers apart and make them private.
-`propagate_headers` are passed on only: a trace goes on, and answers are shared as they were. So one
-client's propagated field may be sent for others that share the call, and what an upstream could
-refuse for its form is dropped instead.
+`forward_headers` are part of a call's identity: they make answers private to the client.
+`propagate_headers` are only passed on, for example for tracing, and answers stay shared. One
+client's propagated field may be sent on behalf of others that share the call, so a malformed one is
+dropped.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ Field: TypeAlias = tuple[bytes, bytes]
 
 _IF_NONE_MATCH = b"if-none-match"
 _MAX_PROPAGATED = 8192
-"""Bytes that are propagated of one request: what W3C Baggage asks for (section 3.3.2)."""
+"""Most bytes propagated from one request: the minimum of W3C Baggage (section 3.3.2)."""
 _SENDABLE = re.compile(rb"[\t -~]+").fullmatch
 
 
 class Read(NamedTuple):
-    """What the header fields of one request say.
+    """The header fields of one request that a dashboard uses.
 
     Attributes:
-        if_none_match: as one list; empty without one.
-        sent: for each upstream the fields to forward and to propagate; upstreams that get none are
+        if_none_match: the field as one list; empty if it is absent.
+        sent: the fields to forward and propagate to each upstream; upstreams that get none are
             left out.
         private: a field is forwarded, so the answer is for this client only.
     """
@@ -43,14 +43,14 @@ class Read(NamedTuple):
 
 
 class ClientHeaders:
-    """Picks out of a request's header fields what one dashboard wants of them.
+    """Selects the header fields of a request that one dashboard uses.
 
     Args:
-        forward: for each upstream the names of `forward_headers`, in lower case.
-        propagate: for each upstream the names of `propagate_headers`, in lower case.
+        forward: the names in `forward_headers` of each upstream, in lower case.
+        propagate: the names in `propagate_headers` of each upstream, in lower case.
 
     Attributes:
-        vary: the `Vary` field of every answer, or nothing.
+        vary: the `Vary` field of every answer; empty if there is none.
     """
 
     __slots__ = ("_forward", "_passed_on", "_propagate", "_watched", "vary")
@@ -62,18 +62,18 @@ class ClientHeaders:
         propagate: Mapping[str, Iterable[bytes]],
     ) -> None:
         self._forward = _sets(forward)
-        # Most upstreams have the same list: what is propagated is chosen once for all of them.
+        # Most upstreams share one list, so the propagated fields are selected once for all of them.
         self._propagate: dict[frozenset[bytes], list[str]] = {}
         for upstream, names in _sets(propagate).items():
             self._propagate.setdefault(names, []).append(upstream)
         forwarded = frozenset().union(*self._forward.values())
         self._passed_on = forwarded.union(*self._propagate)
         self._watched = self._passed_on | {_IF_NONE_MATCH}
-        # RFC 9110 section 12.5.5: what was forwarded may have changed the answer.
+        # RFC 9110 section 12.5.5: a forwarded field may have changed the answer.
         self.vary: list[Field] = [(b"vary", b", ".join(sorted(forwarded)))] if forwarded else []
 
     def read(self, fields: Iterable[Field]) -> Read:
-        """Return what one request's header fields say to this dashboard."""
+        """Return the header fields of one request that this dashboard uses."""
         watched = self._watched
         if_none_match = b""
         found: list[Field] = []
@@ -102,7 +102,7 @@ class ClientHeaders:
         return chosen
 
     def _propagated(self, found: list[Field]) -> dict[str, Sequence[Field]]:
-        """Return what is propagated to each upstream, within the bound on its size."""
+        """Return the fields to propagate to each upstream, within the size limit."""
         chosen: dict[str, Sequence[Field]] = {}
         for names, upstreams in self._propagate.items():
             left = _MAX_PROPAGATED

@@ -1,7 +1,7 @@
-"""The endpoint of one dashboard: parameters in, fan-out, merge, one answer out. Plain ASGI.
+"""The endpoint of one dashboard: reads parameters, executes the plan, sends one answer. Plain ASGI.
 
-What runs for every request is spelled out here without a framework in between; FastAPI knows the
-route (for `/docs`, OpenAPI and everything that is no dashboard) but does not stand in its way.
+The path of a request runs without a framework. FastAPI knows the route only for `/docs` and
+OpenAPI.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ class DashboardEndpoint:
 
     Args:
         bound: the plan, bound to its calls.
-        client_headers: which header fields of the client are read and passed on.
-        in_flight: the bound on dashboards under way.
-        kept: answers kept as bytes; `None` where no section is ever kept.
+        client_headers: selects the client's header fields to read and pass on.
+        in_flight: the limit on dashboard requests in flight.
+        response_cache: the response cache; `None` if no section is ever cached.
         clock: monotonic seconds.
         now: POSIX seconds.
-        objections: what a test's mock objects to, raised after the answer.
-        busy: whether a call is under way in the background that a mock may yet object to.
+        objections: assertions that failed in a test's mocks, raised after the answer.
+        busy: whether a background call is in flight, in which a mock's assertion may still fail.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class DashboardEndpoint:
         *,
         client_headers: ClientHeaders,
         in_flight: InFlight,
-        kept: ResponseCache | None,
+        response_cache: ResponseCache | None,
         clock: Clock,
         now: Clock,
         objections: Objections,
@@ -72,7 +72,7 @@ class DashboardEndpoint:
         self._parameters = RequestParameters(bound.plan.parameters)
         self._client_headers = client_headers
         self._in_flight = in_flight
-        self._kept = kept
+        self._response_cache = response_cache
         self._clock = clock
         self._now = now
         self._objections = objections
@@ -84,7 +84,7 @@ class DashboardEndpoint:
     async def __call__(
         self, scope: Scope, receive: Receive, send: Send, path: Sequence[tuple[str, str]]
     ) -> None:
-        """Answer one request; `path` holds the texts of the path's parameters."""
+        """Answer one request; `path` has the path parameters as text."""
         method = scope["method"]
         if method not in {"GET", "HEAD"}:
             refusal = problem(405, not_for(method, scope["path"]), headers={"allow": "GET, HEAD"})
@@ -92,13 +92,13 @@ class DashboardEndpoint:
             return
         read = self._client_headers.read(scope["headers"])
         key = (scope["raw_path"], scope["query_string"])
-        if self._kept is not None and not read.private:
-            kept = self._kept.get(key, self._now())
-            if kept is not None:
-                await self._send(send, method, kept, read.if_none_match)
+        if self._response_cache is not None and not read.private:
+            cached = self._response_cache.get(key, self._now())
+            if cached is not None:
+                await self._send(send, method, cached, read.if_none_match)
                 return
         if not self._in_flight.enter():
-            busy = problem(503, "as many requests as fit are under way", retry_after=1)
+            busy = problem(503, "the gateway is at its limit of requests in flight", retry_after=1)
             await busy(scope, receive, send)
             return
         watch = DisconnectWatch(self._wheel, receive)
@@ -132,7 +132,7 @@ class DashboardEndpoint:
             await refusal(scope, receive, send)
             return
         deadline = Deadline(self._clock() + self.plan.deadline)
-        mark = self._kept.mark if self._kept is not None else 0
+        mark = self._response_cache.mark if self._response_cache is not None else 0
         try:
             outcomes = await self._bound.execute(Inputs(parameters, read.sent), deadline)
             merged = compose(self.plan, outcomes, self._plain)
@@ -140,7 +140,7 @@ class DashboardEndpoint:
             _log.exception("dashboard %s failed", self.plan.name)
             if self._objections.expected and isinstance(error, AssertionError):
                 self._objections.add(error)
-            bug = problem(500, "the gateway itself failed; the log says why")
+            bug = problem(500, "the gateway itself failed; its log has the cause")
             await bug(scope, receive, send)
             return
         if merged.required is not None:
@@ -154,14 +154,14 @@ class DashboardEndpoint:
             self._timing.of([outcome.elapsed for outcome in landed]),
             private=read.private,
         )
-        if self._kept is not None and not read.private:
-            self._kept.put(key, answer, self._timing.nothing, mark)
+        if self._response_cache is not None and not read.private:
+            self._response_cache.put(key, answer, self._timing.nothing, mark)
         await self._send(send, scope["method"], answer, read.if_none_match)
 
     async def _required_failed(
         self, merged: Document, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        assert merged.required is not None  # noqa: S101 - the caller asked
+        assert merged.required is not None  # noqa: S101 - checked by the caller
         error = merged.required.error
         refusal = problem(
             status_of(error),

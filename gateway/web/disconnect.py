@@ -1,4 +1,4 @@
-"""Noticing that the client has gone, so that nobody's work is done for nobody."""
+"""Cancels a request whose client has disconnected."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = ["DisconnectWatch"]
 class DisconnectWatch(Alarm):
     """Cancels the current task when its client disconnects.
 
-    Listening takes a task, and most answers are there sooner than a client can go away: so it
-    begins only after `after` seconds, and a fast answer pays for an alarm.
+    Listening takes a task, and most answers finish before a client can disconnect. So it starts
+    only after `after` seconds, and a fast answer pays only for a timer.
 
     Attributes:
-        gone: the client has disconnected, and it was this that cancelled the task.
+        gone: the client has disconnected, and the task was cancelled for it.
     """
 
     __slots__ = ("_listener", "_receive", "_task", "gone")
@@ -36,19 +36,19 @@ class DisconnectWatch(Alarm):
         wheel.set(self, after)
 
     def ring(self) -> None:
-        """Begin to listen."""
+        """Start listening."""
         self._listener = self._task.get_loop().create_task(self._listen())
 
     async def _listen(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
-            pass  # the rest of a request body that nobody asked for
+            pass  # the rest of a request body that the endpoint does not read
         self.gone = True
         self._task.cancel()
 
     def stop(self) -> None:
-        """Stop watching. The listener ends by itself: it only waits for a message."""
+        """Stop watching, and cancel the listener."""
         self.slot.discard(self)
-        # Let go of too: a cancelled task keeps its frames, and they keep this watch.
+        # Drop the reference too: a cancelled task holds its frames, and they hold this watch.
         listener, self._listener = self._listener, None
         if listener is not None:
             listener.cancel()

@@ -1,8 +1,8 @@
-"""Liveness and readiness, for orchestrators.
+"""The liveness and readiness endpoints, for orchestrators.
 
-Neither asks an upstream or Redis: a gateway whose dependencies are down still answers (stale,
-fallbacks, typed errors), and taking all replicas out of service would turn a partial outage into a
-whole one.
+Neither calls an upstream or Redis. A gateway whose dependencies are down still answers (stale
+values, fallbacks, typed errors); taking all replicas out of service would turn a partial outage
+into a total one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["Health", "router"]
 
 
 class Health(BaseModel):
-    """How the process is."""
+    """The state of the process."""
 
     status: Literal["ok", "draining"]
 
@@ -28,16 +28,16 @@ def router() -> APIRouter:
     @routes.get(
         "/healthz",
         summary="Is the process alive?",
-        description="Answers as long as the process does; asks no upstream and no store.",
+        description="Answers as long as the process runs. Calls no upstream and no store.",
     )
     async def healthz() -> Health:
         return Health(status="ok")
 
     @routes.get(
         "/readyz",
-        summary="Should it get requests?",
-        description="Says 503 while the process drains before it ends; asks no upstream.",
-        responses={503: {"model": Health, "description": "It is draining"}},
+        summary="Is the process ready for requests?",
+        description="Returns 503 while the process drains before it ends. Calls no upstream.",
+        responses={503: {"model": Health, "description": "The process is draining"}},
     )
     async def readyz(request: Request, response: Response) -> Health:
         if getattr(request.app.state, "draining", False):

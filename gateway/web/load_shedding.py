@@ -1,4 +1,4 @@
-"""The bound on dashboards under way in one process; beyond it clients are told to come back."""
+"""Load shedding: limits the dashboard requests in flight; further ones get 503 and Retry-After."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ __all__ = ["InFlight"]
 
 
 class InFlight:
-    """Counts what is under way.
+    """Counts dashboard requests in flight.
 
     Attributes:
-        count: dashboards under way now.
-        limit: how many there may be.
-        refused: how many have been turned away since the start.
+        count: requests in flight now.
+        limit: most requests in flight.
+        refused: requests refused since the start.
     """
 
     __slots__ = ("count", "limit", "refused")
@@ -22,7 +22,7 @@ class InFlight:
         self.refused = 0
 
     def enter(self) -> bool:
-        """Count one in, unless there is no room."""
+        """Count a request and return true, or return false at the limit."""
         if self.count >= self.limit:
             self.refused += 1
             return False
@@ -30,5 +30,5 @@ class InFlight:
         return True
 
     def leave(self) -> None:
-        """Count one out."""
+        """Uncount a request that has ended."""
         self.count -= 1

@@ -1,4 +1,4 @@
-"""From a request's path and query to the values that a plan's references see."""
+"""Reads the parameters of a dashboard from a request's path and query."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 __all__ = ["InvalidRequestError", "RequestParameters"]
 
 
-_NO_UTF_8 = "is no UTF-8"
+_NO_UTF_8 = "is not UTF-8"
 
 
 class InvalidRequestError(ValueError):
-    """The request does not meet the dashboard's parameters; `problems` tells each one."""
+    """The request does not meet the dashboard's parameters; `problems` lists each mistake."""
 
     def __init__(self, problems: list[tuple[str, str]]) -> None:
         super().__init__("; ".join(f"{name} {detail}" for name, detail in problems))
@@ -49,7 +49,7 @@ class RequestParameters:
         """Return every parameter's value by name; `ABSENT` for an optional one left out.
 
         Raises:
-            InvalidRequestError: with everything that is wrong.
+            InvalidRequestError: parameters are invalid; the error lists every mistake.
         """
         values: dict[str, Any] = dict(self._defaults)
         wrong: list[tuple[str, str]] = []

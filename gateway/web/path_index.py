@@ -1,4 +1,4 @@
-"""Diagnostic a dashboard by path: a tree of segments, so that a thousand cost no more than one."""
+"""Finds a dashboard by path in a tree of segments; a thousand dashboards cost no more than one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class _Node(Generic[T]):
 class PathIndex(Generic[T]):
     """Maps paths with `{parameter}` segments to targets; a literal segment beats a parameter.
 
-    Paths are taken as they came over the wire, and each segment is decoded by itself, so an encoded
+    It takes paths as they came over the wire and decodes each segment by itself, so an encoded
     slash is part of a value and never a separator (RFC 3986 section 2.2).
     """
 
@@ -59,7 +59,7 @@ class PathIndex(Generic[T]):
         """Return the target and its parameters' texts, or `None`.
 
         Raises:
-            UnicodeDecodeError: when a parameter is no UTF-8.
+            UnicodeDecodeError: a parameter is not UTF-8.
         """
         found = self._static.get(raw_path)
         if found is not None:
@@ -76,7 +76,7 @@ class PathIndex(Generic[T]):
 def _descend(
     node: _Node[T], segments: list[bytes], at: int, values: list[bytes]
 ) -> _Node[T] | None:
-    """Follow `segments` down; no deeper than the declared paths are."""
+    """Follow `segments` down, no deeper than the declared paths."""
     if at == len(segments):
         return node if node.target is not None else None
     segment = segments[at]

@@ -1,4 +1,4 @@
-"""Problem details (RFC 9457) for every error there is."""
+"""Problem details (RFC 9457): the JSON document of every error answer."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ __all__ = [
 
 MEDIA_TYPE = "application/problem+json"
 NOSNIFF = (b"x-content-type-options", b"nosniff")
-"""What is JSON must not be taken for a page, whatever a client made it say."""
+"""Browsers must not render JSON as a page, whatever client input it quotes."""
 
 _NOT_FOUND = 404
 _MOST_LISTED = 10
@@ -46,7 +46,7 @@ _LONGEST_NAME = 64
 
 
 def status_of(error: CallError) -> int:
-    """Return the status that a failed required section makes of the whole answer."""
+    """Return the status of an answer whose required section failed."""
     if isinstance(error, UpstreamStatus) and error.status == _NOT_FOUND:
         return HTTPStatus.NOT_FOUND
     if isinstance(error, (UpstreamTimeout, DeadlineExceeded)):
@@ -67,10 +67,10 @@ def problem(
     """Return a problem document.
 
     Args:
-        status: HTTP status; the document's title is its phrase, as RFC 9457 section 4.2.1 asks of
+        status: HTTP status; the title is its phrase, as RFC 9457 section 4.2.1 requires for the
             type `about:blank`.
-        detail: what went wrong this time.
-        retry_after: seconds after which to come back.
+        detail: what went wrong in this request.
+        retry_after: seconds after which the client may retry.
         headers: further header fields.
         members: extension members, such as `errors`.
     """
@@ -91,17 +91,17 @@ def problem(
 
 def not_for(method: str, path: str) -> str:
     """Return the detail of a 405."""
-    return f"{shortened(method, _LONGEST_NAME)} is not for {shortened(path)}"
+    return f"{shortened(method, _LONGEST_NAME)} is not allowed for {shortened(path)}"
 
 
 def invalid(wrong: Sequence[tuple[str, str]]) -> Response:
-    """Return the problem 422 of a request that is not what it must be.
+    """Return the 422 problem of an invalid request.
 
-    It quotes what the client sent, so it is bounded: a few errors, in few characters each. It says
-    how many are left out.
+    It quotes the client's input, so it is bounded: a few errors of a few characters each, and the
+    number of errors left out.
 
     Args:
-        wrong: for each error the name of what it is about, and what is wrong.
+        wrong: the name and the detail of each error.
     """
     listed: list[dict[str, str]] = []
     room = _MOST_CHARACTERS
@@ -119,7 +119,7 @@ def invalid(wrong: Sequence[tuple[str, str]]) -> Response:
 
 
 def on_http_error(request: Request, error: Exception) -> Response:
-    """Turn an HTTPException of the framework (404, 405 ...) into a problem."""
+    """Turn FastAPI's HTTPException (404, 405 ...) into a problem."""
     status = getattr(error, "status_code", 500)
     detail = {
         404: f"there is nothing at {shortened(request.url.path)}",
@@ -129,7 +129,7 @@ def on_http_error(request: Request, error: Exception) -> Response:
 
 
 def on_invalid_body(request: Request, error: Exception) -> Response:  # noqa: ARG001 - as above
-    """Turn what the framework says about a body or parameter into a problem."""
+    """Turn FastAPI's validation errors into a problem."""
     wrong = [
         (".".join(map(str, one["loc"])) or "body", str(one["msg"]))
         for one in getattr(error, "errors", list)()
@@ -137,6 +137,6 @@ def on_invalid_body(request: Request, error: Exception) -> Response:  # noqa: AR
     return invalid(wrong)
 
 
-def on_bug(request: Request, error: Exception) -> Response:  # noqa: ARG001 - the framework's signature
-    """Answer a bug: what it is stands in the log, not in the answer."""
-    return problem(500, "the gateway itself failed; the log says why")
+def on_bug(request: Request, error: Exception) -> Response:  # noqa: ARG001 - FastAPI's signature
+    """Answer a bug with a 500; its cause is in the log, not in the answer."""
+    return problem(500, "the gateway itself failed; its log has the cause")

@@ -1,6 +1,6 @@
-"""Whole answers kept as bytes while every section in them is fresh.
+"""The response cache: whole answers, stored as bytes while every section in them is fresh.
 
-A hit is served without running the plan: it costs a look-up and a few header fields.
+A hit is served without running the plan: it costs a lookup and a few header fields.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _OVERHEAD = 1024  # key, header values and bookkeeping of one answer, in bytes
 
 
 class CachedAnswer:
-    """One answer: its bytes, its validator, its freshness, its timings.
+    """A cached answer: its bytes, validator, freshness and timings.
 
     Attributes:
-        until: POSIX seconds up to which it is served without a look at its sections. That is a
-            little before they expire, so that their cache gets its chance to refresh them early
-            (XFetch) and nobody has to wait for it.
+        until: POSIX seconds up to which it is served without running its sections. That is a
+            little before they expire, so that their cache can refresh them early (XFetch) and no
+            client has to wait.
         varies: it is sent with `Vary: *`.
     """
 
@@ -55,7 +55,7 @@ class CachedAnswer:
         self._fields: list[tuple[bytes, bytes]] = []
 
     def again(self, timing: bytes) -> CachedAnswer:
-        """Return the answer as it is from now on: a hit."""
+        """Return the answer in the form that later hits send."""
         return CachedAnswer(
             self.body, self.etag, self.freshness.as_hit(), timing, private=self._private
         )
@@ -74,14 +74,14 @@ class CachedAnswer:
 
 
 class ResponseCache:
-    """Answers by request, bounded in bytes, the least recently used one dropped first.
+    """Answers by request, bounded in bytes; the least recently used answer is evicted first.
 
     Args:
-        max_bytes: 0 keeps nothing.
-        purges: what has been declared outdated; any purge empties it, as rare as they are.
+        max_bytes: most bytes of all answers; 0 stores nothing.
+        purges: the purges of the store; since they are rare, any purge empties the cache.
 
     Attributes:
-        size: bytes that the answers are counted for.
+        size: bytes that the answers count for.
     """
 
     __slots__ = ("_answers", "_max_bytes", "_purged", "_purges", "size")
@@ -95,11 +95,11 @@ class ResponseCache:
 
     @property
     def mark(self) -> int:
-        """The latest purge: what is begun now is not outdated by it."""
+        """The latest purge; it does not affect answers that are begun now."""
         return self._purges.latest
 
     def get(self, key: tuple[bytes, bytes], now: float) -> CachedAnswer | None:
-        """Return the answer for `key` if all of it is still fresh."""
+        """Return the answer for `key` if every section of it is still fresh."""
         if self._purged != self._purges.latest:
             self._purged = self._purges.latest
             self.clear()
@@ -109,18 +109,18 @@ class ResponseCache:
         if answer.until <= now:
             self.size -= self._cost(key, answer)
             return None
-        self._answers[key] = answer  # back in, as the most recently used
+        self._answers[key] = answer  # reinserted as the most recently used
         return answer
 
     def put(self, key: tuple[bytes, bytes], answer: CachedAnswer, timing: bytes, mark: int) -> None:
-        """Keep an answer that is complete, fresh and for anyone; others are passed over.
+        """Store an answer if it is complete, fresh and shareable.
 
         Args:
-            key: what it answers.
-            answer: as it was made just now.
-            timing: what `Server-Timing` says when it is served again.
-            mark: `mark` as it was when the answer was begun; if there was a purge since, the answer
-                may hold what was purged.
+            key: key of the request.
+            answer: the answer as it was first sent.
+            timing: the value of `Server-Timing` on a hit.
+            mark: `mark` from the time when the answer was begun; after a purge in between, the
+                answer may contain purged values.
         """
         fresh = answer.freshness
         if not fresh.complete or fresh.fresh_until is None or not fresh.reusable:
@@ -140,7 +140,7 @@ class ResponseCache:
             self.size -= self._cost(oldest, self._answers.pop(oldest))
 
     def clear(self) -> None:
-        """Forget every answer: something in one of them was purged."""
+        """Drop every answer, because something in one of them was purged."""
         self._answers.clear()
         self.size = 0
 

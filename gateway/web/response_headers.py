@@ -1,6 +1,6 @@
 """The header fields of an answer: validators, freshness and timings.
 
-Everything that may change from one identical answer to the next is here and not in the body.
+What may change between identical answers goes here and not into the body.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
 __all__ = ["Freshness", "ServerTiming", "etag", "freshness", "matches"]
 
-_KEPT = {"hit", "stale"}
-"""What the cache did for a section that nobody was asked for."""
+_NOT_FORWARDED = {"hit", "stale"}
+"""Cache result of a section for which no upstream was called."""
 
 
 class Freshness:
-    """How long an answer holds.
+    """The freshness of an answer.
 
     Attributes:
-        as_of: POSIX seconds of the oldest kept section, `None` where nothing is kept.
-        fresh_until: POSIX seconds up to which every section is fresh; `None` where a section is not
-            kept, is stale, or is missing.
+        as_of: POSIX seconds of the oldest cached section; `None` if none is cached.
+        fresh_until: POSIX seconds up to which every section is fresh; `None` if a section is not
+            cached, stale or missing.
         complete: no section failed.
         status: value of `Cache-Status` (RFC 9211) without its ttl.
-        expires: POSIX seconds at which the first section ceases or has ceased to be fresh, where
-            all of them came from the cache; `None` otherwise.
-        restrictions: what any section's upstream forbids others to do with the answer.
+        expires: POSIX seconds at which the first section ceases or has ceased to be fresh, if all
+            of them came from the cache; `None` otherwise.
+        restrictions: the combined restrictions of all sections' upstreams.
     """
 
     __slots__ = ("as_of", "complete", "expires", "fresh_until", "restrictions", "status")
@@ -66,11 +66,11 @@ class Freshness:
 
     @property
     def varies(self) -> bool:
-        """Whether the answer may depend on more than a request says (`Vary: *`)."""
+        """Whether the answer may depend on more than the request (`Vary: *`)."""
         return bool(self.restrictions) and Restriction.VARIES in self.restrictions
 
     def as_hit(self) -> Freshness:
-        """Return the same for who gets it from the cache."""
+        """Return the freshness of the same answer when the cache serves it."""
         return Freshness(
             as_of=self.as_of,
             fresh_until=self.fresh_until,
@@ -98,7 +98,7 @@ class Freshness:
             return b"no-store"
         lifetime = None
         if self.fresh_until is not None and self.fresh_until > now and self.as_of is not None:
-            # RFC 9111 section 4.2: a cache compares max-age with Age, so it spans the whole life.
+            # RFC 9111 section 4.2: caches compare max-age with Age, so it spans the whole lifetime.
             lifetime = int(self.fresh_until - now) + max(0, int(now - self.as_of))
         if self.restrictions:
             return _restricted(self.restrictions, lifetime, private=private)
@@ -108,14 +108,14 @@ class Freshness:
 
 
 def _restricted(forbidden: Restriction, lifetime: int | None, *, private: bool) -> bytes:
-    """Return the `Cache-Control` of an answer that lasts for `lifetime` seconds at most."""
+    """Return the `Cache-Control` of an answer that is fresh for at most `lifetime` seconds."""
     if Restriction.NO_STORE in forbidden:
         return b"no-store"
     private = private or Restriction.PRIVATE in forbidden
     only_shared = Restriction.SHARED_LIFETIME in forbidden
-    # A cache that knows nothing of `Vary: *` knows no-cache.
-    asked_first = bool(forbidden & (Restriction.NO_CACHE | Restriction.VARIES))
-    if lifetime is None or asked_first or (private and only_shared):
+    # A cache that does not support `Vary: *` supports no-cache.
+    no_cache = bool(forbidden & (Restriction.NO_CACHE | Restriction.VARIES))
+    if lifetime is None or no_cache or (private and only_shared):
         return b"private, no-cache" if private else b"no-cache"
     control = b"%b, max-age=%d" % (b"private" if private else b"public", lifetime)
     if only_shared:
@@ -127,12 +127,12 @@ def _restricted(forbidden: Restriction, lifetime: int | None, *, private: bool) 
     return control
 
 
-_KEPT_NOTHING = Freshness(as_of=None, fresh_until=None, complete=True, status="")
+_NOT_CACHED = Freshness(as_of=None, fresh_until=None, complete=True, status="")
 _INCOMPLETE = Freshness(as_of=None, fresh_until=None, complete=False, status="")
 
 
 def freshness(outcomes: Sequence[Outcome], *, complete: bool) -> Freshness:
-    """Work out the freshness of an answer: that of its least fresh section."""
+    """Return the freshness of an answer, which is that of its least fresh section."""
     for outcome in outcomes:
         if (
             outcome.cache
@@ -142,7 +142,7 @@ def freshness(outcomes: Sequence[Outcome], *, complete: bool) -> Freshness:
         ):
             break
     else:
-        return _KEPT_NOTHING if complete else _INCOMPLETE
+        return _NOT_CACHED if complete else _INCOMPLETE
     as_of: float | None = None
     expires: float | None = None
     fresh = True
@@ -153,8 +153,8 @@ def freshness(outcomes: Sequence[Outcome], *, complete: bool) -> Freshness:
             restrictions |= outcome.restrictions
         if outcome.state is State.SKIPPED:
             continue
-        stands_in = outcome.cache == "stale" and outcome.reason is not None
-        words.add("failing" if stands_in else outcome.cache)
+        is_failing = outcome.cache == "stale" and outcome.reason is not None
+        words.add("failing" if is_failing else outcome.cache)
         if outcome.as_of is not None and (as_of is None or outcome.as_of < as_of):
             as_of = outcome.as_of
         if outcome.fresh_until is None or outcome.state is not State.OK:
@@ -166,17 +166,17 @@ def freshness(outcomes: Sequence[Outcome], *, complete: bool) -> Freshness:
         fresh_until=expires if fresh else None,
         complete=complete,
         status=_cache_status(words),
-        expires=expires if words <= _KEPT else None,
+        expires=expires if words <= _NOT_FORWARDED else None,
         restrictions=restrictions,
     )
 
 
 def _cache_status(words: set[str]) -> str:
-    """Return one member for the gateway; what went forward decides over what did not."""
+    """Return the gateway's `Cache-Status` member; forwarded sections take precedence over hits."""
     if words == {"hit"}:
         return "gateway; hit"
     if "" in words and words != {""}:
-        return "gateway; fwd=miss"  # a section without a cache was asked for
+        return "gateway; fwd=miss"  # a section without a cache was fetched
     for word, status in (
         ("pass", "gateway; fwd=miss"),
         ("miss", "gateway; fwd=miss; stored"),
@@ -191,10 +191,10 @@ def _cache_status(words: set[str]) -> str:
 
 
 def etag(rendered: Sequence[bytes | memoryview]) -> bytes:
-    """Return a weak validator (RFC 9110 section 8.8.3) of what a frontend would render.
+    """Return a weak validator (RFC 9110 section 8.8.3) of what a frontend renders.
 
-    The parts count as the bytes that they are together. 128 bits against accidents: it need not
-    withstand an attacker, for whoever can choose the bodies has nothing to gain by two of one tag.
+    The parts are hashed as one sequence of bytes. 128 bits protect against accidental collisions;
+    an attacker who controls the bodies gains nothing from a collision.
     """
     if len(rendered) == 1:
         digest = xxh3_128_hexdigest(rendered[0])
@@ -220,13 +220,13 @@ class ServerTiming:
     """Writes `Server-Timing` with one metric for each section of a plan, in milliseconds.
 
     Attributes:
-        nothing: that of an answer for which no section had to run.
+        nothing: the field's value for an answer for which no section ran.
     """
 
     __slots__ = ("_template", "nothing")
 
     def __init__(self, plan: Plan) -> None:
-        # One formatting for all sections: the names are known before a request comes.
+        # One format string for all sections, since their names are known in advance.
         self._template = ", ".join([f"{section.name};dur=%.1f" for section in plan.sections])
         self.nothing = self.of([0.0] * len(plan.sections))
 

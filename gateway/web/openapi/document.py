@@ -1,4 +1,4 @@
-"""OpenAPI, derived from the plans: parameters, typed answers, problems."""
+"""Derives the OpenAPI document from the plans: parameters, typed answers, problems."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ __all__ = ["OpenApi"]
 _HOME = "#/components/schemas/"
 
 _PROBLEMS = {
-    404: "A required section's upstream has no such thing",
-    422: "The parameters are not what they must be",
+    404: "A required section was not found at its upstream",
+    422: "The parameters are invalid",
     500: "The gateway itself failed",
     502: "A required section failed",
-    503: "Too much is under way; come back after Retry-After",
-    504: "A required section was not there in time",
+    503: "Too many requests are in flight; retry after Retry-After",
+    504: "A required section timed out",
 }
 _WHERE_ONE_IS_REQUIRED = (404, 502, 504)
 _HEADERS = {
@@ -46,7 +46,7 @@ _HEADERS = {
     "Server-Timing": "Milliseconds of each section",
 }
 _RETRY_AFTER = {
-    "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait at least"}
+    "Retry-After": {"schema": {"type": "integer"}, "description": "Minimum seconds to wait"}
 }
 
 
@@ -54,7 +54,7 @@ class OpenApi:
     """Describes the dashboards of one application.
 
     Args:
-        plans: all of them, as their schemas stand in one document.
+        plans: all plans, whose schemas share one document.
         answers: the JSON Schema that every answer of an upstream meets, by its name.
     """
 
@@ -76,7 +76,7 @@ class OpenApi:
             for section in plan.sections
             if section.answer is not None
         }
-        # No base has an underscore of its own, so no two of these names are the same.
+        # A base contains no underscore, so these names are distinct.
         self._of_parameters = {
             (plan.name, parameter.name): self._placed(
                 f"{self._bases[plan.name]}Parameter_{parameter.name}", _undescribed(parameter)
@@ -99,21 +99,21 @@ class OpenApi:
             "response_model": None,
             "responses": {
                 200: {
-                    "description": "Every required section is there",
+                    "description": "Every required section has a value",
                     "content": {"application/json": {"schema": _reference(self._title(plan))}},
                     "headers": {
                         name: {"schema": {"type": "string"}, "description": description}
                         for name, description in _HEADERS.items()
                     },
                 },
-                304: {"description": "The client's copy is still good (If-None-Match)"},
+                304: {"description": "The client's copy is still current (If-None-Match)"},
                 **{status: _refusal(status) for status in _statuses(plan)},
             },
             "openapi_extra": {"parameters": [self._parameter(plan, p) for p in plan.parameters]},
         }
 
     def document(self, base: dict[str, Any]) -> dict[str, Any]:
-        """Add the schemas that operations refer to, and what concerns all operations."""
+        """Add the schemas that operations refer to, and the parts that all operations share."""
         components = base.setdefault("components", {})
         schemas: dict[str, Schema] = components.setdefault("schemas", {})
         schemas |= {
@@ -127,12 +127,12 @@ class OpenApi:
             schemas[self._title(plan)] = self._answer(plan)
         schemas |= self._referred(base)
         components["schemas"] = {name: with_items(schemas[name]) for name in sorted(schemas)}
-        base.setdefault("security", [])  # an operation that needs a login says so itself
+        base.setdefault("security", [])  # an operation that needs credentials declares them itself
         base.setdefault("tags", self._tags(base))
         return base
 
     def _referred(self, base: Mapping[str, Any]) -> dict[str, Schema]:
-        """Return the declared schemas that something in the document refers to."""
+        """Return the declared schemas that the document refers to."""
         found: dict[str, Schema] = {}
         left: list[Any] = [base]
         while left:
@@ -144,9 +144,9 @@ class OpenApi:
         return found
 
     def _placed(self, name: str, schema: Schema) -> Schema:
-        """Return a declared schema as it can be used anywhere in the document.
+        """Return a declared schema in a form that can be used anywhere in the document.
 
-        One that refers to itself must have a place in it, others stand where they are used.
+        A schema that refers to itself becomes a component; others are inlined.
         """
         if not refers(schema):
             return schema
@@ -154,7 +154,7 @@ class OpenApi:
         return _reference(name)
 
     def _tags(self, base: Mapping[str, Any]) -> list[dict[str, str]]:
-        """Return the tags that operations have, in their order."""
+        """Return the tags of the operations, in order."""
         operations = (one for path in base.get("paths", {}).values() for one in path.values())
         used = dict.fromkeys(tag for one in operations for tag in one.get("tags", ()))
         of_dashboards = {tag for plan in self._plans for tag in _tags(plan)}
@@ -172,17 +172,17 @@ class OpenApi:
         return f"{self._bases[plan.name]}Answer"
 
     def _parameter(self, plan: Plan, parameter: Parameter) -> Schema:
-        told: Schema = {
+        described: Schema = {
             "name": parameter.name,
             "in": "path" if parameter.in_path else "query",
             "required": parameter.required,
         }
         if "description" in parameter.schema:
-            told["description"] = parameter.schema["description"]
-        told["schema"] = self._of_parameters[plan.name, parameter.name]
+            described["description"] = parameter.schema["description"]
+        described["schema"] = self._of_parameters[plan.name, parameter.name]
         if parameter.is_array:
-            told |= {"style": "form", "explode": True}
-        return told
+            described |= {"style": "form", "explode": True}
+        return described
 
     def _answer(self, plan: Plan) -> Schema:
         shown = [section for section in plan.sections if not section.hidden]
@@ -197,7 +197,7 @@ class OpenApi:
                     {
                         "complete": {
                             "type": "boolean",
-                            "description": "No section failed and none is a stand-in",
+                            "description": "No section failed and none is a fallback",
                         },
                         "sections": _object(
                             {section.name: _reference("SectionMeta") for section in shown},
@@ -210,7 +210,7 @@ class OpenApi:
         )
 
     def _section(self, plan: Plan, section: Section) -> Schema:
-        """Return the schema of a section's data, in every state that it may come to."""
+        """Return the schema of a section's data, in every state that it can have."""
         schema = self._value(plan, section)
         if section.for_each is not None:
             schema = self._list(self._shapes.nullable(schema), _kinds(plan, section))
@@ -228,7 +228,7 @@ class OpenApi:
         return schema
 
     def _list(self, element: Schema, kinds: set[bool]) -> Schema:
-        """Return the schema of a list's result, of the kinds that it may be."""
+        """Return the schema of a list's result, for every form that it can have."""
         listed: Schema = {"type": "array"} | ({"items": element} if element else {})
         keyed: Schema = {"type": "object", "additionalProperties": element or True}
         return self._shapes.union(keyed if kind else listed for kind in sorted(kinds))
@@ -250,11 +250,11 @@ class OpenApi:
         runner = section.config.race[number] if section.config.race is not None else ""
         if isinstance(runner, str) or runner.select is None:
             return answer
-        # A runner whose select finds nothing has failed.
+        # A source whose `select` finds nothing has failed.
         return self._shapes.without_null(infer(runner.select, answer, self._shapes))
 
     def _element(self, answer: Schema, *, many: bool) -> Schema:
-        """Return what a batched list gives to one of its elements."""
+        """Return the schema of one element of a batched list."""
         lists = [one for one in self._shapes.alternatives(answer) if one["type"] == "array"]
         element = self._shapes.union(self._shapes.elements(one) for one in lists)
         if not many:
@@ -263,22 +263,22 @@ class OpenApi:
 
 
 def _bases(names: Iterable[str]) -> dict[str, str]:
-    """Return for each dashboard what the names of its schemas begin with.
+    """Return the prefix of each dashboard's schema names.
 
-    That is its name in capitals, and a number where several would have the same. It does not depend
-    on the order of declaration: moving a dashboard in the file changes no client.
+    It is the name in camel case, with a number if several dashboards would share it. It does not
+    depend on the order of declaration, so moving a dashboard in the file changes no client.
     """
     bases: dict[str, str] = {}
     taken: set[str] = set()
-    again = []
+    duplicates = []
     for name in sorted(names, key=lambda name: (len(name), name)):
         base = "".join(word[:1].upper() + word[1:] for word in name.split("_"))
         if base.casefold() in taken:
-            again.append((name, base))
+            duplicates.append((name, base))
         else:
             taken.add(base.casefold())
             bases[name] = base
-    for name, base in again:
+    for name, base in duplicates:
         numbered = (f"{base}{number}" for number in count(2))
         bases[name] = next(one for one in numbered if one.casefold() not in taken)
         taken.add(bases[name].casefold())
@@ -287,11 +287,11 @@ def _bases(names: Iterable[str]) -> dict[str, str]:
 
 def _undescribed(parameter: Parameter) -> Schema:
     schema = tellable(parameter.schema)
-    schema.pop("description", None)  # it stands at the parameter
+    schema.pop("description", None)  # the parameter object has it
     if parameter.is_array:
-        schema.setdefault("items", {"type": "string"})  # as they are read
-    told: Schema = with_items(schema)
-    return told
+        schema.setdefault("items", {"type": "string"})  # matches how values are read
+    described: Schema = with_items(schema)
+    return described
 
 
 def _description(plan: Plan) -> str:
@@ -300,7 +300,7 @@ def _description(plan: Plan) -> str:
         for section in plan.sections
         if not section.hidden
     ]
-    if len(shown) < 2:  # noqa: PLR2004 - one needs no list
+    if len(shown) < 2:  # noqa: PLR2004 - one name needs no list
         return f"Returns the section {shown[0]}." if shown else "Returns no section."
     return f"Returns the sections {', '.join(shown[:-1])} and {shown[-1]}."
 
@@ -308,8 +308,8 @@ def _description(plan: Plan) -> str:
 def _statuses(plan: Plan) -> list[int]:
     """Return the statuses of the problems that a dashboard may answer with.
 
-    A bug (500) and too many requests (503) may strike any. Only parameters can be refused, and only
-    a required section that has no fallback can fail the whole answer.
+    Any dashboard can answer 500 (a bug) and 503 (too many requests). Only parameters can be
+    invalid, and only a required section without a fallback can fail the whole answer.
     """
     required = any(section.required and not section.has_fallback for section in plan.sections)
     return [
@@ -341,9 +341,9 @@ def _object(members: dict[str, Schema], *optional: str, **more: Any) -> Schema:
 
 
 def _kinds(plan: Plan, section: Section) -> set[bool]:
-    """Whether a list's result is an object by key; who follows another list takes its keys.
+    """Whether a list's result is an object by key; a section that follows a list has its keys.
 
-    A fallback may be a list where there would be an object, or the other way round.
+    A fallback may be a list in place of an object, or the other way round.
     """
     kinds = set()
     spec = section.for_each
@@ -357,7 +357,7 @@ def _kinds(plan: Plan, section: Section) -> set[bool]:
 
 
 def _may_be_skipped(plan: Plan, section: Section) -> bool:
-    """Whether a section has a condition, or needs one that may be skipped."""
+    """Whether a section has a condition, or needs a section that may be skipped."""
     seen = {section.index}
     left = [section]
     while left:
@@ -379,16 +379,16 @@ def _section_error() -> Schema:
             "upstream": {"anyOf": [{"type": "string"}, {"type": "null"}]},
             "status": {
                 "anyOf": [{"type": "integer"}, {"type": "null"}],
-                "description": "What the upstream answered",
+                "description": "Status that the upstream answered",
             },
             "retryable": {
                 "type": "boolean",
-                "description": "The same request may well succeed a moment later",
+                "description": "The same request may succeed if it is retried",
             },
             "detail": {"type": "string"},
             "element": {
                 "anyOf": [{"type": "string"}, {"type": "integer"}],
-                "description": "In a list: key or index of the element",
+                "description": "In a list: the key or index of the element",
             },
         },
         "element",
@@ -403,7 +403,7 @@ def _section_meta() -> Schema:
             "as_of": {
                 "type": "string",
                 "format": "date-time",
-                "description": "When the upstream said it, where the value is kept",
+                "description": "When the upstream sent the value, if it came from the cache",
             },
             "reason": _reference("ErrorCode"),
         },
@@ -428,7 +428,7 @@ def _problem() -> Schema:
             },
             "left_out": {
                 "type": "integer",
-                "description": "How many invalid parameters are not listed",
+                "description": "Number of invalid parameters that are not listed",
             },
         },
         "code",

@@ -1,10 +1,9 @@
-"""Types of expressions: the schema of what JMESPath makes of a value whose schema is known.
+"""Infers the schema of a JMESPath expression's result from the schema of its input.
 
-`[:5].{id: id, title: title}` is a list of at most five objects with these two members, whatever it
-is asked of; where the schema says that each element has a title, that title is not null. What an
-expression makes of a value always meets the schema inferred here; what cannot be known is the empty
-schema, which anything meets. An expression that does not fit its value raises, so there is no
-result to describe.
+`[:5].{id: id, title: title}` returns a list of at most five objects with these two members; if the
+input's schema requires a title, that title is not null. Every result meets the inferred schema.
+What is unknown becomes the empty schema, which every value meets. An expression that does not fit
+its input raises, so it has no result to describe.
 """
 
 from __future__ import annotations
@@ -31,35 +30,34 @@ _FALSE: Schema = {"type": "boolean", "const": False}
 _NUMBERS = {"integer", "number"}
 _SORTABLE = {"integer", "number", "string"}
 _COUNTABLE = 1000
-"""Up to so many elements every length is tried."""
-# Functions that take an expression, `&name`, and where it stands among their arguments.
+"""Up to this number of elements every length is tried."""
+# Functions that take an expression, `&name`, and the position of that argument.
 _TAKES_EXPRESSION = {"map": 0, "sort_by": 1, "min_by": 1, "max_by": 1}
 
 
 def selected(expression: str, schema: Any = None, root: Mapping[str, Any] | None = None) -> Schema:
-    """Return the schema of what `expression` makes of a value that meets `schema`.
+    """Return the schema of the result of `expression` for a value that meets `schema`.
 
-    References in it, and in what is returned, lead into `root`; that is `schema` itself unless
-    given.
+    References in `schema` and in the result point into `root`, which is `schema` by default.
     """
     schema = as_schema(schema)
     return infer(expression, schema, Shapes(schema if root is None else root))
 
 
 def infer(expression: str, schema: Schema, shapes: Shapes) -> Schema:
-    """Return the same; references lead into the document of `shapes`."""
+    """Return the same; references point into the document of `shapes`."""
     node: Any = jmespath.compile(expression).parsed
-    if node["type"] == "expref" or _hands_on_expressions(node):
+    if node["type"] == "expref" or _passes_expressions(node):
         return {}
     return _Inference(shapes).of(node, schema)
 
 
-def _hands_on_expressions(node: Node) -> bool:
-    """Whether `&name` stands where it is a value, which is of no type."""
+def _passes_expressions(node: Node) -> bool:
+    """Whether `&name` is used as a value, which has no type."""
     takes = _TAKES_EXPRESSION.get(node["value"]) if node["type"] == "function_expression" else None
     children = [child for child in node["children"] if isinstance(child, dict)]
     return any(
-        (child["type"] == "expref" and number != takes) or _hands_on_expressions(child)
+        (child["type"] == "expref" and number != takes) or _passes_expressions(child)
         for number, child in enumerate(children)
     )
 
@@ -69,7 +67,12 @@ class _Inference:
 
     def __init__(self, shapes: Shapes) -> None:
         self._shapes = shapes
-        self._nodes: dict[str, Callable[[Node, Schema], Schema]] = {
+        self._nodes = self._node_rules()
+        self._functions = self._function_rules()
+
+    def _node_rules(self) -> dict[str, Callable[[Node, Schema], Schema]]:
+        """Return the rule of each type of node."""
+        return {
             "current": _same,
             "identity": _same,
             "literal": lambda node, _: literal(node["value"]),
@@ -91,7 +94,10 @@ class _Inference:
             "not_expression": lambda *_: _BOOLEAN,
             "function_expression": self._function,
         }
-        self._functions: dict[str, Callable[[list[Schema]], Schema]] = {
+
+    def _function_rules(self) -> dict[str, Callable[[list[Schema]], Schema]]:
+        """Return the rule of each JMESPath function."""
+        return {
             "abs": lambda given: self._number_like(given[0]),
             "avg": lambda given: self._of_list(given[0], lambda _: _NUMBER),
             "ceil": lambda _: _INTEGER,
@@ -121,7 +127,7 @@ class _Inference:
         }
 
     def of(self, node: Node, schema: Schema) -> Schema:
-        """Return the schema of what `node` makes of a value that meets `schema`."""
+        """Return the schema of the result of `node` for a value that meets `schema`."""
         known = self._nodes.get(node["type"])
         return known(node, schema) if known is not None else {}
 
@@ -171,9 +177,9 @@ class _Inference:
                 continue
             least, most = length(one)
             element = self.of(then, self._shapes.elements(one))
-            keeps_all = not filtered and not self._shapes.may_be_null(element)
+            drops_none = not filtered and not self._shapes.may_be_null(element)
             element = self._shapes.without_null(element)
-            found.append(_array(element, least if keeps_all else 0, most))
+            found.append(_array(element, least if drops_none else 0, most))
         return self._shapes.union(found)
 
     def _value_projection(self, node: Node, schema: Schema) -> Schema:
@@ -188,7 +194,7 @@ class _Inference:
         return self._shapes.union(found)
 
     def _flatten(self, node: Node, schema: Schema) -> Schema:
-        """`[]` lifts the elements of lists by one level and keeps everything else, null too."""
+        """`[]` lifts the elements of lists by one level and leaves everything else, even null."""
         return self._shapes.union(
             self._flat(one) if one["type"] == "array" else NULL
             for one in self._shapes.alternatives(self.of(node["children"][0], schema))
@@ -206,7 +212,7 @@ class _Inference:
             )
         )
 
-    # Made anew
+    # Construction
 
     def _multi_select_dict(self, node: Node, schema: Schema) -> Schema:
         def made(there: Schema) -> Schema:
@@ -236,7 +242,7 @@ class _Inference:
         return self._unless_null(schema, made)
 
     def _unless_null(self, schema: Schema, made: Callable[[Schema], Schema]) -> Schema:
-        """Return the schema of what is made of a value, and of null where it may be null."""
+        """Return the schema of a constructed value, or of null if the input may be null."""
         alternatives = self._shapes.alternatives(schema)
         if all(one["type"] == "null" for one in alternatives):
             return NULL if alternatives else NEVER
@@ -268,7 +274,7 @@ class _Inference:
         if not self._has(schema, {"boolean"}):
             return [self._shapes.without_null(schema)]
         if self._has(schema, {"null", "number", "string", "array", "object"}):
-            return [schema]  # anything: what is left of it is not worth writing out
+            return [schema]  # anything: the remainder is not worth writing out
         return [
             _TRUE if one == _BOOLEAN else one
             for one in alternatives
@@ -279,9 +285,9 @@ class _Inference:
         return self._shapes.union(self._and_of(node, one) for one in self._cases(schema))
 
     def _cases(self, schema: Schema) -> Sequence[Schema]:
-        """Return a schema as the kinds of objects that it holds, where there are several.
+        """Return the kinds of objects in a schema, if there are several.
 
-        `amount || low` has a value where each kind has one of the two.
+        `amount || low` has a value if each kind has one of the two members.
         """
         alternatives = self._shapes.alternatives(schema)
         several = sum(one["type"] == "object" for one in alternatives) > 1
@@ -317,7 +323,7 @@ class _Inference:
         return self._of_list(given, _itself)
 
     def _only(self, schema: Schema, kinds: set[str]) -> list[Schema]:
-        """Return the alternatives of these types; a function raises where it gets another."""
+        """Return the alternatives of these types; a function raises for any other type."""
         return [one for one in self._shapes.alternatives(schema) if one["type"] in kinds]
 
     def _has(self, schema: Schema, kinds: set[str]) -> bool:
@@ -334,7 +340,7 @@ class _Inference:
         ]
 
     def _of_list(self, schema: Schema, change: Callable[[Schema], Schema]) -> Schema:
-        """Return what is found in a list, or null where it may be empty."""
+        """Return the schema of a list's element, or null if the list may be empty."""
         found = []
         for one in self._only(schema, {"array"}):
             least, most = length(one)
@@ -359,7 +365,7 @@ class _Inference:
         return self._number_like(self._shapes.union(elements))
 
     def _merge(self, given: list[Schema]) -> Schema:
-        """Later objects win; what is open may bring any member."""
+        """Later objects win; an open object may have any member."""
         merged: Schema = {"type": "object", "additionalProperties": False}
         for schema in given:
             objects = self._only(schema, {"object"})
@@ -432,18 +438,18 @@ def _itself(schema: Schema) -> Schema:
 def _array(element: Schema, least: int = 0, most: int | None = None) -> Schema:
     if element == NEVER:
         most = 0
-    told: Schema = {"type": "array"}
+    array: Schema = {"type": "array"}
     if element and element != NEVER:
-        told["items"] = element
+        array["items"] = element
     if least and most != 0:
-        told["minItems"] = least
+        array["minItems"] = least
     if most is not None:
-        told["maxItems"] = most
-    return told
+        array["maxItems"] = most
+    return array
 
 
 def _sliced(cut: slice, bounds: tuple[int, int | None]) -> tuple[int, int | None]:
-    """Return how many elements a slice leaves, of so many at least and at most."""
+    """Return the least and the most elements that a slice leaves."""
     least, most = bounds
     if cut.step == 0:
         return 0, 0  # it raises
@@ -458,7 +464,7 @@ def _sliced(cut: slice, bounds: tuple[int, int | None]) -> tuple[int, int | None
 
 
 def _falsy(alternative: Schema) -> Schema | None:
-    """Return what of an alternative JMESPath takes for false, `None` where there is none."""
+    """Return the part of an alternative that is false in JMESPath, or `None`."""
     kind = alternative["type"]
     if kind == "null":
         return NULL

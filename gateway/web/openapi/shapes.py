@@ -1,9 +1,9 @@
-"""JSON Schema as the OpenAPI document needs it: carried over, split by type, and united.
+"""JSON Schema operations for the OpenAPI document: moving, splitting by type, and union.
 
-A schema says what a value is in many ways (references, `anyOf`, lists of types, constants). To see
-what an expression makes of such a value, `Shapes.alternatives` splits a schema into plain ones of a
-single type each. Whatever it does not understand it leaves out, so the alternatives may allow more
-than the schema does, and never less.
+A schema can describe a value in many ways (references, `anyOf`, lists of types, constants).
+`Shapes.alternatives` splits it into plain schemas of a single type each, so that the result of an
+expression can be inferred. It leaves out what it does not understand, so the alternatives may allow
+more than the schema does, but never less.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NEVER: Schema = {"not": {}}
 """The schema that no value meets."""
 
 _TYPES = ("null", "boolean", "number", "string", "array", "object")
-# What is left of "anything" when null is taken away; not worth writing out.
+# "Anything except null" is not worth writing out.
 _ALL_BUT_NULL = frozenset(_TYPES[1:])
 _TYPE_OF = {bool: "boolean", int: "integer", float: "number", str: "string"}
 _SPEAKS_OF = {
@@ -42,7 +42,7 @@ _SPEAKS_OF = {
 }  # fmt: skip
 _SPEAKS_OF["integer"] = _SPEAKS_OF["number"]
 _NOTES = ("title", "description")
-# Keywords that only ever take values away, whatever stands beside them.
+# Keywords that only remove values, independently of their neighbors.
 _CONSTRAINTS = {
     *_SPEAKS_OF["number"], *_SPEAKS_OF["string"], *_NOTES, "required", "const", "enum",
     "minItems", "maxItems", "uniqueItems", "minProperties", "maxProperties",
@@ -50,9 +50,9 @@ _CONSTRAINTS = {
 _LEAST = ("minItems", "minLength", "minProperties", "minimum", "exclusiveMinimum")
 _MOST = ("maxItems", "maxLength", "maxProperties", "maximum", "exclusiveMaximum")
 _MOST_ALTERNATIVES = 32
-"""Beyond it only the types are told apart."""
+"""Beyond this number of alternatives only their types are distinguished."""
 
-# Keywords whose values are data, and those whose values are schemas by a name of their own choice.
+# Keywords whose values are data, and keywords whose values map free names to schemas.
 _DATA = {"const", "default", "enum", "example", "examples"}
 _NAMED = {"$defs", "definitions", "dependentSchemas", "patternProperties", "properties"}
 # Keywords that mean something else in another document.
@@ -60,27 +60,27 @@ _BOUND = {"$anchor", "$dynamicAnchor", "$dynamicRef", "$recursiveAnchor", "$recu
 # In drafts up to 7 a reference makes validators ignore the other keywords of its schema.
 _OLD_DRAFTS = ("/draft-03/", "/draft-04/", "/draft-06/", "/draft-07/")
 _DEFINITIONS = {"$defs", "definitions"}
-_BESIDE_REFERENCES = {"$ref", "$comment", *_DEFINITIONS, *_NOTES}
+_HONORED_WITH_REFERENCES = {"$ref", "$comment", *_DEFINITIONS, *_NOTES}
 _SAYS_WHAT_IS_LEFT = {"items", "unevaluatedItems"}
 
 
 def tellable(schema: Mapping[str, Any]) -> Schema:
-    """Return `schema` so that it can stand in an OpenAPI document, once its references are `moved`.
+    """Return `schema` for use in an OpenAPI document, once its references are `moved`.
 
-    References stay where they are `#` or a JSON pointer into the schema itself. One that refers
-    otherwise, or that is of an older draft and would mean something else, is told as anything.
+    References that are `#` or a JSON pointer into the schema itself stay. A schema with any other
+    reference, or of an older draft with another meaning, becomes the schema of anything.
     """
-    told = {key: value for key, value in schema.items() if key not in {"$schema", "$id"}}
-    if any(_is_bound(part) for part in _parts(told)):
+    result = {key: value for key, value in schema.items() if key not in {"$schema", "$id"}}
+    if any(_is_bound(part) for part in _parts(result)):
         return {}
     if "$schema" in schema:
         try:
-            compile_schema(told)
+            compile_schema(result)
         except SchemaError:
             return {}
         if any(draft in str(schema["$schema"]) for draft in _OLD_DRAFTS):
-            told = _with_lone_references(told)
-    return told
+            result = _with_lone_references(result)
+    return result
 
 
 def refers(schema: Schema) -> bool:
@@ -96,7 +96,7 @@ def references(schema: Any) -> Iterator[str]:
 
 
 def moved(schema: Any, to: str) -> Any:
-    """Return `schema` with its references into itself, `#`, as those into `to`."""
+    """Return `schema` with its references into itself, `#`, pointing into `to`."""
 
     def move(part: Schema) -> Schema:
         reference = part.get("$ref")
@@ -108,34 +108,34 @@ def moved(schema: Any, to: str) -> Any:
 
 
 def hoisted(schema: Schema, name: str, home: str) -> dict[str, Schema]:
-    """Return `schema`, and what its references lead to, as schemas that stand at `home` by name.
+    """Return `schema` and the targets of its references as named schemas at `home`.
 
-    No reference leads into another schema then: tools that write code or look for what is unused
-    know the references between components, and few know others.
+    References then point only to components, never into another schema: many code generators and
+    linters support no other references.
     """
     names = {"#": name}
     left = ["#"]
     root = Shapes(schema)
-    told: dict[str, Schema] = {}
+    result: dict[str, Schema] = {}
 
     def change(part: Schema) -> Schema:
         reference = part.get("$ref")
-        kept = {key: value for key, value in part.items() if key not in _DEFINITIONS}
+        rest = {key: value for key, value in part.items() if key not in _DEFINITIONS}
         if isinstance(reference, str):
             if reference not in names:
                 names[reference] = _fresh(f"{name}.{_pointed_at(reference)}", names.values())
                 left.append(reference)
-            kept["$ref"] = home + names[reference]
-        return kept
+            rest["$ref"] = home + names[reference]
+        return rest
 
     while left:
         reference = left.pop()
-        told[names[reference]] = _mapped(root.target(reference), change)
-    return told
+        result[names[reference]] = _mapped(root.target(reference), change)
+    return result
 
 
 def _pointed_at(reference: str) -> str:
-    """Return a name for what a JSON pointer leads to, of characters that components may have."""
+    """Return a component name for the target of a JSON pointer."""
     steps = [step for step in unquote(reference).split("/")[1:] if step not in _DEFINITIONS]
     return re.sub(r"[^A-Za-z0-9._-]", "-", ".".join(steps)) or "definition"
 
@@ -147,7 +147,7 @@ def _fresh(name: str, taken: Container[str]) -> str:
 
 
 def with_items(schema: Any) -> Any:
-    """Return `schema` with `items` for every array: it says nothing new, but linters want it."""
+    """Return `schema` with `items` for every array, which linters require."""
 
     def change(part: Schema) -> Schema:
         if part.get("type") == "array" and not _SAYS_WHAT_IS_LEFT & part.keys():
@@ -158,19 +158,21 @@ def with_items(schema: Any) -> Any:
 
 
 def literal(value: Any) -> Schema:
-    """Return the schema that only `value` meets, in the terms that types are written in."""
+    """Return the schema that only `value` meets."""
     if isinstance(value, dict):
         members = {name: literal(member) for name, member in value.items()}
-        told: Schema = {"properties": members, "required": list(members)} if members else {}
-        return {"type": "object", **told, "additionalProperties": False}
+        result: Schema = {"properties": members, "required": list(members)} if members else {}
+        return {"type": "object", **result, "additionalProperties": False}
     if isinstance(value, list):
         count = len(value)
-        told = {"prefixItems": [literal(one) for one in value], "minItems": count} if value else {}
-        return {"type": "array", **told, "maxItems": count}
+        result = (
+            {"prefixItems": [literal(one) for one in value], "minItems": count} if value else {}
+        )
+        return {"type": "array", **result, "maxItems": count}
     if value is None:
         return NULL
     if isinstance(value, float) and not math.isfinite(value):
-        return {}  # no JSON
+        return {}  # not JSON
     return {"type": _TYPE_OF[type(value)], "const": value}
 
 
@@ -178,12 +180,12 @@ def as_schema(schema: Any) -> Schema:
     """Return a schema as an object; true and false are schemas too."""
     if schema is False:
         return NEVER
-    told: Schema = schema if isinstance(schema, dict) else {}
-    return told
+    result: Schema = schema if isinstance(schema, dict) else {}
+    return result
 
 
 class Shapes:
-    """Answers questions about schemas whose references lead into one document.
+    """Queries on schemas whose references point into one document.
 
     Args:
         root: the document.
@@ -195,10 +197,10 @@ class Shapes:
         self._home: Schema = {}
 
     def alternatives(self, schema: Any) -> tuple[Schema, ...]:
-        """Return plain schemas, each of one type, of which a value of `schema` meets at least one.
+        """Return plain schemas, each of one type; a value of `schema` meets at least one of them.
 
-        There is no reference and no combination in them but deeper down, in the schemas of their
-        members and elements.
+        They have no references and no combinations, except in the schemas of their members and
+        elements.
         """
         return self._alternatives(as_schema(schema), frozenset())
 
@@ -215,7 +217,7 @@ class Shapes:
             whole = moved(whole, "#/$defs/root") | {"$defs": self._home}
         try:
             return compile_schema(whole).is_valid(value)
-        except SchemaError:  # a reference that leads nowhere
+        except SchemaError:  # a reference without a target
             return False
 
     def nullable(self, schema: Any) -> Schema:
@@ -223,7 +225,7 @@ class Shapes:
         return self.union([schema, NULL])
 
     def without_null(self, schema: Any) -> Schema:
-        """Return what is left of `schema` without null; an unknown one stays what it is."""
+        """Return `schema` without null; an unknown schema stays as it is."""
         whole = as_schema(schema)
         alternatives = self.alternatives(whole)
         if all(one["type"] != "null" for one in alternatives) or _is_open(alternatives):
@@ -231,14 +233,14 @@ class Shapes:
         return self.union(self._not_null(whole, frozenset()))
 
     def union(self, schemas: Iterable[Any]) -> Schema:
-        """Return the schema of what meets any of `schemas`, without what others say already."""
+        """Return the union of `schemas`, without redundant branches."""
         branches = _distinct(schemas)
         if len(branches) > 1:
             self._drop_what_others_say(branches)
         return _any_of(branches)
 
     def _drop_what_others_say(self, branches: dict[str, Schema]) -> None:
-        """Take out each branch whose only value, or whose type, another one has too."""
+        """Remove each branch whose only value, or whose type, another branch covers."""
         for text, branch in list(branches.items()):
             others = [other for key, other in branches.items() if key != text]
             if branch == NULL:
@@ -256,7 +258,7 @@ class Shapes:
             branches["boolean"] = {"type": "boolean"}
 
     def _not_null(self, schema: Schema, trail: frozenset[str]) -> Iterator[Schema]:
-        """Yield the branches of `schema` without null, as they are written where that goes."""
+        """Yield the branches of `schema` without null, unchanged where possible."""
         reference = schema.get("$ref")
         if not self.may_be_null(schema):
             yield schema
@@ -265,7 +267,7 @@ class Shapes:
                 yield from self._not_null(as_schema(branch), trail)
         elif (
             isinstance(reference, str)
-            and schema.keys() <= _BESIDE_REFERENCES
+            and schema.keys() <= _HONORED_WITH_REFERENCES
             and reference not in trail
         ):
             yield from self._not_null(self.target(reference), trail | {reference})
@@ -290,7 +292,7 @@ class Shapes:
         return found
 
     def _referred(self, reference: str, trail: frozenset[str]) -> tuple[Schema, ...]:
-        if reference in trail:  # in a circle it says nothing
+        if reference in trail:  # a circular reference adds no constraint
             return _own({})
         if reference not in self._found:
             target = self.target(reference)
@@ -298,7 +300,7 @@ class Shapes:
         return self._found[reference]
 
     def target(self, reference: str) -> Schema:
-        """Return what a JSON pointer leads to (RFC 6901, in a fragment)."""
+        """Return the target of a JSON pointer (RFC 6901, in a fragment)."""
         if reference != "#" and not reference.startswith("#/"):
             return {}
         found: Any = self._root
@@ -311,7 +313,7 @@ class Shapes:
         return as_schema(found)
 
     def _met(self, these: tuple[Schema, ...], those: tuple[Schema, ...]) -> tuple[Schema, ...]:
-        """Return the alternatives of what meets one of `these` and one of `those`."""
+        """Return the alternatives of values that meet one of `these` and one of `those`."""
         met = (self._meet(this, that) for this in these for that in those)
         return _few(one for one in met if one is not None)
 
@@ -362,17 +364,17 @@ class Shapes:
     # Objects
 
     def member(self, alternative: Schema, name: str) -> Schema:
-        """Return what the member `name` of an object is, where it is there."""
+        """Return the schema of the member `name` of an object, if it is present."""
         members = alternative.get("properties", {})
         if name in members:
             return as_schema(members[name])
         patterns = alternative.get("patternProperties", {})
-        # Not looked into: this is how schemas are split in the first place.
+        # The branches are not split here, because splitting itself calls this.
         more = as_schema(alternative.get("additionalProperties"))
         return _any_of(_distinct([*patterns.values(), more]))
 
     def values(self, alternative: Schema) -> Schema:
-        """Return what any member of an object is."""
+        """Return the schema of any member of an object."""
         return self.union(
             [
                 *alternative.get("properties", {}).values(),
@@ -384,7 +386,7 @@ class Shapes:
     # Arrays
 
     def elements(self, alternative: Schema) -> Schema:
-        """Return what any element of an array is."""
+        """Return the schema of any element of an array."""
         prefix, rest = _parts_of_array(alternative)
         most = length(alternative)[1]
         if most is not None and most <= len(prefix):
@@ -392,7 +394,7 @@ class Shapes:
         return self.union([*prefix, rest])
 
     def element(self, alternative: Schema, index: int) -> Schema:
-        """Return what the element at `index` of an array is, null where there may be none."""
+        """Return the schema of the element at `index`, or null if it may be absent."""
         prefix, rest = _parts_of_array(alternative)
         least, most = length(alternative)
         if index < 0 and least == most and most is not None:
@@ -410,7 +412,7 @@ class Shapes:
 
 
 def length(alternative: Schema) -> tuple[int, int | None]:
-    """Return the least and the most elements of an array, `None` where there is no bound."""
+    """Return the least and the most elements of an array; `None` means no bound."""
     least = int(alternative.get("minItems", 0))
     most = int(alternative["maxItems"]) if "maxItems" in alternative else None
     prefix, rest = _parts_of_array(alternative)
@@ -451,7 +453,7 @@ def _both(this: Any, that: Any) -> Schema:
 
 
 def _own(schema: Schema) -> tuple[Schema, ...]:
-    """Return the alternatives of a schema as its own keywords have them, without combinations."""
+    """Return the alternatives of a schema by its own keywords, without combinations."""
     written = schema.get("type", _TYPES)
     kinds = dict.fromkeys([written] if isinstance(written, str) else written)
     if "number" in kinds:
@@ -469,14 +471,14 @@ def _own(schema: Schema) -> tuple[Schema, ...]:
 
 
 def _listed(schema: Schema) -> list[Any] | None:
-    """Return the only values that a schema allows, `None` where it does not list them."""
+    """Return the values that a schema lists, or `None` if it lists none."""
     if "const" in schema:
         return [schema["const"]]
     return schema.get("enum")
 
 
 def _grouped(values: list[Any], kinds: Container[str]) -> Iterator[Schema]:
-    """Yield the alternatives of values: numbers and strings of a type together."""
+    """Yield the alternatives of values, with the numbers and strings of one type together."""
     groups: dict[str, list[Any]] = {}
     for value in values:
         one = literal(value)
@@ -493,7 +495,7 @@ def _grouped(values: list[Any], kinds: Container[str]) -> Iterator[Schema]:
 
 
 def _few(alternatives: Iterable[Schema]) -> tuple[Schema, ...]:
-    """Return distinct alternatives, their types alone where there are too many."""
+    """Return distinct alternatives, or only their types if there are too many."""
     found = list(alternatives)
     distinct = {_text(one): one for one in found} if len(found) > 1 else dict(enumerate(found))
     if len(distinct) <= _MOST_ALTERNATIVES:
@@ -502,7 +504,7 @@ def _few(alternatives: Iterable[Schema]) -> tuple[Schema, ...]:
 
 
 def _is_open(alternatives: Iterable[Schema]) -> bool:
-    """Whether nothing is known of a value's type."""
+    """Whether the type of a value is unknown."""
     return {one["type"] for one in alternatives} >= set(_TYPES)
 
 
@@ -511,12 +513,12 @@ def _is_bare(schema: Schema) -> bool:
 
 
 def _text(schema: Any) -> str:
-    """Return what tells schemas apart; for Python true and 1 are the same."""
+    """Return a key that distinguishes schemas; in Python true equals 1."""
     return json.dumps(schema, sort_keys=True)
 
 
 def _is_looser(schema: Schema, than: Schema) -> bool:
-    """Whether a schema is another one with some constraints taken away."""
+    """Whether a schema equals another one with some constraints removed."""
     left = {key for key in than if key not in schema}
     if than.get("type") == "integer" and schema.get("type") == "number":
         than = {**than, "type": "number"}
@@ -527,7 +529,7 @@ def _is_looser(schema: Schema, than: Schema) -> bool:
 
 
 def _distinct(schemas: Iterable[Any]) -> dict[str, Schema]:
-    """Return the branches of a union by their texts; of anything nothing but that."""
+    """Return the branches of a union by their keys; a branch of anything replaces them all."""
     branches: dict[str, Schema] = {}
     for schema in schemas:
         for branch in _branches(as_schema(schema)):
@@ -541,10 +543,10 @@ def _distinct(schemas: Iterable[Any]) -> dict[str, Schema]:
 def _any_of(branches: Mapping[str, Schema]) -> Schema:
     if {branch["type"] for branch in branches.values() if _is_bare(branch)} >= _ALL_BUT_NULL:
         return {}
-    told = sorted(branches.values(), key=lambda branch: branch == NULL)
-    if not told:
+    result = sorted(branches.values(), key=lambda branch: branch == NULL)
+    if not result:
         return NEVER
-    return told[0] if len(told) == 1 else {"anyOf": told}
+    return result[0] if len(result) == 1 else {"anyOf": result}
 
 
 def _branches(schema: Schema) -> Iterator[Schema]:
@@ -556,7 +558,7 @@ def _branches(schema: Schema) -> Iterator[Schema]:
 
 
 def _parts(schema: Any) -> Iterator[Schema]:
-    """Yield a schema and all schemas in it."""
+    """Yield a schema and every schema in it."""
     if isinstance(schema, list):
         for part in schema:
             yield from _parts(part)
@@ -570,36 +572,36 @@ def _parts(schema: Any) -> Iterator[Schema]:
 
 
 def _mapped(schema: Any, change: Callable[[Schema], Schema]) -> Any:
-    """Return `schema` with `change` made to it and to all schemas in it."""
+    """Return `schema` with `change` applied to it and to every schema in it."""
     if isinstance(schema, list):
         return [_mapped(part, change) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    told: Schema = {}
+    result: Schema = {}
     for key, value in schema.items():
         if key in _DATA:
-            told[key] = value
+            result[key] = value
         elif key in _NAMED and isinstance(value, dict):
-            told[key] = {name: _mapped(part, change) for name, part in value.items()}
+            result[key] = {name: _mapped(part, change) for name, part in value.items()}
         else:
-            told[key] = _mapped(value, change)
-    return change(told)
+            result[key] = _mapped(value, change)
+    return change(result)
 
 
 def _with_lone_references(schema: Schema) -> Schema:
-    """Return a schema of an old draft without the keywords that its references switch off."""
+    """Return a schema of an old draft without the keywords that its references disable."""
 
     def alone(part: Schema) -> Schema:
         if not isinstance(part.get("$ref"), str):
             return part
-        return {key: value for key, value in part.items() if key in _BESIDE_REFERENCES}
+        return {key: value for key, value in part.items() if key in _HONORED_WITH_REFERENCES}
 
-    told: Schema = _mapped(schema, alone)
-    return told
+    result: Schema = _mapped(schema, alone)
+    return result
 
 
 def _is_bound(part: Schema) -> bool:
-    """Whether a schema depends on the document that it stands in otherwise than by pointers."""
+    """Whether a schema depends on its document in other ways than by JSON pointers."""
     reference = part.get("$ref", "#")
     if isinstance(reference, str) and reference != "#" and not reference.startswith("#/"):
         return True
