@@ -289,7 +289,7 @@ async def test_a_bug_is_a_problem_and_no_crash(monkeypatch: pytest.MonkeyPatch) 
         async with asked(application(text)) as client:
             answer = await client.get("/d")
     assert answer.status_code == 500
-    assert answer.json()["detail"] == "the gateway itself failed; the log says why"
+    assert answer.json()["detail"] == "the gateway itself failed; its log has the cause"
 
 
 async def test_a_client_that_goes_away_takes_its_upstream_calls_with_it() -> None:
@@ -435,7 +435,7 @@ async def test_a_path_or_a_model_or_what_was_loaded(settings: Settings) -> None:
             "dashboards": {"d": {"path": "/d", "sections": {"x": {"get": "b:/"}}}},
         }
     )
-    with pytest.raises(ConfigError, match="b is no declared upstream"):
+    with pytest.raises(ConfigError, match="b is not a declared upstream"):
         create_app(wrong, settings)
 
 

@@ -159,7 +159,7 @@ def test_explain_prints_brackets_and_colons_as_they_are(tmp_path: Path) -> None:
 def test_explain_tells_a_path_with_brackets_as_it_is(path: str) -> None:
     code, text = run("explain", path, "--config", SHIPPED)
     assert code == 1
-    assert text.startswith(f"no dashboard answers {path}")
+    assert text.startswith(f"no dashboard has the path {path}")
 
 
 def test_probe_prints_colons_as_they_are(tmp_path: Path) -> None:
@@ -191,9 +191,9 @@ def test_check_tells_of_a_file_that_run_would_die_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("body", "status", "said"),
     [
-        ("<html>", 200, "something with status 200"),
-        ("[]", 200, "something with status 200"),
-        ("{}", 404, "something with status 404"),
+        ("<html>", 200, "answers there, with status 200"),
+        ("[]", 200, "answers there, with status 200"),
+        ("{}", 404, "answers there, with status 404"),
         ('{"detail": "no"}', 401, "no"),
     ],
 )

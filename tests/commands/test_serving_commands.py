@@ -129,7 +129,7 @@ def test_run_and_purge(tmp_path: Path) -> None:
             for what in (["--dashboard", "one"], ["--upstream", "up"], ["--tag", "t"],
                          ["--everything"]):  # fmt: skip
                 purged = inside("purge", "--url", url, *what, **token)
-                assert (purged.returncode, purged.stdout) == (0, "1 processes were told\n")
+                assert (purged.returncode, purged.stdout) == (0, "1 processes were notified\n")
                 assert "fwd=miss" in get(f"{url}/one").headers["cache-status"]
                 assert "hit" in get(f"{url}/one").headers["cache-status"]
             assert inside("purge", "--url", url, **token).returncode == 1

@@ -37,7 +37,7 @@ class Whole(BaseModel):
     @model_validator(mode="after")
     def _no_bob(self) -> Whole:
         if self.name == "bob":
-            raise ValueError("bob is no name")
+            raise ValueError("bob is not a valid name")
         return self
 
 
@@ -71,10 +71,10 @@ def one(**members: Any) -> Diagnostic:
         ({"on": "perhaps"}, "should be true or false", ("on",)),
         ({"on": []}, "should be true or false", ("on",)),
         ({"kinds": 5}, "should be a list", ("kinds",)),
-        ({"path": "x"}, "should begin with /", ("path",)),
-        ({"name": "bob"}, "bob is no name", ()),
+        ({"path": "x"}, "should start with /", ("path",)),
+        ({"name": "bob"}, "bob is not a valid name", ()),
         ({"answer": {"properties": {"x": {"type": "strin"}}}},
-         'no JSON Schema: "strin" is not valid under any of the schemas listed in the '
+         'is not a valid JSON Schema: "strin" is not valid under any of the schemas listed in the '
          "'anyOf' keyword", ("answer", "properties", "x", "type")),
     ],
 )  # fmt: skip
@@ -99,7 +99,7 @@ def test_sizes_are_told_how_to_be_written(size: Any) -> None:
         ({"by_name": {"a": {"wide": 1}}}, "unknown key wide, did you mean width?",
          ("by_name", "a", "wide")),
         ({"a": 1}, "unknown key a, did you mean as?", ("a",)),  # by its alias, as it is written
-        ({"by_name": {"A": {}}}, "a name has letters, digits and _ only, no digit first",
+        ({"by_name": {"A": {}}}, "use only letters, digits and _ in a name, no digit first",
          ("by_name", "A")),
     ],
 )  # fmt: skip

@@ -76,7 +76,7 @@ def test_types_and_defaults_read_as_they_are_written(name: str, type_: str, defa
 def test_a_model_that_stands_in_two_places_is_described_once() -> None:
     text = configuration(document_model())
     assert text.count("## `upstreams.NAME.cache`") == 1
-    assert "The same keys stand at `dashboards.NAME.sections.NAME.cache`." in text
+    assert "The same keys are allowed at `dashboards.NAME.sections.NAME.cache`." in text
     assert "[mapping](#upstreamsnamecache)" in text
 
 

@@ -57,20 +57,19 @@ def test_scalars_are_those_of_yaml_1_2(yaml: str, expected: Any) -> None:
 @pytest.mark.parametrize(
     ("yaml", "why"),
     [
-        (".nan", ".nan is no finite number"), (".NaN", ".NaN is no finite number"),
-        (".inf", ".inf is no finite number"), ("-.INF", "-.INF is no finite number"),
-        ("1e999", "1e999 is no finite number"),
+        (".nan", ".nan is not a finite number"), (".NaN", ".NaN is not a finite number"),
+        (".inf", ".inf is not a finite number"), ("-.INF", "-.INF is not a finite number"),
+        ("1e999", "1e999 is not a finite number"),
         ("9223372036854775808", "an integer has at most 64 bits"),
         ("-9223372036854775809", "an integer has at most 64 bits"),
         ("0xFFFFFFFFFFFFFFFFFF", "an integer has at most 64 bits"),
         ("9" * 10_000, "an integer has at most 64 bits"),
-        ("!!int 5", "tags such as !!int are not for a configuration"),
-        ("!!python/name:os.system ''", "tags such as !!python/name:os.system are not for a "
-         "configuration"),
-        ("!!binary aGk=", "tags such as !!binary are not for a configuration"),
-        ("!mine x", "tags such as !mine are not for a configuration"),
-        ("!mine [x]", "tags such as !mine are not for a configuration"),
-        ("!!set {x}", "tags such as !!set are not for a configuration"),
+        ("!!int 5", "tags such as !!int are not supported"),
+        ("!!python/name:os.system ''", "tags such as !!python/name:os.system are not supported"),
+        ("!!binary aGk=", "tags such as !!binary are not supported"),
+        ("!mine x", "tags such as !mine are not supported"),
+        ("!mine [x]", "tags such as !mine are not supported"),
+        ("!!set {x}", "tags such as !!set are not supported"),
     ],
 )  # fmt: skip
 def test_values_that_json_does_not_have_are_refused(yaml: str, why: str) -> None:
@@ -79,11 +78,11 @@ def test_values_that_json_does_not_have_are_refused(yaml: str, why: str) -> None
 
 def test_lone_surrogates_are_no_text() -> None:
     """They come from undecodable bytes of the environment, from escapes, from code."""
-    assert told("k: ${V}", V="a\udcff") == ["1:4: a lone surrogate is no text"]
+    assert told("k: ${V}", V="a\udcff") == ["1:4: a lone surrogate is not valid text"]
     (line,) = told(r'k: "\ud800"')
-    assert line.startswith("1:7: no YAML: ")
+    assert line.startswith("1:7: not valid YAML: ")
     (line,) = told("k: 1\nj: \ud800")
-    assert "no YAML: " in line
+    assert "not valid YAML: " in line
 
 
 @pytest.mark.parametrize("tag", ["!!str", "!!map", "!!seq", "!"])
@@ -135,15 +134,18 @@ def test_variables_are_values(yaml: str, expected: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("k: a${NO}", "1:5: the environment has no NO; set it, or write ${NO:-default}"),
-        ('k: "a${NO}"', "1:6: the environment has no NO; set it, or write ${NO:-default}"),
-        ("k: ${}", "1:4: write ${NAME} or ${NAME:-default}; $${ is a plain ${"),
-        ("k: ${1A}", "1:4: write ${NAME} or ${NAME:-default}; $${ is a plain ${"),
-        ("k: ${A-x}", "1:4: write ${NAME} or ${NAME:-default}; $${ is a plain ${"),
-        ("k: ${A", "1:4: write ${NAME} or ${NAME:-default}; $${ is a plain ${"),
+        ("k: a${NO}", "1:5: NO is not set; set it in the environment, or write ${NO:-default}"),
+        ('k: "a${NO}"', "1:6: NO is not set; set it in the environment, or write ${NO:-default}"),
+        ("k: ${}", "1:4: write ${NAME} or ${NAME:-default}; $${ stands for a plain ${"),
+        ("k: ${1A}", "1:4: write ${NAME} or ${NAME:-default}; $${ stands for a plain ${"),
+        ("k: ${A-x}", "1:4: write ${NAME} or ${NAME:-default}; $${ stands for a plain ${"),
+        ("k: ${A", "1:4: write ${NAME} or ${NAME:-default}; $${ stands for a plain ${"),
         # Columns inside a text that is folded or escaped cannot be counted: where it begins.
-        ('k: "\\t${NO}"', "1:4: the environment has no NO; set it, or write ${NO:-default}"),
-        ("k: >\n  a\n  ${NO}", "1:4: the environment has no NO; set it, or write ${NO:-default}"),
+        ('k: "\\t${NO}"', "1:4: NO is not set; set it in the environment, or write ${NO:-default}"),
+        (
+            "k: >\n  a\n  ${NO}",
+            "1:4: NO is not set; set it in the environment, or write ${NO:-default}",
+        ),
     ],
 )
 def test_variables_that_are_none_are_told_at_their_very_column(text: str, expected: str) -> None:
@@ -174,9 +176,9 @@ def test_only_texts_are_keys() -> None:
     assert value("1: a\ntrue: b\n~: c\n2020-01-01: d") == {
         "1": "a", "true": "b", "~": "c", "2020-01-01": "d",
     }  # fmt: skip
-    assert told("? [a]\n: 1") == ["1:3: a key is a text"]
-    assert told("? {a: 1}\n: 1") == ["1:3: a key is a text"]
-    assert told("!!int 1: a") == ["1:1: a key is a text"]
+    assert told("? [a]\n: 1") == ["1:3: a key should be text"]
+    assert told("? {a: 1}\n: 1") == ["1:3: a key should be text"]
+    assert told("!!int 1: a") == ["1:1: a key should be text"]
 
 
 def test_merge_keys_are_of_yaml_1_1() -> None:
@@ -194,7 +196,7 @@ def test_an_alias_is_a_value_again() -> None:
 @pytest.mark.parametrize("text", ["a: &x [*x]", "a: &x {b: *x}", "a: &x {b: [{c: *x}]}"])
 def test_nothing_is_inside_itself(text: str) -> None:
     (line,) = told(text)
-    assert line.endswith("nested too deep, or inside itself")
+    assert line.endswith("nested too deeply, or inside itself")
 
 
 def test_a_billion_laughs_are_too_many() -> None:
@@ -208,12 +210,14 @@ def test_a_billion_laughs_are_too_many() -> None:
 def test_the_depth_is_bounded_and_the_last_level_is_fine() -> None:
     assert value("[" * 64 + "]" * 64) is not None
     (line,) = told("[" * 65 + "]" * 65)
-    assert line == "1:65: nested too deep, more than 64 levels"
+    assert line == "1:65: nested too deeply, more than 64 levels"
 
 
 def test_the_depth_that_aliases_make_is_bounded_too() -> None:
     text = "a0: &a0 [" + "[" * 50 + "]" * 51 + "\na1: [" + "[" * 20 + "*a0" + "]" * 21
-    assert [line.partition(": ")[2] for line in told(text)] == ["nested too deep, or inside itself"]
+    assert [line.partition(": ")[2] for line in told(text)] == [
+        "nested too deeply, or inside itself"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -221,15 +225,15 @@ def test_the_depth_that_aliases_make_is_bounded_too() -> None:
     [
         ("", "1:1: the file is empty"),
         ("# only this\n", "1:1: the file is empty"),
-        ("a: 1\n---\nb: 2", "2:1: no YAML: "),
-        ("a: [1\n", "2:1: no YAML: "),
-        ("a:\n\t- b", "2:1: no YAML: "),
-        ("a: b: c", "1:5: no YAML: "),
-        ("a: *nobody", "1:4: no YAML: "),
-        ("a: @b", "1:4: no YAML: "),
-        ("a: \x00", "1:4: no YAML: "),
-        ("a: 1\nb: \x07", "2:4: no YAML: "),
-        ("%YAML 3.0\n---\na: 1", "1:1: no YAML: "),
+        ("a: 1\n---\nb: 2", "2:1: not valid YAML: "),
+        ("a: [1\n", "2:1: not valid YAML: "),
+        ("a:\n\t- b", "2:1: not valid YAML: "),
+        ("a: b: c", "1:5: not valid YAML: "),
+        ("a: *nobody", "1:4: not valid YAML: "),
+        ("a: @b", "1:4: not valid YAML: "),
+        ("a: \x00", "1:4: not valid YAML: "),
+        ("a: 1\nb: \x07", "2:4: not valid YAML: "),
+        ("%YAML 3.0\n---\na: 1", "1:1: not valid YAML: "),
     ],
 )
 def test_what_is_no_document_is_told_at_its_place(text: str, expected: str) -> None:

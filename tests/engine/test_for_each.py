@@ -105,7 +105,7 @@ def test_elements_beyond_the_limit_are_told_and_not_fetched() -> None:
     assert not result.merged.complete
 
 
-@pytest.mark.parametrize(("value", "why"), [(None, "has no value"), ({"a": 1}, "is no list")])
+@pytest.mark.parametrize(("value", "why"), [(None, "has no value"), ({"a": 1}, "is not a list")])
 def test_what_is_no_list_fails_the_section(value: Any, why: str) -> None:
     listed = plan('l: {get: "a:/l"}\nx: {for_each: "{l.items}", get: "a:/x/{item}"}')
     result = run(walked(listed, Upstreams(after(0, {"items": value}))))

@@ -129,7 +129,7 @@ def test_an_element_that_others_refer_to_cannot_be_as_large_as_that() -> None:
         'b: {for_each: "{a}", get: "b:/echo?x={item[0].id}"}'
     )
     assert there.codes("a") == ["upstream_payload"] * 2
-    assert "too many for others to refer to it" in there.outcomes["a"].faults[0].error.detail
+    assert "so other sections cannot refer to it" in there.outcomes["a"].faults[0].error.detail
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,9 @@ def test_a_condition_over_what_json_cannot_hold_fails_beside_a_large_value() -> 
     )
     (fault,) = there.outcomes["b"].faults
     assert fault.error.code == "expression_failed"
-    assert fault.error.detail.startswith("`when` failed: a value is no JSON: Integer")
+    assert fault.error.detail.startswith(
+        "`when` failed: a value cannot be written as JSON: Integer"
+    )
 
 
 def test_what_is_long_but_has_few_values_is_shaped_here() -> None:

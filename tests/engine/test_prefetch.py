@@ -67,7 +67,7 @@ def test_a_bug_is_logged_and_tried_again(caplog: pytest.LogCaptureFixture) -> No
         return broken.runs
 
     assert run(main()) == 2
-    assert "prefetching dashboard warm failed" in caplog.text
+    assert "prefetch of dashboard warm failed" in caplog.text
 
 
 def test_a_dashboard_that_needs_a_parameter_cannot_be_prefetched() -> None:

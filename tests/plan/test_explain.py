@@ -56,7 +56,7 @@ def test_what_runs_when_and_how_often_at_worst() -> None:
     assert steps["one"].key == ("a GET /one/7",)
     assert steps["race"].key == ("a GET /r", "b GET /r")
     assert steps["one"].cache == "ttl 60 s"
-    assert steps["two"].cache == "not kept"
+    assert steps["two"].cache == "not cached"
     assert steps["two"].notes == ("has a fallback", "only when one.on")
     assert steps["each"].notes[0] == "hidden"
     assert steps["race"].notes == ("race: the first fresh answer wins",)
@@ -70,7 +70,7 @@ def test_a_declared_path_leaves_its_parameters_open() -> None:
 
 @pytest.mark.parametrize(
     ("url", "why"),
-    [("/e", "no dashboard answers /e"), ("/d", "no dashboard"), ("/d/x", "id is not an integer"),
+    [("/e", "no dashboard has the path /e"), ("/d", "no dashboard"), ("/d/x", "id is not an integer"),
      ("/d/1?n=x", "n is not an integer")],
 )  # fmt: skip
 def test_what_nothing_answers(url: str, why: str) -> None:
@@ -97,7 +97,7 @@ def small(sections: str, upstream: str = "", deadline: str = "5s") -> Explanatio
 def test_timeouts_that_cannot_fit_the_deadline_are_told() -> None:
     chain = 'x: {get: "a:/"}, y: {get: "a:/{x.i}"}, z: {get: "a:/{y.i}"}'
     assert small(chain).warnings == (
-        "z: the timeouts on its way add up to 6 s, the deadline ends it at 5 s",
+        "z: the timeouts on its way add up to 6 s, but the deadline is 5 s",
     )
     assert small(chain, deadline="6s").warnings == ()
     # Retries end with the deadline; they are told as the worst case and are no mistake.
@@ -146,6 +146,6 @@ def test_it_finds_the_dashboard_that_the_server_would(path: str) -> None:
 
 
 def test_a_required_parameter_that_is_missing_is_told() -> None:
-    told = "city is required, the request is refused without it"
+    told = "city is required; a request without it is refused"
     assert explain(loads(ROUTES), urlsplit("/q")).warnings == (told,)
     assert explain(loads(ROUTES), urlsplit("/q?city=x")).warnings == ()

@@ -50,12 +50,12 @@ def test_eight_mistakes_are_eight_lines_each_at_its_place() -> None:
         "4:5: unknown key timeot, did you mean timeout?",
         "5:21: write an absolute http or https URL, such as https://api.example.com",
         "8:5: duplicate key base_url, first on line 7",
-        "9:25: the environment has no GATEWAY_NO_SUCH; set it, or write "
+        "9:25: GATEWAY_NO_SUCH is not set; set it in the environment, or write "
         "${GATEWAY_NO_SUCH:-default}",
-        "15:16: userz is no declared upstream, did you mean users?",
-        "16:30: {idd}: idd is no parameter and no section, did you mean id?",
+        "15:16: userz is not a declared upstream, did you mean users?",
+        "16:30: {idd}: idd is neither a parameter nor a section, did you mean id?",
         "18:26: sections wait for each other: c -> d -> c",
-        "20:11: dashboard one has this path already",
+        "20:11: dashboard one already has this path",
     ]
 
 
@@ -70,12 +70,12 @@ def document(section: str = 'x: {get: "a:/"}', upstream: str = "", dashboard: st
     ("text", "expected"),
     [
         ("", ["1:1: the file is empty"]),
-        ("[]", ["1:1: a configuration is a mapping with upstreams and dashboards"]),
+        ("[]", ["1:1: a configuration should be a mapping with upstreams and dashboards"]),
         ("a: 1", ["1:1: dashboards is missing",
                   "1:1: unknown key a; there is dashboards, upstreams",
                   "1:1: upstreams is missing"]),
-        ("upstreams: 5\ndashboards: {}", ["1:12: should be a mapping of names, not empty",
-                                          "2:13: should be a mapping of names, not empty"]),
+        ("upstreams: 5\ndashboards: {}", ["1:12: should be a mapping of names, and not empty",
+                                          "2:13: should be a mapping of names, and not empty"]),
         (document(upstream=", timeout: 5"), [
             "2:41: write a duration with its unit, such as 500ms, 2s, 10m, 1h or 1d"]),
         (document(upstream=", concurrency: lots"), [
@@ -89,14 +89,14 @@ def document(section: str = 'x: {get: "a:/"}', upstream: str = "", dashboard: st
         (document('x: {get: "a:/{id"}'), [
             "7:20: this { is never closed; write {{ for a literal brace"]),
         (document('x: {gt: "a:/"}'), ["7:11: unknown key gt, did you mean get?"]),
-        (document("x: {}"), ["7:10: a section needs one source: either `get` or `race`"]),
-        (document("x:"), ["7:7: should be a mapping, and is empty"]),
+        (document("x: {}"), ["7:10: a section needs exactly one source: either `get` or `race`"]),
+        (document("x:"), ["7:7: should be a mapping, but is empty"]),
         (document("x: {get: 5}"), ["7:16: should be a valid string"]),
         (document('x: {get: "a:/", select: "[:5"}'), None),
         (document('x: {race: ["a:/"]}'), ["7:17: list should have at least 2 items, not 1"]),
         (document('x: {get: "a:/b c"}'), ["7:21: ' ' cannot stand in a URL; percent-encode it"]),
         (document('x: {get: "a:/", when: "y.z"}'), [
-            "7:29: y is no parameter and no section; there is x"]),
+            "7:29: y is neither a parameter nor a section; there is x"]),
         (document('x: {get: "a:/{i}", for_each: {in: "{q}", as: i, kee: 1}}'), [
             "7:55: unknown key kee, did you mean key?"]),
         (document(dashboard="    parameters: {p: {type: integr}}\n"), None),
@@ -107,14 +107,14 @@ def document(section: str = 'x: {get: "a:/"}', upstream: str = "", dashboard: st
             "9:20: {x} could mean parameters.x or sections.x; rename one of them"]),
         (document(dashboard="    deadlin: 1s\n"), ["6:5: unknown key deadlin, did you mean deadline?"]),
         (document().replace("path: /d", "path: d"), None),
-        (document().replace("path: /d", "path: /d/{q}"), ["5:14: {q} is no declared parameter"]),
-        (document().replace("path: /d", "path: /docs"), ["5:11: /docs is taken by the gateway itself"]),
-        (document().replace("path: /d", "path: /a//b"), ["5:11: the path has an empty segment"]),
+        (document().replace("path: /d", "path: /d/{q}"), ["5:14: {q} is not a declared parameter"]),
+        (document().replace("path: /d", "path: /docs"), ["5:11: /docs is reserved by the gateway; choose another path"]),
+        (document().replace("path: /d", "path: /a//b"), ["5:11: the path has an empty segment; remove the extra slash"]),
         (document().replace("path: /d", "path: /a/../b"), [
-            "5:11: '..' is no path segment; write plain text or one {parameter}"]),
+            "5:11: '..' is not a path segment; write plain text or one {parameter}"]),
         (document().replace("  a: {", "  2a: {").replace("a:/", "2a:/"), None),
         (document().replace("  d:\n", "  d-d:\n"), [
-            "4:3: 'd-d' is no name; write letters, digits and _, no digit first"]),
+            "4:3: 'd-d' is not a valid name; use letters, digits and _, no digit first"]),
     ],
 )  # fmt: skip
 def test_each_mistake_is_told_at_its_place(text: str, expected: list[str] | None) -> None:
@@ -158,12 +158,12 @@ dashboards:
     assert diagnostics(text) == [
         "5:15: write a duration with its unit, such as 500ms, 2s, 10m, 1h or 1d",
         "7:16: unknown key gett, did you mean get?",
-        "9:20: b is no declared upstream; there is a",
-        "9:36: {nope}: nope is no parameter and no section",
+        "9:20: b is not a declared upstream; there is a",
+        "9:36: {nope}: nope is neither a parameter nor a section",
     ] or diagnostics(text)[:3] == [
         "5:15: write a duration with its unit, such as 500ms, 2s, 10m, 1h or 1d",
         "7:16: unknown key gett, did you mean get?",
-        "9:20: b is no declared upstream; there is a",
+        "9:20: b is not a declared upstream; there is a",
     ]
 
 
@@ -191,14 +191,14 @@ def test_cycles_are_refused_whatever_they_are_made_of(section: str) -> None:
     [
         ('x: {for_each: "ids", get: "a:/{item}"}', "one reference to a list"),
         ('x: {for_each: "{i d}", get: "a:/{item}"}', "is not a reference"),
-        ('x: {for_each: {in: "{y}", as: y}, get: "a:/{y}"}\n      y: {get: "a:/"}', "a parameter or section already"),
+        ('x: {for_each: {in: "{y}", as: y}, get: "a:/{y}"}\n      y: {get: "a:/"}', "already a parameter or a section"),
         ('x: {for_each: {in: "{y}", key: "["}, get: "a:/{item}"}\n      y: {get: "a:/"}', "not JMESPath"),
         ('x: {for_each: "{y}", race: ["a:/", "a:/"]}\n      y: {get: "a:/"}', "goes with `get`"),
         ('x: {for_each: {in: "{y}", batch: 5}, get: "a:/{item}"}\n      y: {get: "a:/"}',
-         "one pair name={item}"),
+         "one query pair name={item}"),
         ('x: {for_each: {in: "{y}", batch: 5}, get: "a:/?i={item.id}"}\n      y: {get: "a:/"}',
-         "one pair name={item}"),
-        ('x: {get: "http://b/"}', "http is no declared upstream"),
+         "one query pair name={item}"),
+        ('x: {get: "http://b/"}', "http is not a declared upstream"),
         ('x: {get: "b.test/x"}', "write upstream:/path?query"),
         ('x: {get: "a:/a/../b"}', "cannot contain . or .. segments"),
         ('x: {get: "a:/#f"}', "cannot stand in a URL"),
@@ -218,7 +218,7 @@ def test_a_parameter_that_is_no_list_cannot_be_fanned_out() -> None:
         'x: {for_each: "{p}", get: "a:/{item}"}',
         dashboard="    parameters: {p: {type: string, default: a}}\n",
     )
-    assert "is no array parameter" in diagnostics(text)[0]
+    assert "is not an array parameter" in diagnostics(text)[0]
 
 
 def test_variables_are_replaced_and_typed() -> None:
@@ -260,7 +260,7 @@ def test_scalars_are_those_of_yaml_1_2(yaml: str, value: Any) -> None:
 
 @pytest.mark.parametrize(
     ("yaml", "why"),
-    [(".nan", "no finite number"), ("-.inf", "no finite number"), ("1e999", "no finite number"),
+    [(".nan", "not a finite number"), ("-.inf", "not a finite number"), ("1e999", "not a finite number"),
      ("99999999999999999999", "64 bits"), ("!!python/object:os.system x", "tags such as"),
      ("!!binary aGk=", "tags such as"), ("!own {a: 1}", "tags such as"), ('"\\ud800"', "")],
 )  # fmt: skip
@@ -272,15 +272,15 @@ def test_scalars_that_are_no_json(yaml: str, why: str) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("a: [", "no YAML"),
-        ("a:\n\t- b", "no YAML"),
-        ("a: 1\n---\nb: 2", "no YAML"),
-        ("? [a]\n: b", "a key is a text"),
-        ("a: &x {<<: *y}", "no YAML"),
+        ("a: [", "not valid YAML"),
+        ("a:\n\t- b", "not valid YAML"),
+        ("a: 1\n---\nb: 2", "not valid YAML"),
+        ("? [a]\n: b", "a key should be text"),
+        ("a: &x {<<: *y}", "not valid YAML"),
         ("b: &y {c: 1}\na: {<<: *y}", "merge keys"),
         ("a: &x [*x]", "inside itself"),
-        ("a: " + "[" * 70 + "]" * 70, "nested too deep"),
-        ("a: \x00", "no YAML"),
+        ("a: " + "[" * 70 + "]" * 70, "nested too deeply"),
+        ("a: \x00", "not valid YAML"),
         ("a: &a [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
             f"{chr(98 + n)}: &{chr(98 + n)} [{','.join(['*' + chr(97 + n)] * 10)}]\n"
             for n in range(7)), "more than 500000 values"),
@@ -307,7 +307,7 @@ def test_files(tmp_path: Path) -> None:
     file.write_bytes(b"a: b\nc: \xff")
     with pytest.raises(ConfigError) as caught:
         load(file)
-    assert caught.value.lines() == [f"{file}:2:4: no UTF-8"]
+    assert caught.value.lines() == [f"{file}:2:4: is not UTF-8"]
     with pytest.raises(ConfigError, match="cannot be read"):
         load(tmp_path)
     file.write_bytes(b"#" * (17 * 1024 * 1024))
@@ -331,7 +331,7 @@ def test_a_configuration_made_in_code_is_compiled_as_strictly() -> None:
         upstreams=good.upstreams,
         dashboards={"d": good.dashboards["d"], "e": good.dashboards["d"]},
     )
-    with pytest.raises(ConfigError, match="dashboard d has this path already"):
+    with pytest.raises(ConfigError, match="dashboard d already has this path"):
         compile_config(twice)
 
 

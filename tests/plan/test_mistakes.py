@@ -64,24 +64,24 @@ def test_no_nesting_ends_the_process(made: str) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
     )
     assert ended.returncode == 0, ended.stderr
-    assert "nested too deep, more than 64 levels" in ended.stdout
+    assert "nested too deeply, more than 64 levels" in ended.stdout
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         # What stands in for a refused value is judged no further.
-        (upstream("timeout: §${NONE}"), ["the environment has no NONE"]),
-        (upstream("timeout: 1§${NONE}s"), ["the environment has no NONE"]),
-        (upstream('timeout: "12§${NONE}s"'), ["the environment has no NONE"]),
-        (upstream("timeout: §.nan"), [".nan is no finite number"]),
+        (upstream("timeout: §${NONE}"), ["NONE is not set"]),
+        (upstream("timeout: 1§${NONE}s"), ["NONE is not set"]),
+        (upstream('timeout: "12§${NONE}s"'), ["NONE is not set"]),
+        (upstream("timeout: §.nan"), [".nan is not a finite number"]),
         (upstream("timeout: §!x 5"), ["tags such as !x"]),
         (upstream("concurrency: §99999999999999999999"), ["an integer has at most 64 bits"]),
-        (section("get: §${NONE}"), ["the environment has no NONE"]),
-        (section("get: a:/x?k=§${NONE}&l={nope}"), ["the environment has no NONE"]),
+        (section("get: §${NONE}"), ["NONE is not set"]),
+        (section("get: a:/x?k=§${NONE}&l={nope}"), ["NONE is not set"]),
         (section("get: §!x y"), ["tags such as !x"]),
         # A key is wrong for a reason of its own.
-        (upstream("§timeot: §${NONE}"), ["unknown key timeot", "the environment has no NONE"]),
+        (upstream("§timeot: §${NONE}"), ["unknown key timeot", "NONE is not set"]),
         # A key under a wrong name is not missing too.
         ('upstreams: {a: {§base_ulr: http://a.test}}\n'
          'dashboards: {d: {path: /d, sections: {x: {get: "a:/"}}}}',
@@ -92,24 +92,24 @@ def test_no_nesting_ends_the_process(made: str) -> None:
         # Upstreams that cannot be read are no reason to doubt every call.
         ('§upstrms: {a: {base_url: http://a.test}}\n'
          'dashboards: {d: {path: /d, sections: {x: {get: "a:/§{y}"}}}}',
-         ["unknown key upstrms, did you mean upstreams?", "{y}: y is no parameter"]),
+         ["unknown key upstrms, did you mean upstreams?", "{y}: y is neither a parameter"]),
         ('dashboards: {d: {path: /d, sections: {x: {get: "a:/"}}}}', ["upstreams is missing"]),
         # Sections that are all refused hide nothing beside them.
         (dashboard("    path: /d/§{q}\n    sections: {x: {§gte: 1}}"),
-         ["{q} is no declared parameter", "unknown key gte, did you mean get?"]),
+         ["{q} is not a declared parameter", "unknown key gte, did you mean get?"]),
         (dashboard("    path: /d/§{q}\n    sections: §{}"),
-         ["{q} is no declared parameter", "mapping should have at least 1 item"]),
+         ["{q} is not a declared parameter", "mapping should have at least 1 item"]),
         ("upstreams: {a: {base_url: http://a.test}}\ndashboards:\n  §d:\n    path: /d/§{q}",
-         ["sections is missing", "{q} is no declared parameter"]),
+         ["sections is missing", "{q} is not a declared parameter"]),
         # A refused parameter is still a name, and so are its neighbours.
         (dashboard("    path: /d/{q}/{r}\n    parameters: {q: §5, r: {type: string}}\n"
                    '    sections: {x: {get: "a:/{q}/{r}/§{s}"}}'),
-         ["should be a mapping", "{s}: s is no parameter"]),
+         ["should be a mapping", "{s}: s is neither a parameter"]),
         (dashboard("    path: /d/{r}\n    parameters: {§q q: {}, r: {type: string}}\n"
                    '    sections: {x: {get: "a:/{r}"}}'),
-         ["a name has letters, digits and _ only"]),
+         ["use only letters, digits and _ in a name"]),
         # Plain variables between braces are not YAML; the message says how to write them.
-        (upstream("tls: {roots: $§{ROOTS}}"), ["no YAML: "]),
+        (upstream("tls: {roots: $§{ROOTS}}"), ["not valid YAML: "]),
     ],
 )  # fmt: skip
 def test_one_mistake_is_one_line(text: str, expected: list[str]) -> None:
@@ -122,7 +122,7 @@ def test_one_mistake_is_one_line(text: str, expected: list[str]) -> None:
 
 def test_how_to_write_a_variable_between_braces_is_told() -> None:
     (told,) = diagnostics(upstream("tls: {roots: ${ROOTS}}"))
-    assert told.endswith('between braces or brackets write "${NAME}" in quotes')
+    assert told.endswith('write "${NAME}" in quotes between braces or brackets')
     assert "quotes" not in diagnostics("a: [b, }")[0]
 
 
@@ -150,11 +150,11 @@ def test_how_to_write_a_variable_between_braces_is_told() -> None:
         (upstream("max_body: §5 parsecs"), "write a size in bytes or with its unit, such as 64KiB"),
         (upstream("tls: {roots: §sytem}"),
          "should be 'certifi', 'system' or 'none', did you mean system?"),
-        (upstream("schema: {type: §strin}"), 'no JSON Schema: "strin" is not valid'),
-        (section('{get: "a:/", schema: {type: §strin}}'), 'no JSON Schema: "strin" is not valid'),
-        (section('{get: "a:/", schema: §{$ref: "http://x/y"}}'), "no JSON Schema: "),
+        (upstream("schema: {type: §strin}"), 'is not a valid JSON Schema: "strin" is not valid'),
+        (section('{get: "a:/", schema: {type: §strin}}'), 'is not a valid JSON Schema: "strin" is not valid'),
+        (section('{get: "a:/", schema: §{$ref: "http://x/y"}}'), "is not a valid JSON Schema: "),
         (section('{get: "a:/", required: §perhaps}'), "should be true or false"),
-        (dashboard('    path: §d\n    sections: {x: {get: "a:/"}}'), "should begin with /"),
+        (dashboard('    path: §d\n    sections: {x: {get: "a:/"}}'), "should start with /"),
     ],
 )  # fmt: skip
 def test_messages_say_what_was_expected(text: str, message: str) -> None:
@@ -177,27 +177,27 @@ def parameterized(sections: str, q: str = "{type: string, required: false}") -> 
         ('      x: {get: "a:/", select: "[?on == §false]"}', "false is the name of a field here"),
         ('      x: {get: "a:/", when: "q == §5"}', "this is not JMESPath: "),
         ("      x: {get: \"a:/\", when: §'q == \"open\"'}",
-         "open is no parameter and no section; write 'open' in single quotes for a text"),
+         "open is neither a parameter nor a section; write 'open' in single quotes for text"),
         ('      x: {get: "a:/", select: "{id: id, who: §{q}}"}',
-         "{q} is not replaced in `select`, which is JMESPath over this section's own answer: refer "
+         "{q} is not replaced in `select`, which is JMESPath over this section's own answer; refer "
          "to {q} in the call"),
         ('      x: {get: "a:/"}\n      y: {get: "a:/", select: "join(`/`, [\'§{x.id}\', id])"}',
          "{x.id} is not replaced in `select`"),
         ('      x: {get: "a:/", when: §"{q}"}',
-         "{q} is not replaced in `when`, which is JMESPath over parameters and sections: "
+         "{q} is not replaced in `when`, which is JMESPath over parameters and sections; "
          "write q without braces"),
         ('      x: {for_each: {in: "{l}", key: §"{item.id}"}, get: "a:/{item}"}\n'
          '      l: {get: "a:/"}',
          "{item.id} is not replaced in `key`, which is JMESPath over one element"),
         ('      x: {for_each: {in: "{l}", batch: 5, match: §"{item}"}, get: "a:/?i={item}"}\n'
          '      l: {get: "a:/"}',
-         "{item} is not replaced in `match`, which is JMESPath over one answered object"),
+         "{item} is not replaced in `match`, which is JMESPath over one returned object"),
         ('      x: {race: [{get: "a:/", select: §"{q}"}, "a:/"]}', "{q} is not replaced in `select`"),
         ('      x: {get: "a:/", fallback: {id: ["about §{q}"]}}',
-         "{q} is not replaced in a fallback, which is served as it is written: write a constant, or "
+         "{q} is not replaced in a fallback, which is served as written; write a constant, or "
          "{ q } with spaces for the text"),
         ('      x: {get: "a:/§{q}"}',
-         "q may be absent, and then x always fails: give it a default, declare it `required: true`, "
+         "q may be absent, and then x always fails; give it a default, declare it `required: true`, "
          "make it a whole query value (name={q}), or guard x with `when`"),
         ('      x: {get: "a:/?a={q}&b=b-§{q}"}', "q may be absent, and then x always fails"),
     ],
@@ -228,7 +228,7 @@ def test_what_is_meant_as_it_stands_is_no_mistake(sections: str) -> None:
 
 def test_what_a_variable_holds_is_not_told() -> None:
     (told,) = diagnostics(upstream("timeout: ${SECRET}"), SECRET="1e999")
-    assert told == "4:14: ${SECRET} is no finite number"
+    assert told == "4:14: ${SECRET} is not a finite number"
 
 
 @pytest.mark.parametrize("key", ['"a\\nb"', '"a\\e[31mb"', '"\\u2028"', '"a\\x85b"', "z" * 5000])

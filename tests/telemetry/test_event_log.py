@@ -75,8 +75,8 @@ def written(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
         ),
         (
             failed(upstream="", code=ErrorCode.DEPENDENCY_FAILED, status=None, excerpt="",
-                   detail="a\nb, which it refers to, failed"),
-            r"section user.now failed: dependency_failed: a\nb, which it refers to, failed",
+                   detail="a\nb, which this section refers to, failed"),
+            r"section user.now failed: dependency_failed: a\nb, which this section refers to, failed",
         ),
         (
             Refresh(

@@ -83,7 +83,7 @@ async def test_a_path_that_a_proxy_strips_is_stripped(upstream: Any) -> None:
 async def test_a_path_that_is_no_utf_8_is_refused(upstream: Any) -> None:
     started, body = await raw(application(TEXT), "/d/\ufffd", raw_path=b"/d/%FF")
     assert started["status"] == 422
-    assert b"no UTF-8" in body["body"]
+    assert b"is not UTF-8" in body["body"]
     assert not upstream.calls
 
 

@@ -47,8 +47,8 @@ def test_what_is_not_declared_is_ignored() -> None:
         ("1", b"q=ab&q=cd", [("q", "is given more than once")]),
         ("1", b"q=ab&n=x", [("n", "is not a number")]),
         ("1", b"q=ab&o=yes", [("o", "is neither true nor false")]),
-        ("1", b"q=%FF", [("q", "is no UTF-8")]),
-        ("1", b"q=%FF&q=%FE&n=%FF&q=%FF", [("q", "is no UTF-8"), ("n", "is no UTF-8")]),
+        ("1", b"q=%FF", [("q", "is not UTF-8")]),
+        ("1", b"q=%FF&q=%FE&n=%FF&q=%FF", [("q", "is not UTF-8"), ("n", "is not UTF-8")]),
     ],
 )
 def test_tells_everything_that_is_wrong(
