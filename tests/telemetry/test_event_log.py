@@ -339,10 +339,10 @@ async def test_an_application_logs_failures_and_no_secret(
         for number in range(5):
             await client.get("/d", params={"q": f"private{number}"}, headers=headers)
     assert [message for _, message in written(caplog)] == [
-        "section d.x failed: upstream a, upstream_unreachable: no connection ([Errno 111] refused)",
+        "section d.x failed: upstream a, upstream_unreachable: the connection failed ([Errno 111] refused)",
         "upstream a: the breaker is open and refuses calls for "
         f"{caplog.records[1].__dict__['open_for']:.1f} s, as too many calls failed; the last one: "
-        "upstream_unreachable: no connection ([Errno 111] refused)",
+        "upstream_unreachable: the connection failed ([Errno 111] refused)",
         "section d.x failed: upstream a, breaker_open: the upstream failed too often recently",
     ]
     caplog.clear()
