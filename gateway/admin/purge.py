@@ -40,7 +40,7 @@ class Purge(BaseModel):
             raise ValueError("name exactly one of dashboard, upstream, tag, everything")
         return self
 
-    def mark(self) -> str:
+    def entry_tag(self) -> str:
         """Return the tag of the cache entries to purge."""
         if self.dashboard is not None:
             return f"dashboard:{self.dashboard}"
@@ -91,7 +91,7 @@ def router(token: str, store: Store, response_cache: Callable[[], ResponseCache]
         except ValidationError as error:
             raise RequestValidationError(error.errors(include_context=False)) from None
         response_cache().clear()
-        return Purged(processes=await store.purge(what.mark()))
+        return Purged(processes=await store.purge(what.entry_tag()))
 
     return routes
 
