@@ -228,7 +228,7 @@ async def test_no_cookie_is_ever_replayed() -> None:
 async def test_one_upstream_that_hangs_with_all_its_permits_taken_slows_nobody() -> None:
     async with FaultServer({"/bad": hang(), "/good": whole(GOOD)}) as server:
         text = dashboard(server.url, server.url).replace(
-            "max_body: 1MiB", "concurrency: 2, queue: 4"
+            "max_body: 1MiB", "concurrency: 2, queue: 4, queue_timeout: 60s"
         )
         text = text.rstrip() + '\n      g: {path: /g, sections: {good: {get: "good:/good"}}}\n'
         async with asked(application(text)) as client:
