@@ -28,8 +28,8 @@ class CoolDownPolicy(Policy):
 def cooldown(policy: CoolDownPolicy, *, upstream: str, events: Events, clock: Clock) -> Layer:
     """Return a layer that refuses calls until the time that an overloaded upstream has asked for.
 
-    Refused calls raise `BreakerOpen`: to a caller it is the same, the upstream is not called for a
-    known time. The event's `why` is `cooldown`.
+    Refused calls raise `BreakerOpen`, because callers handle both alike: no call until
+    `retry_after`. The event's `why` is `cooldown`.
     """
     until = float("-inf")
 

@@ -66,9 +66,9 @@ class Section:
     Attributes:
         needs: indexes of the sections that must have landed before it starts.
         sources: one for `get`, several for `race`.
-        schema: `answer`, compiled.
-        reads: references of other sections to this one, each with the number of elements of a
-            list that are enough.
+        schema: the JSON Schema `answer`, compiled.
+        reads: references of other sections to this one, each with the number of list elements that
+            it needs, `None` for all of them.
         judged: a `when` looks into its value.
         opaque: no expression looks into its value; the answer shows it as the upstream sent it.
         tags: the tags by which its cached answers can be purged.

@@ -30,8 +30,8 @@ class Freshness:
 
     Attributes:
         as_of: POSIX seconds of the oldest cached section; `None` if none is cached.
-        fresh_until: POSIX seconds up to which every section is fresh; `None` if a section is not
-            cached, stale or missing.
+        fresh_until: POSIX seconds up to which every section is fresh; `None` if any
+            section is uncached, stale or missing.
         complete: no section failed.
         status: value of `Cache-Status` (RFC 9211) without its ttl.
         expires: POSIX seconds at which the first section ceases or has ceased to be fresh, if all
