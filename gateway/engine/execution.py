@@ -148,7 +148,10 @@ class Execution(Alarm):
     def spawn(
         self, section: Section, run: Callable[[Context], Awaitable[Outcome | None]]
     ) -> asyncio.Task[None]:
-        """Run a section as a task; it lands with the outcome of `run`, later where that is none."""
+        """Run a section as a task that lands with what `run` returns.
+
+        If `run` returns `None`, another task reports the outcome later.
+        """
         task = self.loop.create_task(self._run(section, run))
         self.tasks.append(task)
         return task

@@ -121,10 +121,7 @@ class _Cached:
         entry = self.peek(key)
         if entry is None and self.store.shared:
             entry = await self.store.get(key)
-        if entry is None or (
-            entry.mark < self.purges.latest
-            and self.purges.cover(entry.mark, self.tag, key, request.tags)
-        ):
+        if entry is None or self.is_purged(entry, request):
             return await self.fetch(request, None)
         decision = decide(
             entry, self.now(), policy.early_refresh, self.random, min_fresh=request.min_fresh
@@ -145,7 +142,7 @@ class _Cached:
         try:
             response = await self.call(request)
         except CallError as error:
-            if entry is None or not self.stands_in(entry, error):
+            if entry is None or not self.stands_in(entry, request, error):
                 self.emit(request, CacheState.PASS)
                 raise
             self.emit(request, CacheState.STALE)
@@ -155,9 +152,19 @@ class _Cached:
         self.emit(request, response.cache)
         return response
 
-    def stands_in(self, entry: Entry, error: CallError) -> bool:
+    def is_purged(self, entry: Entry, request: Request) -> bool:
+        """Return whether a purge covers `entry`."""
+        return entry.mark < self.purges.latest and self.purges.cover(
+            entry.mark, self.tag, entry.key, request.tags
+        )
+
+    def stands_in(self, entry: Entry, request: Request, error: CallError) -> bool:
         """Return whether `entry` may be served instead of `error` (RFC 5861 section 4)."""
-        return self.now() < entry.error_until and not speaks_against_keeping(error)
+        return (
+            self.now() < entry.error_until
+            and not speaks_against_keeping(error)
+            and not self.is_purged(entry, request)  # it may have been purged during the call
+        )
 
     def emit(self, request: Request, result: str) -> None:
         if self.events.wants(CacheLookup):

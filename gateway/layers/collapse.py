@@ -58,7 +58,8 @@ class _Caller(Alarm):
     """A caller that waits for a flight, until its own deadline.
 
     Attributes:
-        answer: the answer of the flight; `None` where that is for another caller.
+        answer: the answer of the flight; `None` if it may not be shared: this caller makes its own
+            call.
         expired: makes the error for a passed deadline.
     """
 
@@ -133,8 +134,8 @@ class Flights:
     """The flights of one upstream.
 
     Attributes:
-        exclusive: hashes of the keys whose latest answer was for one request only; bounded. A hash
-            collision only prevents sharing.
+        exclusive: hashes of the identities whose latest answer was for one request only; bounded. A
+            hash collision only prevents sharing, and a purge changes nothing.
     """
 
     __slots__ = ("_by_key", "exclusive")
@@ -158,9 +159,9 @@ class Flights:
             flight.put_off(request.deadline)
         return flight
 
-    def note(self, key: Hashable, response: Response) -> None:
-        """Remember whether the answers to `key` are for one request only."""
-        hashed = hash(key)
+    def note(self, request: Request, response: Response) -> None:
+        """Remember whether the answers to such requests are for one request only."""
+        hashed = hash(request.identity)
         if not _is_exclusive(response):
             self.exclusive.pop(hashed, None)
         elif hashed not in self.exclusive:
@@ -172,7 +173,7 @@ class Flights:
         try:
             response = await flight.fly(call)
             if response is not None and response.restrictions:
-                self.note(key, response)
+                self.note(flight.request, response)
         except CancelledError:
             flight.fail(_ended())
             raise
@@ -237,9 +238,9 @@ def collapse(
             if remaining <= 0:
                 raise expired()
             shared_by = key(request)
-            if flights.exclusive and hash(shared_by) in flights.exclusive:
+            if flights.exclusive and hash(request.identity) in flights.exclusive:
                 response = await call(request)
-                flights.note(shared_by, response)
+                flights.note(request, response)
                 return response
             loop = wheel.task().get_loop()
             flight = flights.board(shared_by, call, request, now + policy.flight, loop)

@@ -369,3 +369,16 @@ async def test_without_its_server_a_replica_goes_on_alone() -> None:
     await asyncio.gather(*(one.get() for one in replicas for _ in range(100)))
     assert upstream.calls == 3
     assert [(await one.get()).cache for one in replicas] == ["hit"] * 3
+
+
+@on_virtual_time
+async def test_what_is_purged_during_a_call_does_not_stand_in_when_it_fails() -> None:
+    upstream = FakeUpstream((0, None), (1, UpstreamTimeout("late")))
+    replica = Replica(upstream, policy(stale_if_error=3600))
+    await replica.get(tags=("t",))
+    await asyncio.sleep(70)  # expired: the next request fetches
+    asked = asyncio.ensure_future(replica.get(tags=("t",)))
+    await asyncio.sleep(0.5)
+    await replica.store.purge("t")
+    with pytest.raises(UpstreamTimeout):
+        await asked

@@ -417,3 +417,25 @@ def test_what_is_remembered_of_answers_that_are_not_shared_is_bounded() -> None:
         assert len(flights.exclusive) == 1024
 
     run(main())
+
+
+def test_a_purge_does_not_forget_which_answers_are_not_shared() -> None:
+    """A flight's key changes with every purge; what an upstream forbids does not."""
+
+    async def main() -> None:
+        async def call(_: Request) -> Response:
+            await asyncio.sleep(1)
+            return Response(1, restrictions=Restriction.PRIVATE)
+
+        purges = 0
+        together = collapse(
+            CollapsePolicy(), upstream=NAME, events=Events(), clock=loop_time, flights=Flights(),
+            key=lambda request: (purges, request.identity),
+        )(call)  # fmt: skip
+        await together(request())
+        purges += 1
+        began = loop_time()
+        await asyncio.gather(start(together), start(together))
+        assert loop_time() - began == pytest.approx(1)  # neither waited for the other's flight
+
+    run(main())
