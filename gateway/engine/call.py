@@ -159,7 +159,8 @@ class BoundSource:
         base = source.select.text if source.select is not None else None
         select = section.select.text if section.select is not None else None
         written = seen = body
-        # References then see another value than the one decoded here, if any.
+        # Then references do not read `response.value`: it is undecoded, or the source's `select`
+        # replaces it.
         apart = undecoded or base is not None
         reads = section.reads if apart and not is_element else ()
         if section.answer is not None or base is not None or select is not None or reads:

@@ -26,7 +26,7 @@ class BudgetPolicy(Policy):
     """How many extra calls are allowed."""
 
     ratio: float = Field(default=0.19, ge=0, le=1)
-    """Extra calls as a share of the calls; together with the reserve about a fifth."""
+    """Extra calls as a share of the calls. With the reserve it is about a fifth of the calls."""
 
     reserve: int = Field(default=3, ge=0)
     """Extra calls that are allowed in any second, however few calls there are."""

@@ -42,9 +42,9 @@ class HedgePolicy(Policy):
 class Latency:
     """The 95th percentile of the latest durations, recomputed at intervals.
 
-    By definition one call in twenty is slower than that, most of them only slightly. Hedging these
-    uses up the share that the real stragglers need: whenever a hedge is refused because the share
-    is used up, the delay grows a little beyond the percentile, and then slowly returns to it.
+    One call in twenty is slower than that, most of them only slightly. If all of these were hedged,
+    no share would be left for the very slow calls. So each hedge that is refused for lack of share
+    increases the delay by 10 %, and the delay slowly returns to the percentile.
 
     Attributes:
         p95: seconds, at least a millisecond; `None` before enough calls were measured.
@@ -209,6 +209,6 @@ class _Race:
             self._first.cancel()
 
     def _first_ended(self) -> bool:
-        """Record that the first request ended; return whether only the second one ended it."""
+        """Record that the first request ended; return whether the second one alone cancelled it."""
         first, self._first = self._first, None
         return bool(self._won and first.uncancel() <= self._before)

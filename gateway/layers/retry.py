@@ -162,7 +162,7 @@ class _Schedule:
         """Return the seconds before the next attempt."""
         jittered = self._backoff(state) * self._random()
         requested = _failure(state).retry_after
-        # Jitter on top of Retry-After: all callers that got "2 s" would come back at once.
+        # Jitter on top of Retry-After: otherwise all callers that got "2 s" return at once.
         return jittered if requested is None else requested + jittered
 
     def stop(self, state: RetryCallState) -> bool:

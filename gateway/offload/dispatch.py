@@ -3,8 +3,8 @@
 - Payloads with few values are decoded in a thread of this process, one at a time: orjson holds the
   interpreter lock, so several threads would only compete with the loop for it.
 - Payloads that take milliseconds to shape go to the *quick* lane, a separate worker process.
-- Payloads with many values go to the *slow* lane, within a budget of bytes. This process never
-  decodes them: `UNDECODED` replaces the value.
+- Payloads with many values go to the *slow* lane, within a budget of bytes. `UNDECODED` replaces
+  the value in this process, except for a batched list, whose objects are decoded part by part.
 
 Upstreams take turns in every queue, so that none can occupy it alone.
 """
@@ -155,7 +155,7 @@ class Offload:
             schema: the JSON Schema that it must meet first.
             base: the expression for the value that references see; by default the payload itself.
             select: the expression for the answer, evaluated on the value that references see.
-            reads: references, each with the number of list elements that is enough.
+            reads: references, each with the maximum number of list elements to return.
             whole: return the value that references see.
 
         Raises:

@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 # Seconds that an HTTP/2 exchange may continue after its caller was cancelled.
 _FINISH = 5.0
-# At most one in so many exchanges on a connection may continue without a caller.
+# A connection is retired when exchanges whose caller was cancelled use more than a quarter of it.
 _LEFT_AT_MOST = 4
 _GONE = 1.0
 
@@ -226,7 +226,8 @@ class Channels:
             channel.multiplexes = False
             channel.retired |= bool(channel.left)
         elif channel.multiplexes:
-            # Otherwise its exchange can be cancelled, which could break others on the connection.
+            # Any other channel runs its exchange in the caller's task, where a cancellation reaches
+            # it and could break others on the connection. So it keeps a capacity of 1.
             channel.capacity = capacity
         self._settle(channel)
 
@@ -301,7 +302,7 @@ class Channels:
                     self._quarantine.until and self._quarantine.active
                 )
         elif not unused or not (channel.in_use or channel.served):
-            # It failed, or no exchange is left to open the connection.
+            # The exchange failed, or the connection was never used and no exchange is left to open it.
             channel.retired = True
         self._settle(channel)
 

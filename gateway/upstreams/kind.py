@@ -67,7 +67,7 @@ class Environment(NamedTuple):
         clock: monotonic seconds, as deadlines use them.
         now: POSIX seconds.
         objections: records failed assertions of a test's mock; `None` outside tests.
-        offload: decodes large answers; the event loop does without it.
+        offload: decodes large answers; without it they are decoded on the event loop.
     """
 
     clock: Clock

@@ -50,7 +50,7 @@ class Shared(NamedTuple):
         sleep: waits between attempts.
         random: uniform in [0, 1).
         objections: records failed assertions of a test's mock; `None` outside tests.
-        offload: decodes large answers; the event loop does without it.
+        offload: decodes large answers; without it they are decoded on the event loop.
     """
 
     store: Store

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["HttpCall"]
 
-# First match wins. The gateway's clients see the details, so these name no addresses.
+# First match wins. The gateway's clients see the details, so these name no addresses (a redirect's
+# target, which the error of a 3xx names, is the one exception).
 _TABLE: tuple[tuple[type[Exception], type[CallError], str], ...] = (
     (httpx.ConnectTimeout, UpstreamTimeout, "the connection was not established in time"),
     (httpx.PoolTimeout, UpstreamTimeout, "no connection became free in time"),

@@ -44,7 +44,7 @@ class Decoder:
         max_body: bytes of a payload at most, after transcoding.
         schema: the JSON Schema that every payload must meet.
         content_types: accepted media types in addition to those of JSON, or `any`.
-        offload: decodes large answers; the event loop does without it.
+        offload: decodes large answers; without it they are decoded on the event loop.
         now: POSIX seconds, to read a Retry-After date.
     """
 

@@ -163,7 +163,8 @@ def _check_characters(text: str) -> None:
     for at, char in enumerate(text):
         if char.isspace() or ord(char) < 0x20 or char in "#\\\x7f":  # noqa: PLR2004 - C0 controls
             raise TemplateError(f"{char!r} cannot stand in a URL; percent-encode it", at)
-    # Servers would read the characters after a lone %, even of a referenced value, as its escape.
+    # A % without two hex digits would form an escape with the characters after it, even with
+    # those of a referenced value.
     lone = _LONE_PERCENT.search(text)
     if lone is not None:
         raise TemplateError("write %25 for a literal %", lone.start())
