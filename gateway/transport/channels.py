@@ -302,7 +302,8 @@ class Channels:
                     self._quarantine.until and self._quarantine.active
                 )
         elif not unused or not (channel.in_use or channel.served):
-            # The exchange failed, or the connection was never used and no exchange is left to open it.
+            # The exchange failed, or the connection was never used and no exchange is left
+            # to open it.
             channel.retired = True
         self._settle(channel)
 
