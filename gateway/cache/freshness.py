@@ -46,7 +46,6 @@ __all__ = [
     "decide",
     "keep",
     "keep_negative",
-    "marked",
     "speaks_against_keeping",
 ]
 
@@ -111,20 +110,6 @@ class CacheState(StrEnum):
     """Fetched and not stored: `fwd=miss`."""
     COLLAPSED = "collapsed"
     """Shared the request of another caller: `fwd=miss; collapsed`. Set by the layer `collapse`."""
-
-
-def marked(response: Response, state: CacheState) -> Response:
-    """Return a copy of `response` with the cache state `state`."""
-    return Response(
-        response.value,
-        status=response.status,
-        headers=response.headers,
-        body=response.body,
-        as_of=response.as_of,
-        fresh_until=response.fresh_until,
-        cache=state,
-        restrictions=response.restrictions,
-    )
 
 
 class Entry:
@@ -209,7 +194,7 @@ class Entry:
 
     def serve_stale(self, upstream: str, reason: CallError | None = None) -> Response:
         """Return the response once it is stale, because of `reason` where there is one."""
-        stale = marked(self.serve(upstream), CacheState.STALE)
+        stale = self.serve(upstream).marked(CacheState.STALE)
         stale.stale = True
         stale.reason = reason
         return stale

@@ -15,7 +15,6 @@ from gateway.cache.freshness import (
     CacheState,
     Decision,
     decide,
-    marked,
     speaks_against_keeping,
 )
 from gateway.cache.keys import Keys
@@ -148,7 +147,7 @@ class _Cached:
             self.emit(request, CacheState.STALE)
             return entry.serve_stale(self.upstream, error)
         if entry is not None and response.cache == CacheState.MISS:
-            response = marked(response, CacheState.EXPIRED)
+            response = response.marked(CacheState.EXPIRED)
         self.emit(request, response.cache)
         return response
 

@@ -15,7 +15,6 @@ from gateway.cache.freshness import (
     Entry,
     keep,
     keep_negative,
-    marked,
     speaks_against_keeping,
 )
 from gateway.cache.keys import Keys
@@ -186,9 +185,9 @@ class _Leased:
             if key not in self.uncacheable:  # this answer invalidates the stored one
                 store.discard(key)
             self.remember(key)
-            return marked(response, CacheState.PASS)
+            return response.marked(CacheState.PASS)
         self.uncacheable.pop(key, None)
-        fetched = marked(response, CacheState.MISS)
+        fetched = response.marked(CacheState.MISS)
         fetched.as_of = entry.as_of
         fetched.fresh_until = entry.fresh_until
         fetched.restrictions = entry.restrictions

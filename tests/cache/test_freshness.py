@@ -16,7 +16,6 @@ from gateway.cache.freshness import (
     decide,
     keep,
     keep_negative,
-    marked,
     speaks_against_keeping,
 )
 from gateway.call import Response
@@ -153,7 +152,7 @@ def test_a_negative_entry_raises_what_was_raised() -> None:
 
 def test_a_marked_copy_leaves_the_shared_response_alone() -> None:
     response = Response(1, body=b"1", as_of=5, fresh_until=6, cache="hit")
-    copy = marked(response, CacheState.EXPIRED)
+    copy = response.marked(CacheState.EXPIRED)
     assert (response.cache, copy.cache, copy.as_of, copy.body) == ("hit", "expired", 5, b"1")
 
 
@@ -210,7 +209,7 @@ def test_what_is_forbidden_goes_with_the_entry_and_all_that_it_serves() -> None:
     response = Response([1], body=b"[1]", restrictions=forbidden)
     one = keep(CachePolicy(ttl=60), "k", response, now=0, cost=0, mark=0, random=lambda: 0)
     assert one is not None
-    for served in (one.serve("a"), one.serve_stale("a"), marked(response, CacheState.MISS),
+    for served in (one.serve("a"), one.serve_stale("a"), response.marked(CacheState.MISS),
                    response.marked("x")):  # fmt: skip
         assert served.restrictions == forbidden
 
