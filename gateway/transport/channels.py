@@ -12,8 +12,7 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
-import httpx
-
+from gateway.transport.failures import closed_failure
 from gateway.transport.quarantine import Quarantine
 from gateway.transport.sockets import Sockets
 
@@ -172,7 +171,7 @@ class Channels:
         Raises `httpx.ConnectError` when the transport is closed.
         """
         if self._closed:
-            raise _closed()
+            raise closed_failure()
         if fresh:
             self._make_room()
         if not self._queue:
@@ -239,7 +238,7 @@ class Channels:
             self._sweep = None
         for waiter in self._queue:
             if not waiter.done():
-                waiter.set_exception(_closed())
+                waiter.set_exception(closed_failure())
         for channel in tuple(self._channels):
             self._close(channel)
         if self._going:
@@ -412,7 +411,3 @@ class Channels:
         rest = [channel.idle_since for channel in idle if not channel.closed]
         if rest:
             self._sweep = self._loop.call_at(min(rest) + self._idle_age, self._close_aged)
-
-
-def _closed() -> httpx.ConnectError:
-    return httpx.ConnectError("the transport is closed")

@@ -27,7 +27,13 @@ import ssl
 
 import httpx
 
-__all__ = ["AnswerTooLarge", "InflatedTooLarge", "connect_failure", "lost_failure"]
+__all__ = [
+    "AnswerTooLarge",
+    "InflatedTooLarge",
+    "closed_failure",
+    "connect_failure",
+    "lost_failure",
+]
 
 
 class AnswerTooLarge(httpx.RemoteProtocolError):
@@ -36,6 +42,11 @@ class AnswerTooLarge(httpx.RemoteProtocolError):
 
 class InflatedTooLarge(httpx.DecodingError):
     """The answer's content inflates to more than the bounds allow."""
+
+
+def closed_failure() -> httpx.ConnectError:
+    """Return the exception for a call on a transport that is closed; nothing was sent."""
+    return httpx.ConnectError("the transport is closed")
 
 
 def connect_failure(error: OSError | UnicodeError) -> httpx.TransportError:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from gateway.transport.bounds import Bounds
-from gateway.transport.inflate import DESCRIBED, inflate
+from gateway.transport.failures import closed_failure
+from gateway.transport.inflate import inflate_answer
 from gateway.transport.origin import IDEMPOTENT, Origin, request_head
 from gateway.transport.pool import Pool
 from gateway.transport.streaming import AnswerStream
@@ -126,7 +127,8 @@ class Http1Transport(httpx.AsyncBaseTransport):
         finally:
             pool.release(connection)
         if answer.coding:
-            await self._inflate(answer, expires)
+            hold = self._hold() if self._hold is not None else None
+            await inflate_answer(answer, self._bounds.max_inflated, expires, hold)
         return answer
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -186,16 +188,9 @@ class Http1Transport(httpx.AsyncBaseTransport):
     def _stream(self, pool: Pool, connection: Connection, answer: RawAnswer) -> AnswerStream:
         return AnswerStream(pool, connection, answer.coding, self._bounds.max_inflated)
 
-    async def _inflate(self, answer: RawAnswer, expires: float) -> None:
-        bound = self._bounds.max_inflated
-        answer.hold = self._hold() if self._hold is not None else None
-        answer.body = await inflate(answer.coding, answer.body, bound, expires, answer.hold)
-        answer.coding = b""
-        answer.headers = [field for field in answer.headers if field[0] not in DESCRIBED]
-
     def _open_pool(self, origin: Origin) -> Pool:
         if self._closed:
-            raise httpx.ConnectError("the transport is closed")
+            raise closed_failure()
         if len(self._pools) >= _MANY_POOLS:
             # A client that calls ever new origins must not accumulate pools.
             self._pools = {key: pool for key, pool in self._pools.items() if _needed(pool)}

@@ -16,8 +16,8 @@ import httpx
 from gateway.transport.answer import RawAnswer
 from gateway.transport.bounds import Bounds
 from gateway.transport.channels import Channels
-from gateway.transport.failures import AnswerTooLarge
-from gateway.transport.inflate import DESCRIBED, content_coding, inflate
+from gateway.transport.failures import AnswerTooLarge, closed_failure
+from gateway.transport.inflate import content_coding, inflate_answer
 from gateway.transport.origin import IDEMPOTENT, WITH_CONTENT, request_head
 from gateway.transport.sockets import Stale
 from gateway.transport.tls import TlsOptions, tls_context
@@ -165,15 +165,8 @@ class HttpxTransport:
                     )
                     answer = await self._through_channels(origin, request, progress)
                 if answer.coding:
-                    bound = self._bounds.max_inflated
-                    answer.hold = self._hold() if self._hold is not None else None
-                    answer.body = await inflate(
-                        answer.coding, answer.body, bound, scope.when(), answer.hold
-                    )
-                    answer.coding = b""
-                    answer.headers = [
-                        field for field in answer.headers if field[0] not in DESCRIBED
-                    ]
+                    hold = self._hold() if self._hold is not None else None
+                    await inflate_answer(answer, self._bounds.max_inflated, scope.when(), hold)
                 return answer
         except TimeoutError:
             raise progress.timed_out() from None
@@ -228,7 +221,7 @@ class HttpxTransport:
 
     def _open_pool(self, origin: Origin) -> Channels:
         if self._closed:
-            raise httpx.ConnectError("the transport is closed")
+            raise closed_failure()
         if len(self._pools) >= _MANY_POOLS:
             # A client that calls ever new origins must not accumulate pools.
             self._pools = {

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.aio.byte_budget import Hold
+    from gateway.transport.answer import RawAnswer
 
-__all__ = ["CODINGS", "DESCRIBED", "Inflater", "content_coding", "inflate"]
+__all__ = ["CODINGS", "DESCRIBED", "Inflater", "content_coding", "inflate", "inflate_answer"]
 
 CODINGS = {b"gzip": b"gzip", b"x-gzip": b"gzip", b"deflate": b"deflate"}
 """The supported content codings, by their names."""
@@ -128,6 +129,19 @@ def _wrapping(head: bytes) -> int:
     """Return zlib's window bits: wrapped or raw, by the header's checksum (RFC 1950 2.2)."""
     is_zlib = head[0] & 0x0F == 8 and (head[0] << 8 | head[1]) % 31 == 0  # noqa: PLR2004
     return _ZLIB if is_zlib else _RAW
+
+
+async def inflate_answer(
+    answer: RawAnswer, bound: int, deadline: float | None = None, hold: Hold | None = None
+) -> None:
+    """Replace the compressed content of `answer` with the inflated one.
+
+    The fields that describe the compressed bytes are removed. It waits and raises like `inflate`.
+    """
+    answer.hold = hold
+    answer.body = await inflate(answer.coding, answer.body, bound, deadline, hold)
+    answer.coding = b""
+    answer.headers = [field for field in answer.headers if field[0] not in DESCRIBED]
 
 
 async def inflate(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from gateway.transport.connection import Connection
-from gateway.transport.failures import connect_failure
+from gateway.transport.failures import closed_failure, connect_failure
 from gateway.transport.quarantine import Quarantine
 from gateway.transport.reader import Readers
 
@@ -129,7 +129,7 @@ class Pool:
             httpx.ConnectError: the connection failed, or the pool is closed.
         """
         if self._closed:
-            raise _closed()
+            raise closed_failure()
         if self._slots < self._max_connections:
             self._slots += 1
         else:
@@ -165,13 +165,13 @@ class Pool:
                     self._connecting.discard(scope)
         except (OSError, UnicodeError) as error:
             connection.abort()
-            raise (_closed() if self._closed else connect_failure(error)) from error
+            raise (closed_failure() if self._closed else connect_failure(error)) from error
         except BaseException:
             connection.abort()
             raise
         if self._closed:
             connection.abort()
-            raise _closed()
+            raise closed_failure()
         if connection.open:
             # Counted here and not in `connection_made`: uvloop does not call `connection_lost` for
             # a connection whose creation was cancelled in its last turn.
@@ -205,7 +205,7 @@ class Pool:
             self._sweep = None
         for waiter in self._queue:
             if not waiter.done():
-                waiter.set_exception(_closed())
+                waiter.set_exception(closed_failure())
         for scope in self._connecting:
             scope.reschedule(self.loop.time())
         self._slots -= len(self._idle)
@@ -297,7 +297,3 @@ class Pool:
 def _give_up(waiter: asyncio.Future[Connection | None]) -> None:
     if not waiter.done():
         waiter.set_exception(httpx.PoolTimeout("no connection became free in time"))
-
-
-def _closed() -> httpx.ConnectError:
-    return httpx.ConnectError("the transport is closed")

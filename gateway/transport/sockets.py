@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import httpcore
 import httpx
 
-from gateway.transport.failures import AnswerTooLarge, connect_failure, lost_failure
+from gateway.transport.failures import AnswerTooLarge, closed_failure, connect_failure, lost_failure
 from gateway.transport.look import look_at
 from gateway.transport.quarantine import answers_nothing
 from gateway.transport.reader import AnswerReader
@@ -202,7 +202,7 @@ class Sockets(httpcore.AsyncNetworkBackend):
 
     def _refuse_if_aborted(self) -> None:
         if self.aborted:
-            raise httpx.ConnectError("the transport is closed")
+            raise closed_failure()
 
 
 class _Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
