@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gateway.call import Call
 
 LATENCY = 0.001
+PATIENCE = 600.0  # for a refresh; a busy machine must not end one
 LEASE = 1.0
 
 
@@ -126,7 +127,9 @@ class Replica:
         self.heard: list[Event] = []
         events = Events([self.heard.append])
         self.store: Any = store or MemoryStore(now=loop_time)
-        self.refreshes = Refreshes(events=events, clock=loop_time, limit=refreshes)
+        self.refreshes = Refreshes(
+            events=events, clock=loop_time, limit=refreshes, patience=PATIENCE
+        )
         self.flights = Flights()
         named: Any = {"upstream": NAME, "events": events, "clock": loop_time}
         kept: Any = {

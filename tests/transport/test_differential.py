@@ -66,7 +66,7 @@ def stock() -> httpx.AsyncHTTPTransport:
 
 
 def own() -> Http1Transport:
-    return Http1Transport(max_idle=0)
+    return Http1Transport(max_idle=0, connect_timeout=60)
 
 
 def served(cases: Sequence[Case], *, resets: bool = False) -> FaultServer:
@@ -191,7 +191,9 @@ async def test_same_outcome_over_a_reset_connection() -> None:
 async def test_both_transports_of_the_gateway_agree() -> None:
     cases = corpus(400)
     async with served(cases) as server:
-        theirs = await through_exchange(HttpxTransport(max_idle=0), server.url, cases)
+        theirs = await through_exchange(
+            HttpxTransport(max_idle=0, connect_timeout=60), server.url, cases
+        )
         ours = await through_exchange(own(), server.url, cases)
     for case, one, two in zip(cases, theirs, ours, strict=True):
         assert agree(one, two), (case, one, two)
