@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gateway.values.restrictions import UNRESTRICTED
+from gateway.values.provenance import FETCHED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.values.restrictions import Restriction
+    from gateway.values.provenance import Provenance
 
 __all__ = [
     "Call",
@@ -146,28 +146,10 @@ class Response:
         headers: header fields of the answer, with lower-case names.
         body: the validated payload, serialised again: compact, without duplicate keys. Empty where
             the answer had none, and where the value was computed from others.
-        as_of: POSIX seconds at which the upstream generated this, `None` where the answer was
-            fetched for this request and is not stored.
-        stale: it is no longer fresh and is served anyway.
-        fresh_until: POSIX seconds up to which it may be served without revalidation.
-        reason: the error because of which a stale answer is served, if there is one.
-        cache: what the cache did, for `Cache-Status` (RFC 9211): `hit`, `miss`, `stale`, ...;
-            empty where no cache is configured.
-        restrictions: the upstream's restrictions on reuse.
+        provenance: where it came from, and how good it still is.
     """
 
-    __slots__ = (
-        "as_of",
-        "body",
-        "cache",
-        "fresh_until",
-        "headers",
-        "reason",
-        "restrictions",
-        "stale",
-        "status",
-        "value",
-    )
+    __slots__ = ("body", "headers", "provenance", "status", "value")
 
     def __init__(
         self,
@@ -176,37 +158,26 @@ class Response:
         status: int = 200,
         headers: Sequence[tuple[bytes, bytes]] = (),
         body: bytes = b"",
-        as_of: float | None = None,
-        stale: bool = False,
-        fresh_until: float | None = None,
-        reason: Exception | None = None,
-        cache: str = "",
-        restrictions: Restriction = UNRESTRICTED,
+        provenance: Provenance = FETCHED,
     ) -> None:
         self.value = value
         self.status = status
         self.headers = headers
         self.body = body
-        self.as_of = as_of
-        self.stale = stale
-        self.fresh_until = fresh_until
-        self.reason = reason
-        self.cache = cache
-        self.restrictions = restrictions
+        self.provenance = provenance
 
     def marked(self, cache: str) -> Response:
         """Return the same answer with another cache state."""
+        return self.with_provenance(self.provenance._replace(cache=cache))
+
+    def with_provenance(self, provenance: Provenance) -> Response:
+        """Return the same answer with another provenance."""
         return Response(
             self.value,
             status=self.status,
             headers=self.headers,
             body=self.body,
-            as_of=self.as_of,
-            stale=self.stale,
-            fresh_until=self.fresh_until,
-            reason=self.reason,
-            cache=cache,
-            restrictions=self.restrictions,
+            provenance=provenance,
         )
 
     def __repr__(self) -> str:

@@ -6,6 +6,7 @@ import pytest
 
 from gateway.call import Call, Deadline, Layer, Request, Response, stack
 from gateway.upstreams.http.operation import HttpOperation
+from gateway.values.provenance import Provenance
 from gateway.values.restrictions import Restriction
 from tests.operations import target_of
 
@@ -52,13 +53,16 @@ def test_another_attempt_is_the_same_request() -> None:
 
 
 def test_a_mark_changes_nothing_else() -> None:
-    response = Response(
-        [1], status=203, headers=[(b"a", b"b")], body=b"[1]", as_of=2.0, stale=True,
-        fresh_until=3.0, reason=ValueError(), cache="hit", restrictions=Restriction.PRIVATE,
+    provenance = Provenance(
+        as_of=2.0, stale=True, fresh_until=3.0, reason=ValueError(), cache="hit",
+        restrictions=Restriction.PRIVATE,
     )  # fmt: skip
-    assert fields(response.marked("stale")) == {**fields(response), "cache": "stale"}
+    response = Response([1], status=203, headers=[(b"a", b"b")], body=b"[1]", provenance=provenance)
+    marked = provenance._replace(cache="stale")
+    assert fields(response.marked("stale")) == {**fields(response), "provenance": marked}
     assert response.marked("stale").value is response.value  # shared, never copied
     assert all(value for value in fields(response).values())
+    assert all(value for value in provenance)
 
 
 def test_a_deadline_is_a_moment() -> None:

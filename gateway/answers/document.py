@@ -17,6 +17,7 @@ import orjson
 
 from gateway.engine.outcome import Fault, Outcome, State
 from gateway.errors import ListTruncated, UpstreamPayload
+from gateway.values.provenance import FETCHED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,10 +91,14 @@ class DocumentTemplate:
         new = True
         end = self.end
         for outcome in outcomes:
-            if outcome is None or outcome.faults or outcome.reason is not None:
+            if outcome is None or outcome.faults:
                 return None
-            if outcome.as_of is not None:
-                new = False
+            provenance = outcome.provenance
+            if provenance is not FETCHED:
+                if provenance.reason is not None:
+                    return None
+                if provenance.as_of is not None:
+                    new = False
             if outcome.state is not State.OK:
                 if outcome.state is State.STALE:
                     new = False
@@ -121,11 +126,12 @@ class DocumentTemplate:
                 parts.append(skipped)
             else:
                 parts.append(stale if aged and outcome.state is State.STALE else ok)
-            if outcome.as_of is None or not aged:
+            as_of = outcome.provenance.as_of
+            if as_of is None or not aged:
                 parts.append(b"}")
             else:
-                if outcome.as_of != said:
-                    said = outcome.as_of
+                if as_of != said:
+                    said = as_of
                     written = b',"as_of":"%b"}' % _timestamp(said).encode("ascii")
                 parts.append(written)
         parts.append(b"}}}")
@@ -209,9 +215,10 @@ def _document(
             continue
         state = outcome.state
         entry: dict[str, Any] = {"state": state}
-        if outcome.as_of is not None:
-            entry["as_of"] = _timestamp(outcome.as_of)
-        reason = getattr(outcome.reason, "code", None)
+        provenance = outcome.provenance
+        if provenance.as_of is not None:
+            entry["as_of"] = _timestamp(provenance.as_of)
+        reason = getattr(provenance.reason, "code", None)
         if reason is not None:
             entry["reason"] = reason
         elif state is State.STALE:

@@ -30,6 +30,7 @@ from gateway.cache.cache_control import (
 from gateway.call import Response
 from gateway.errors import UpstreamStatus
 from gateway.values.base import Policy
+from gateway.values.provenance import Provenance
 from gateway.values.restrictions import UNRESTRICTED, Restriction
 from gateway.values.units import Duration
 
@@ -95,13 +96,13 @@ class CachePolicy(Policy):
 
 
 class CacheState(StrEnum):
-    """What the cache did for an answer: the values of `Response.cache`, for RFC 9211."""
+    """What the cache did for an answer: the values of `Provenance.cache`, for RFC 9211."""
 
     HIT = "hit"
     """Stored and fresh: `hit`."""
     STALE = "stale"
     """Stored and no longer fresh, served anyway: `hit` with a negative `ttl`, or, where
-    `Response.reason` is set, `fwd=stale` after a failed request."""
+    `Provenance.reason` is set, `fwd=stale` after a failed request."""
     MISS = "miss"
     """No answer was stored, now one is: `fwd=miss; stored`."""
     EXPIRED = "expired"
@@ -169,9 +170,15 @@ class Entry:
             value,
             status=self.status,
             body=self.body,
+            provenance=self.provenance(CacheState.HIT),
+        )
+
+    def provenance(self, cache: CacheState) -> Provenance:
+        """Return the provenance of its answer when the cache did `cache`."""
+        return Provenance(
             as_of=self.as_of,
             fresh_until=self.fresh_until,
-            cache=CacheState.HIT,
+            cache=cache,
             restrictions=self.restrictions,
         )
 
@@ -194,10 +201,9 @@ class Entry:
 
     def serve_stale(self, upstream: str, reason: CallError | None = None) -> Response:
         """Return the response once it is stale, because of `reason` where there is one."""
-        stale = self.serve(upstream).marked(CacheState.STALE)
-        stale.stale = True
-        stale.reason = reason
-        return stale
+        response = self.serve(upstream)
+        provenance = self.provenance(CacheState.STALE)._replace(stale=True, reason=reason)
+        return response.with_provenance(provenance)
 
     def __repr__(self) -> str:
         return f"Entry({self.key}, {self.status}, {len(self.body)} bytes)"
@@ -282,7 +288,7 @@ def keep(
     windows = _windows(policy, headers, directives)
     if windows is None:
         return None
-    restrictions = response.restrictions
+    restrictions = response.provenance.restrictions
     if policy.ttl == "upstream" and shared_lifetime(directives):
         restrictions |= Restriction.SHARED_LIFETIME
     # Jitter only shortens the lifetime, so that no answer is fresh for longer than configured.

@@ -115,15 +115,7 @@ def _part(
     if not things and not spec.many:
         missing = f"the answer has nothing for {shortened(name)}"
         return Outcome.failed(UpstreamPayload(missing, upstream=source.source.upstream))
-    own = Response(
-        things if spec.many else things[0],
-        as_of=response.as_of,
-        stale=response.stale,
-        fresh_until=response.fresh_until,
-        reason=response.reason,
-        cache=response.cache,
-        restrictions=response.restrictions,
-    )
+    own = Response(things if spec.many else things[0], provenance=response.provenance)
     try:
         return source.shape(own)
     except CallError as error:

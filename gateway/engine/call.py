@@ -116,17 +116,9 @@ class BoundSource:
             except ExpressionFailed as error:
                 error.excerpt = excerpt(response.body)
                 raise
-        return Outcome(
-            State.STALE if response.stale else State.OK,
-            value,
-            data,
-            as_of=response.as_of,
-            fresh_until=response.fresh_until,
-            reason=response.reason,
-            cache=response.cache,
-            written=written,
-            restrictions=response.restrictions,
-        )
+        provenance = response.provenance
+        state = State.STALE if provenance.stale else State.OK
+        return Outcome(state, value, data, written=written, provenance=provenance)
 
     async def shape_large(self, response: Response) -> Outcome:
         """Return the outcome of a good answer that does not fit `shape`, made by `offload`.
@@ -178,17 +170,10 @@ class BoundSource:
             seen = made.whole or body
             if apart:
                 value = None if made.null else _glimpse(reads, made)
-        outcome = Outcome(
-            State.STALE if response.stale else State.OK,
-            value,
-            Fragment(written),
-            as_of=response.as_of,
-            fresh_until=response.fresh_until,
-            reason=response.reason,
-            cache=response.cache,
-            written=written,
-            restrictions=response.restrictions,
-        )
+        provenance = response.provenance
+        state = State.STALE if provenance.stale else State.OK
+        data = Fragment(written)
+        outcome = Outcome(state, value, data, written=written, provenance=provenance)
         return LargeOutcome.of(outcome, seen)
 
 

@@ -171,7 +171,7 @@ class Execution(Alarm):
             outcome = outcome.replaced(section.fallback)
         outcome.elapsed = self._bound.clock() - self._began[index]
         self.outcomes[index] = outcome
-        if outcome.faults or outcome.reason is not None or self._publish is not None:
+        if outcome.faults or outcome.provenance.reason is not None or self._publish is not None:
             self._announce(section, outcome)
         self._left -= 1
         if outcome.usable:
@@ -217,7 +217,7 @@ class Execution(Alarm):
 
     def _announce(self, section: Section, outcome: Outcome) -> None:
         """Report what went wrong with a section, and publish its outcome."""
-        if outcome.faults or outcome.reason is not None:
+        if outcome.faults or outcome.provenance.reason is not None:
             report(self._bound.events, self.plan.name, section.name, outcome)
         if self._publish is not None:
             self._publish(section, outcome)

@@ -21,7 +21,7 @@ from gateway.errors import CallError, DependencyFailed, ExpressionFailed, ListTr
 from gateway.expressions.jmes import search
 from gateway.expressions.reference import ABSENT, CutList
 from gateway.offload import LARGE
-from gateway.values.restrictions import UNRESTRICTED
+from gateway.values.provenance import Provenance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from gateway.engine.context import Context
     from gateway.expressions.reference import Scope
     from gateway.plan.model import ForEach, Plan, Section
-    from gateway.values.restrictions import Restriction
 
 __all__ = ["ForEachRunner"]
 
@@ -254,19 +253,13 @@ def _together(
     good = [outcome for outcome in outcomes if outcome.usable]
     if outcomes and not good:
         return Outcome(State.FAILED, faults=tuple(faults))
-    state = State.STALE if any(o.state is State.STALE for o in good) else State.OK
-    ages = [o.as_of for o in good if o.as_of is not None]
-    fresh = [o.fresh_until for o in good]
+    provenance = Provenance.of_all([outcome.provenance for outcome in good])
     return Outcome(
-        state,
+        State.STALE if provenance.stale else State.OK,
         _join(keys, [o.value for o in outcomes], keyed=keyed),
         _join(keys, [o.data for o in outcomes], keyed=keyed),
         faults=tuple(faults),
-        as_of=min(ages) if ages else None,
-        fresh_until=_least(fresh),
-        reason=next((o.reason for o in good if o.reason is not None), None),
-        cache=_worst([o.cache for o in good]),
-        restrictions=_all_of([o.restrictions for o in good]),
+        provenance=provenance,
     )
 
 
@@ -308,23 +301,3 @@ def _join(keys: list[str | int], values: list[Any], *, keyed: bool) -> Any:
         if isinstance(key, str):  # an element without a key has no place in the object
             joined.setdefault(key, value)
     return joined
-
-
-def _least(moments: list[float | None]) -> float | None:
-    """Return the earliest time at which an outcome ceases to be fresh."""
-    known = [moment for moment in moments if moment is not None]
-    return min(known) if known and len(known) == len(moments) else None
-
-
-def _all_of(restrictions: list[Restriction]) -> Restriction:
-    """Return the combined restrictions of several answers."""
-    found = UNRESTRICTED
-    for each in restrictions:
-        if each:
-            found |= each
-    return found
-
-
-def _worst(words: list[str]) -> str:
-    """Return the worst cache result among the elements."""
-    return next((word for word in words if word != "hit"), "hit") if words else ""

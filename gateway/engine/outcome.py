@@ -1,7 +1,4 @@
-"""The outcome of a section: its value, its state, and the reason for it.
-
-Provenance is plain data here; `gateway.web` writes it into header fields.
-"""
+"""The outcome of a section: its value, its state, and where the value came from."""
 
 from __future__ import annotations
 
@@ -9,11 +6,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.errors import DependencyFailed
-from gateway.values.restrictions import UNRESTRICTED
+from gateway.values.provenance import FETCHED
 
 if TYPE_CHECKING:
     from gateway.errors import CallError
-    from gateway.values.restrictions import Restriction
+    from gateway.values.provenance import Provenance
 
 __all__ = ["Fault", "LargeOutcome", "Outcome", "State", "dependency_failed"]
 
@@ -44,16 +41,11 @@ class Outcome:
         data: what the answer shows, after `select`.
         written: `data` as JSON if it is already encoded, else empty.
         faults: why it is not plainly `ok`, one for each element that failed.
-        as_of: POSIX seconds at which the upstream sent the value, if it came from the cache.
-        fresh_until: POSIX seconds up to which it is fresh; `None` if it is not cached.
-        reason: the error because of which a stale value is served.
-        cache: what the cache did, for `Cache-Status`.
-        restrictions: what the upstreams forbid caches and clients to do with their answers.
+        provenance: where the value came from; `gateway.web` writes it into header fields.
         elapsed: seconds from the section's start to its outcome.
     """
 
-    __slots__ = ("as_of", "cache", "data", "elapsed", "faults", "fresh_until", "reason",
-                 "restrictions", "state", "value", "written")  # fmt: skip
+    __slots__ = ("data", "elapsed", "faults", "provenance", "state", "value", "written")
 
     def __init__(
         self,
@@ -62,23 +54,15 @@ class Outcome:
         data: Any = None,
         *,
         faults: tuple[Fault, ...] = (),
-        as_of: float | None = None,
-        fresh_until: float | None = None,
-        reason: Exception | None = None,
-        cache: str = "",
         written: bytes = b"",
-        restrictions: Restriction = UNRESTRICTED,
+        provenance: Provenance = FETCHED,
     ) -> None:
         self.state = state
         self.value = value
         self.data = data
         self.faults = faults
-        self.as_of = as_of
-        self.fresh_until = fresh_until
-        self.reason = reason
-        self.cache = cache
         self.written = written
-        self.restrictions = restrictions
+        self.provenance = provenance
         self.elapsed = 0.0
 
     @classmethod

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from gateway.aio.tasks import cancel_and_wait
 from gateway.engine.outcome import Fault, Outcome, State
 from gateway.errors import CallError, UpstreamPayload
+from gateway.values.provenance import FETCHED
 from gateway.values.restrictions import UNRESTRICTED
 
 if TYPE_CHECKING:
@@ -60,14 +61,14 @@ class RaceRunner:
                     if runner in landed:
                         outcome = runner.result()
                         if outcome.state is State.OK:
-                            outcome.restrictions |= refused
+                            outcome.provenance = outcome.provenance.restricted(refused)
                             return outcome
                         if not outcome.usable:
-                            refused |= outcome.restrictions
+                            refused |= outcome.provenance.restrictions
                         elif _newer(outcome, reserve):
                             reserve = outcome
             if reserve is not None:
-                reserve.restrictions |= refused
+                reserve.provenance = reserve.provenance.restricted(refused)
                 return reserve
             faults = tuple(fault for runner in runners for fault in runner.result().faults)
             return Outcome(State.FAILED, faults=faults)
@@ -77,20 +78,22 @@ class RaceRunner:
 
 def _newer(outcome: Outcome, reserve: Outcome | None) -> bool:
     """Whether a stale outcome is newer than the one in reserve."""
-    return reserve is None or (outcome.as_of or 0.0) > (reserve.as_of or 0.0)
+    return reserve is None or (
+        (outcome.provenance.as_of or 0.0) > (reserve.provenance.as_of or 0.0)
+    )
 
 
 async def _call(context: Context, source: BoundSource) -> Outcome:
     declared = source.source
-    restrictions = UNRESTRICTED
+    provenance = FETCHED
     try:
         response = await source.fetch(context, context.scope)
-        restrictions = response.restrictions
+        provenance = response.provenance
         outcome = (
             source.shape(response) if source.fits(response) else await source.shape_large(response)
         )
         if declared.select is not None and outcome.value is None:
             raise UpstreamPayload("its select found nothing", upstream=declared.upstream)
     except CallError as error:
-        return Outcome(State.FAILED, faults=(Fault(error),), restrictions=restrictions)
+        return Outcome(State.FAILED, faults=(Fault(error),), provenance=provenance)
     return outcome

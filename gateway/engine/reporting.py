@@ -19,8 +19,9 @@ def report(events: Events, dashboard: str, section: str, outcome: Outcome) -> No
     if not events.wants(SectionFailed):
         return
     errors = [fault.error for fault in outcome.faults]
-    if isinstance(outcome.reason, CallError):
-        errors.append(outcome.reason)
+    reason = outcome.provenance.reason
+    if isinstance(reason, CallError):
+        errors.append(reason)
     kinds: dict[tuple[str, str | None], list[CallError]] = {}
     for error in errors:
         kinds.setdefault((error.code, error.upstream), []).append(error)

@@ -146,9 +146,9 @@ class _Cached:
                 raise
             self.emit(request, CacheState.STALE)
             return entry.serve_stale(self.upstream, error)
-        if entry is not None and response.cache == CacheState.MISS:
+        if entry is not None and response.provenance.cache == CacheState.MISS:
             response = response.marked(CacheState.EXPIRED)
-        self.emit(request, response.cache)
+        self.emit(request, response.provenance.cache)
         return response
 
     def is_purged(self, entry: Entry, request: Request) -> bool:

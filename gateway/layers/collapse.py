@@ -21,6 +21,7 @@ from pydantic import Field
 
 from gateway.aio.deadlines import CALLER_GRACE
 from gateway.aio.timers import Alarm, Wheel
+from gateway.cache.freshness import CacheState
 from gateway.call import Deadline
 from gateway.errors import CallError, DeadlineExceeded, ErrorCode
 from gateway.events import Rejection
@@ -50,8 +51,9 @@ _REMEMBERED = 1024
 
 def _is_exclusive(response: Response) -> bool:
     """Return whether an answer is for one request only; a policy that caches it overrides this."""
-    forbidden = response.restrictions
-    return bool(forbidden) and response.as_of is None and bool(forbidden & _EXCLUSIVE)
+    provenance = response.provenance
+    forbidden = provenance.restrictions
+    return bool(forbidden) and provenance.as_of is None and bool(forbidden & _EXCLUSIVE)
 
 
 class _Caller(Alarm):
@@ -115,8 +117,7 @@ class _Flight:
                 if not caller.answer.done():
                     caller.answer.set_result(None)
         elif joined:
-            shared = copy.copy(response)
-            shared.cache = "collapsed"  # the `collapsed` of Cache-Status, RFC 9211 section 2.6
+            shared = response.marked(CacheState.COLLAPSED)
             for caller in joined:
                 if not caller.answer.done():
                     caller.answer.set_result(shared)
@@ -172,7 +173,7 @@ class Flights:
     async def _fly(self, key: Hashable, flight: _Flight, call: Call) -> None:
         try:
             response = await flight.fly(call)
-            if response is not None and response.restrictions:
+            if response is not None and response.provenance.restrictions:
                 self.note(flight.request, response)
         except CancelledError:
             flight.fail(_ended())

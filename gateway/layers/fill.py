@@ -187,11 +187,7 @@ class _Leased:
             self.remember(key)
             return response.marked(CacheState.PASS)
         self.uncacheable.pop(key, None)
-        fetched = response.marked(CacheState.MISS)
-        fetched.as_of = entry.as_of
-        fetched.fresh_until = entry.fresh_until
-        fetched.restrictions = entry.restrictions
-        return fetched
+        return response.with_provenance(entry.provenance(CacheState.MISS))
 
     def remember(self, key: str) -> None:
         """Note that the answers for `key` must not be stored."""

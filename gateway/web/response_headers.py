@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from xxhash import xxh3_128, xxh3_128_hexdigest
 
 from gateway.engine.outcome import State
+from gateway.values.provenance import FETCHED
 from gateway.values.restrictions import UNRESTRICTED, Restriction
 
 if TYPE_CHECKING:
@@ -134,12 +135,7 @@ _INCOMPLETE = Freshness(as_of=None, fresh_until=None, complete=False, status="")
 def freshness(outcomes: Sequence[Outcome], *, complete: bool) -> Freshness:
     """Return the freshness of an answer, which is that of its least fresh section."""
     for outcome in outcomes:
-        if (
-            outcome.cache
-            or outcome.restrictions
-            or outcome.as_of is not None
-            or outcome.fresh_until is not None
-        ):
+        if outcome.provenance is not FETCHED:
             break
     else:
         return _NOT_CACHED if complete else _INCOMPLETE
@@ -149,18 +145,18 @@ def freshness(outcomes: Sequence[Outcome], *, complete: bool) -> Freshness:
     words = set()
     restrictions = UNRESTRICTED
     for outcome in outcomes:
-        if outcome.restrictions:
-            restrictions |= outcome.restrictions
+        began, ends, _, reason, cache, forbidden = outcome.provenance
+        if forbidden:
+            restrictions |= forbidden
         if outcome.state is State.SKIPPED:
             continue
-        is_failing = outcome.cache == "stale" and outcome.reason is not None
-        words.add("failing" if is_failing else outcome.cache)
-        if outcome.as_of is not None and (as_of is None or outcome.as_of < as_of):
-            as_of = outcome.as_of
-        if outcome.fresh_until is None or outcome.state is not State.OK:
+        words.add("failing" if cache == "stale" and reason is not None else cache)
+        if began is not None and (as_of is None or began < as_of):
+            as_of = began
+        if ends is None or outcome.state is not State.OK:
             fresh = False
-        if outcome.fresh_until is not None and (expires is None or outcome.fresh_until < expires):
-            expires = outcome.fresh_until
+        if ends is not None and (expires is None or ends < expires):
+            expires = ends
     return Freshness(
         as_of=as_of,
         fresh_until=expires if fresh else None,

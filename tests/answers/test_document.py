@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from gateway.answers.document import DocumentTemplate, compose
 from gateway.engine.outcome import Fault, Outcome, State
 from gateway.errors import DependencyFailed, ListTruncated, UpstreamStatus, UpstreamTimeout
+from gateway.values.provenance import Provenance
 from tests.planning import plan
 
 THREE = plan('c: {get: "a:/"}\na: {get: "a:/", required: true}\nh: {get: "a:/", hidden: true}')
@@ -29,7 +30,9 @@ def test_sections_keep_the_order_of_their_declaration() -> None:
 
 def test_states_reasons_and_times_are_told() -> None:
     outcomes = [
-        Outcome(State.STALE, 1, 1, as_of=0.9, reason=UpstreamTimeout("late")),
+        Outcome(
+            State.STALE, 1, 1, provenance=Provenance(as_of=0.9, reason=UpstreamTimeout("late"))
+        ),
         Outcome(
             State.FALLBACK, 2, 2, faults=(Fault(UpstreamStatus("x", upstream="a", status=500)),)
         ),
@@ -105,7 +108,7 @@ JSON = st.recursive(
 )  # fmt: skip
 OUTCOMES = st.builds(
     lambda state, value, as_of, text: Outcome(
-        state, value, value, as_of=as_of,
+        state, value, value, provenance=Provenance(as_of=as_of),
         faults=(Fault(UpstreamTimeout(text)),) if state in {State.FAILED, State.FALLBACK} else (),
     ),
     st.sampled_from([s for s in State if s is not State.FAILED]), JSON,
@@ -220,14 +223,24 @@ def test_the_short_cut_writes_the_same_document(told: list[tuple[str, Any]]) -> 
                 body = orjson.dumps(value)
                 outcomes.append(Outcome(State.OK, None, orjson.Fragment(body), written=body))
             case "stale":
-                outcomes.append(Outcome(State.STALE, value, value, as_of=5.0))
+                outcomes.append(
+                    Outcome(State.STALE, value, value, provenance=Provenance(as_of=5.0))
+                )
             case "kept":
-                outcomes.append(Outcome(State.OK, value, value, as_of=5.0, fresh_until=9.0))
+                outcomes.append(
+                    Outcome(
+                        State.OK, value, value, provenance=Provenance(as_of=5.0, fresh_until=9.0)
+                    )
+                )
             case "skipped":
                 outcomes.append(Outcome(State.SKIPPED))
             case "failing":
                 late = UpstreamTimeout("late", upstream="a")
-                outcomes.append(Outcome(State.STALE, value, value, as_of=5.0, reason=late))
+                outcomes.append(
+                    Outcome(
+                        State.STALE, value, value, provenance=Provenance(as_of=5.0, reason=late)
+                    )
+                )
             case "failed":
                 outcomes.append(Outcome.failed(UpstreamTimeout("late", upstream="a")))
             case _:  # what cannot be written
@@ -266,9 +279,11 @@ LATE = UpstreamTimeout("late", upstream="a")
 @pytest.mark.parametrize(
     "other",
     [
-        Outcome(State.OK, 1, 1, as_of=5.0, fresh_until=9.0, cache="hit"),
-        Outcome(State.OK, 1, 1, as_of=7.0, fresh_until=9.0, cache="miss"),
-        Outcome(State.STALE, 1, 1, as_of=5.0, fresh_until=6.0, cache="stale"),
+        Outcome(State.OK, 1, 1, provenance=Provenance(as_of=5.0, fresh_until=9.0, cache="hit")),
+        Outcome(State.OK, 1, 1, provenance=Provenance(as_of=7.0, fresh_until=9.0, cache="miss")),
+        Outcome(
+            State.STALE, 1, 1, provenance=Provenance(as_of=5.0, fresh_until=6.0, cache="stale")
+        ),
         Outcome(State.OK, None, orjson.Fragment(b"1"), written=b"1"),
     ],
     ids=["cached", "fetched again", "being revalidated", "passed on as bytes"],
@@ -286,7 +301,7 @@ def test_what_a_frontend_would_render_has_neither_ages_nor_revalidation(
     "other",
     [
         Outcome(State.OK, 2, 2),
-        Outcome(State.STALE, 1, 1, as_of=5.0, reason=LATE),
+        Outcome(State.STALE, 1, 1, provenance=Provenance(as_of=5.0, reason=LATE)),
         Outcome(State.FALLBACK, 1, 1, faults=(Fault(LATE),)),
         Outcome(State.SKIPPED),
         Outcome.failed(LATE),
@@ -304,6 +319,6 @@ def test_what_a_frontend_would_render_has_data_errors_and_states(
 def test_a_reason_is_no_part_of_what_a_frontend_would_render() -> None:
     """The state is: it says that the value is stale for an error."""
     down = UpstreamStatus("down", upstream="a", status=503)
-    first = Outcome(State.STALE, 1, 1, as_of=5.0, reason=LATE)
-    second = Outcome(State.STALE, 1, 1, as_of=5.0, reason=down)
+    first = Outcome(State.STALE, 1, 1, provenance=Provenance(as_of=5.0, reason=LATE))
+    second = Outcome(State.STALE, 1, 1, provenance=Provenance(as_of=5.0, reason=down))
     assert rendered(first, OK) == rendered(second, OK)

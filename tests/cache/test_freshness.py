@@ -20,6 +20,7 @@ from gateway.cache.freshness import (
 )
 from gateway.call import Response
 from gateway.errors import BreakerOpen, CallError, UpstreamStatus, UpstreamTimeout
+from gateway.values.provenance import Provenance
 from gateway.values.restrictions import Restriction
 from gateway.values.units import WRITTEN
 
@@ -93,11 +94,19 @@ def test_what_is_stored() -> None:
     assert (one.revalidate_until, one.error_until, one.useful_until) == (1070, 1160, 1160)
     hit = one.serve("u")
     assert hit is one.serve("u")  # made once
-    assert (hit.value, hit.cache, hit.stale) == ({"a": 1}, "hit", False)
+    assert (hit.value, hit.provenance.cache, hit.provenance.stale) == ({"a": 1}, "hit", False)
     reason = UpstreamTimeout("late")
     stale = one.serve_stale("u", reason)
-    assert (stale.value, stale.cache, stale.stale) == ({"a": 1}, "stale", True)
-    assert (stale.reason, stale.as_of, stale.fresh_until) == (reason, 1000, 1060)
+    assert (stale.value, stale.provenance.cache, stale.provenance.stale) == (
+        {"a": 1},
+        "stale",
+        True,
+    )
+    assert (stale.provenance.reason, stale.provenance.as_of, stale.provenance.fresh_until) == (
+        reason,
+        1000,
+        1060,
+    )
     assert "k" in repr(one)
 
 
@@ -151,9 +160,14 @@ def test_a_negative_entry_raises_what_was_raised() -> None:
 
 
 def test_a_marked_copy_leaves_the_shared_response_alone() -> None:
-    response = Response(1, body=b"1", as_of=5, fresh_until=6, cache="hit")
+    response = Response(1, body=b"1", provenance=Provenance(as_of=5, fresh_until=6, cache="hit"))
     copy = response.marked(CacheState.EXPIRED)
-    assert (response.cache, copy.cache, copy.as_of, copy.body) == ("hit", "expired", 5, b"1")
+    assert (response.provenance.cache, copy.provenance.cache, copy.provenance.as_of, copy.body) == (
+        "hit",
+        "expired",
+        5,
+        b"1",
+    )
 
 
 @pytest.mark.parametrize(
@@ -206,12 +220,12 @@ def test_whether_a_policy_stores_anything() -> None:
 
 def test_what_is_forbidden_goes_with_the_entry_and_all_that_it_serves() -> None:
     forbidden = Restriction.MUST_REVALIDATE | Restriction.VARIES
-    response = Response([1], body=b"[1]", restrictions=forbidden)
+    response = Response([1], body=b"[1]", provenance=Provenance(restrictions=forbidden))
     one = keep(CachePolicy(ttl=60), "k", response, now=0, cost=0, mark=0, random=lambda: 0)
     assert one is not None
     for served in (one.serve("a"), one.serve_stale("a"), response.marked(CacheState.MISS),
                    response.marked("x")):  # fmt: skip
-        assert served.restrictions == forbidden
+        assert served.provenance.restrictions == forbidden
 
 
 @pytest.mark.parametrize(

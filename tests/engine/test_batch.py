@@ -7,6 +7,7 @@ import pytest
 
 from gateway.call import Request, Response
 from gateway.errors import UpstreamStatus
+from gateway.values.provenance import Provenance
 from gateway.values.restrictions import Restriction
 from tests.operations import target_of
 from tests.planning import Upstreams, after, plan, walked
@@ -117,16 +118,22 @@ def test_what_the_match_does_not_fit_is_nobodys() -> None:
 
 
 def test_provenance_of_a_batch_is_that_of_its_answer() -> None:
-    stale = Response([{"id": 1}], as_of=5.0, fresh_until=9.0, stale=True, cache="stale")
+    stale = Response(
+        [{"id": 1}], provenance=Provenance(as_of=5.0, fresh_until=9.0, stale=True, cache="stale")
+    )
     outcome = listed("batch: 5", [1], stale)[0].outcomes["x"]
-    assert (outcome.state, outcome.as_of, outcome.fresh_until) == ("stale", 5.0, 9.0)
-    assert outcome.cache == "stale"
+    assert (outcome.state, outcome.provenance.as_of, outcome.provenance.fresh_until) == (
+        "stale",
+        5.0,
+        9.0,
+    )
+    assert outcome.provenance.cache == "stale"
 
 
 def test_what_the_one_answer_forbids_holds_for_every_element() -> None:
-    private = Response([{"id": 1}], restrictions=Restriction.PRIVATE)
+    private = Response([{"id": 1}], provenance=Provenance(restrictions=Restriction.PRIVATE))
     outcome = listed("batch: 5", [1], private)[0].outcomes["x"]
-    assert outcome.restrictions == Restriction.PRIVATE
+    assert outcome.provenance.restrictions == Restriction.PRIVATE
 
 
 def test_no_more_batches_are_in_flight_than_declared() -> None:

@@ -16,6 +16,7 @@ from gateway.errors import UpstreamStatus, UpstreamTimeout
 from gateway.events import Events, SectionFailed
 from gateway.expressions.reference import ABSENT
 from gateway.upstreams.kind import Sent
+from gateway.values.provenance import Provenance
 from tests.operations import http, target_of
 from tests.planning import Upstreams, after, plan, walked
 from tests.virtual_time import loop_time, run
@@ -82,7 +83,9 @@ def test_every_failure_of_a_section_is_an_event_and_nothing_else_is() -> None:
         if target_of(request) == "/late":
             await asyncio.sleep(60)
         if target_of(request) == "/old":
-            return Response(1, stale=True, reason=UpstreamTimeout("late", upstream="a"))
+            return Response(
+                1, provenance=Provenance(stale=True, reason=UpstreamTimeout("late", upstream="a"))
+            )
         status = {"/down": 503, "/each/2": 500, "/each/3": 500, "/gone": 404}.get(
             target_of(request)
         )
@@ -314,10 +317,17 @@ def test_a_reference_without_a_value_fails_its_section_only() -> None:
 def test_what_the_call_tells_of_freshness_is_in_the_outcome() -> None:
     one = plan('s: {get: "a:/s"}')
     reason = UpstreamTimeout("late")
-    stale = Response(1, as_of=5.0, fresh_until=9.0, stale=True, reason=reason, cache="stale")
+    stale = Response(
+        1,
+        provenance=Provenance(as_of=5.0, fresh_until=9.0, stale=True, reason=reason, cache="stale"),
+    )
     outcome = run(walked(one, Upstreams(after(0, lambda _: stale)))).outcomes["s"]
-    assert (outcome.state, outcome.as_of, outcome.fresh_until) == ("stale", 5.0, 9.0)
-    assert (outcome.reason, outcome.cache) == (reason, "stale")
+    assert (outcome.state, outcome.provenance.as_of, outcome.provenance.fresh_until) == (
+        "stale",
+        5.0,
+        9.0,
+    )
+    assert (outcome.provenance.reason, outcome.provenance.cache) == (reason, "stale")
 
 
 def test_requests_carry_deadline_section_headers_tags_and_policy() -> None:

@@ -8,6 +8,7 @@ import pytest
 from gateway.call import Request, Response
 from gateway.errors import UpstreamStatus
 from gateway.expressions.reference import ABSENT
+from gateway.values.provenance import Provenance
 from gateway.values.restrictions import Restriction
 from tests.operations import target_of
 from tests.planning import Upstreams, after, plan, walked
@@ -183,24 +184,39 @@ def test_freshness_is_that_of_the_least_fresh_element() -> None:
 
     def answer(request: Request) -> Response:
         n = number(request)
-        return Response(n, as_of=100.0 + n, fresh_until=200.0 - n, cache="hit" if n < 3 else "miss")
+        return Response(
+            n,
+            provenance=Provenance(
+                as_of=100.0 + n, fresh_until=200.0 - n, cache="hit" if n < 3 else "miss"
+            ),
+        )
 
     outcome = run(walked(listed, Upstreams(after(0, answer)), ids=[1, 2, 3])).outcomes["x"]
-    assert (outcome.as_of, outcome.fresh_until, outcome.cache) == (101.0, 197.0, "miss")
+    assert (outcome.provenance.as_of, outcome.provenance.fresh_until, outcome.provenance.cache) == (
+        101.0,
+        197.0,
+        "miss",
+    )
     stale = run(
-        walked(listed, Upstreams(after(0, lambda _: Response(1, stale=True))), ids=[1, 2])
+        walked(
+            listed,
+            Upstreams(after(0, lambda _: Response(1, provenance=Provenance(stale=True)))),
+            ids=[1, 2],
+        )
     ).outcomes["x"]
-    assert (stale.state, stale.fresh_until) == ("stale", None)
+    assert (stale.state, stale.provenance.fresh_until) == ("stale", None)
 
 
 def test_what_any_element_forbids_holds_for_the_list() -> None:
     listed = plan('x: {for_each: "{ids}", get: "a:/x/{item}"}', parameters=IDS)
     forbidden = {1: Restriction(0), 2: Restriction.PRIVATE, 3: Restriction.NO_STORE}
-    upstreams = Upstreams(after(0, lambda r: Response(1, restrictions=forbidden[number(r)])))
+    upstreams = Upstreams(
+        after(0, lambda r: Response(1, provenance=Provenance(restrictions=forbidden[number(r)])))
+    )
     one = run(walked(listed, upstreams, ids=[1, 2])).outcomes["x"]
-    assert one.restrictions == Restriction.PRIVATE
+    assert one.provenance.restrictions == Restriction.PRIVATE
     both = run(walked(listed, upstreams, ids=[1, 2, 3])).outcomes["x"]
-    assert both.restrictions == Restriction.PRIVATE | Restriction.NO_STORE
+    assert both.provenance.restrictions == Restriction.PRIVATE | Restriction.NO_STORE
 
 
 def listed(sections: str, items: Any, **elements: Any) -> Any:

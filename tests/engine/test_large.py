@@ -12,6 +12,7 @@ from gateway.call import Request, Response
 from gateway.engine.execution import Execution
 from gateway.expressions.reference import Glimpse
 from gateway.offload import FEW, MANY, SMALL, UNDECODED, Offload
+from gateway.values.provenance import Provenance
 from gateway.values.restrictions import Restriction
 from tests.offload.lanes import Lanes
 from tests.operations import target_of
@@ -39,9 +40,11 @@ def answering(*, undecoded: bool) -> Upstreams:
         return Response(
             UNDECODED if hidden else ANSWERS[path],
             body=body,
-            stale=stale,
-            as_of=5.0 if stale else None,
-            restrictions=Restriction.PRIVATE if path == "/most" else Restriction.NO_STORE,
+            provenance=Provenance(
+                stale=stale,
+                as_of=5.0 if stale else None,
+                restrictions=Restriction.PRIVATE if path == "/most" else Restriction.NO_STORE,
+            ),
         )
 
     return Upstreams(answer)
@@ -95,7 +98,7 @@ def test_a_large_answer_comes_to_what_a_small_one_would(sections: str, path: str
     assert there.merged.body == here.merged.body
     assert there.merged.errors == here.merged.errors
     for name, outcome in here.outcomes.items():
-        assert there.outcomes[name].restrictions == outcome.restrictions
+        assert there.outcomes[name].provenance.restrictions == outcome.provenance.restrictions
         assert [fault.error.excerpt for fault in there.outcomes[name].faults] == [
             fault.error.excerpt for fault in outcome.faults
         ]

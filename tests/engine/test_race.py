@@ -7,6 +7,7 @@ import pytest
 
 from gateway.call import Request, Response
 from gateway.errors import UpstreamStatus, UpstreamTimeout
+from gateway.values.provenance import Provenance
 from gateway.values.restrictions import Restriction
 from tests.operations import target_of
 from tests.planning import Upstreams, plan, walked
@@ -84,7 +85,9 @@ def test_when_all_sources_fail_the_fallback_stands_in() -> None:
 
 def old(value: Any, as_of: float = 5.0) -> Response:
     """Return what a cache answers once it is stale."""
-    return Response(value, as_of=as_of, fresh_until=as_of + 1, stale=True, cache="stale")
+    return Response(
+        value, provenance=Provenance(as_of=as_of, fresh_until=as_of + 1, stale=True, cache="stale")
+    )
 
 
 def test_a_fresh_answer_beats_a_stale_one_that_was_there_at_once() -> None:
@@ -122,29 +125,31 @@ def test_of_several_stale_answers_the_newest_is_used() -> None:
 
 
 def test_a_fresh_answer_from_the_cache_ends_the_race() -> None:
-    hit = Response("hit", as_of=5.0, fresh_until=2e9, cache="hit")
+    hit = Response("hit", provenance=Provenance(as_of=5.0, fresh_until=2e9, cache="hit"))
     result = run(walked(RACE, racing(_1=(0, old("old")), _2=(0, hit), _3=(3, "late"))))
     assert (result.state("x"), result.data("x"), result.took) == ("ok", "hit", 0)
 
 
 def forbidding(value: Any, restriction: Restriction, **more: Any) -> Response:
-    return Response(value, restrictions=restriction, **more)
+    return Response(value, provenance=Provenance(restrictions=restriction, **more))
 
 
 def test_what_the_winner_forbids_holds_for_the_section_and_no_other_answer_does() -> None:
     private = forbidding("a", Restriction.PRIVATE)
     no_store = forbidding("b", Restriction.NO_STORE)
     result = run(walked(RACE, racing(_1=(2, no_store), _2=(1, private), _3=(3, "c"))))
-    assert result.outcomes["x"].restrictions == Restriction.PRIVATE
+    assert result.outcomes["x"].provenance.restrictions == Restriction.PRIVATE
     stale = forbidding("old", Restriction.NO_CACHE, stale=True)
     result = run(walked(RACE, racing(_1=(0, stale), _2=(1, private), _3=(3, "c"))))
-    assert result.outcomes["x"].restrictions == Restriction.PRIVATE
+    assert result.outcomes["x"].provenance.restrictions == Restriction.PRIVATE
 
 
-@pytest.mark.parametrize("second", [Response("now"), Response("old", stale=True)])
+@pytest.mark.parametrize(
+    "second", [Response("now"), Response("old", provenance=Provenance(stale=True))]
+)
 def test_what_a_refused_answer_forbids_holds_too(second: Response) -> None:
     shaped = plan('x: {race: [{get: "a:/1", select: temp}, "b:/2"]}')
     refused = forbidding({"other": 1}, Restriction.PRIVATE)
     result = run(walked(shaped, racing(_1=(1, refused), _2=(2, second))))
     assert result.data("x") == second.value
-    assert result.outcomes["x"].restrictions == Restriction.PRIVATE
+    assert result.outcomes["x"].provenance.restrictions == Restriction.PRIVATE

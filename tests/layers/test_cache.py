@@ -40,12 +40,19 @@ async def test_a_fresh_answer_is_served_without_the_upstream() -> None:
     upstream = FakeUpstream()
     replica = Replica(upstream, policy())
     first = await replica.get()
-    assert (first.cache, first.stale, first.as_of) == ("miss", False, pytest.approx(1000.01))
-    assert first.fresh_until == first.as_of + 60
+    assert (first.provenance.cache, first.provenance.stale, first.provenance.as_of) == (
+        "miss",
+        False,
+        pytest.approx(1000.01),
+    )
+    assert first.provenance.fresh_until == first.provenance.as_of + 60
     await asyncio.sleep(59)
     second = await replica.get()
-    assert (second.cache, second.value) == ("hit", first.value)
-    assert (second.as_of, second.fresh_until) == (first.as_of, first.fresh_until)
+    assert (second.provenance.cache, second.value) == ("hit", first.value)
+    assert (second.provenance.as_of, second.provenance.fresh_until) == (
+        first.provenance.as_of,
+        first.provenance.fresh_until,
+    )
     assert upstream.calls == 1
     assert replica.results() == ["miss", "hit"]
 
@@ -57,8 +64,8 @@ async def test_an_expired_answer_is_fetched_again() -> None:
     await replica.get()
     await asyncio.sleep(60.1)
     again = await replica.get()
-    assert (again.cache, again.value) == ("expired", {"number": 1})
-    assert (await replica.get()).cache == "hit"
+    assert (again.provenance.cache, again.value) == ("expired", {"number": 1})
+    assert (await replica.get()).provenance.cache == "hit"
 
 
 @on_virtual_time
@@ -70,13 +77,19 @@ async def test_a_stale_answer_is_served_and_refreshed_in_the_background() -> Non
     began = loop_time()
     answers = [await replica.get() for _ in range(50)]
     assert loop_time() == began
-    assert {(one.cache, one.stale, one.value["number"]) for one in answers} == {("stale", True, 0)}
-    assert answers[0].as_of == pytest.approx(1000.01)
-    assert answers[0].reason is None
+    assert {
+        (one.provenance.cache, one.provenance.stale, one.value["number"]) for one in answers
+    } == {("stale", True, 0)}
+    assert answers[0].provenance.as_of == pytest.approx(1000.01)
+    assert answers[0].provenance.reason is None
     assert len(replica.refreshes) == 1
     await replica.refreshes.drain()
     fresh = await replica.get()
-    assert (fresh.cache, fresh.stale, fresh.value) == ("hit", False, {"number": 1})
+    assert (fresh.provenance.cache, fresh.provenance.stale, fresh.value) == (
+        "hit",
+        False,
+        {"number": 1},
+    )
     assert upstream.calls == 2
 
 
@@ -86,7 +99,7 @@ async def test_beyond_its_window_a_stale_answer_is_not_served() -> None:
     replica = Replica(upstream, policy(stale_while_revalidate=600))
     await replica.get()
     await asyncio.sleep(661)
-    assert (await replica.get()).cache == "expired"
+    assert (await replica.get()).provenance.cache == "expired"
 
 
 @pytest.mark.parametrize(
@@ -100,9 +113,13 @@ async def test_a_stored_answer_covers_a_failing_upstream(error: CallError) -> No
     await replica.get()
     await asyncio.sleep(100)
     covered = await replica.get()
-    assert (covered.cache, covered.stale, covered.value) == ("stale", True, {"number": 0})
-    assert covered.as_of == pytest.approx(1000.01)
-    assert isinstance(covered.reason, type(error))
+    assert (covered.provenance.cache, covered.provenance.stale, covered.value) == (
+        "stale",
+        True,
+        {"number": 0},
+    )
+    assert covered.provenance.as_of == pytest.approx(1000.01)
+    assert isinstance(covered.provenance.reason, type(error))
     await asyncio.sleep(570)
     with pytest.raises(type(error)):
         await replica.get()
@@ -117,7 +134,7 @@ async def test_a_caller_with_a_stored_answer_never_waits_past_its_deadline() -> 
     began = loop_time()
     covered = await replica.get(seconds=2)
     assert loop_time() - began == pytest.approx(2, abs=0.02)
-    assert (covered.stale, covered.reason.code) == (True, "deadline_exceeded")
+    assert (covered.provenance.stale, covered.provenance.reason.code) == (True, "deadline_exceeded")
     await replica.flights.aclose()
 
 
@@ -141,7 +158,7 @@ async def test_a_refresh_that_finds_it_gone_ends_the_stale_answers() -> None:
     replica = Replica(upstream, policy(stale_while_revalidate=600))
     await replica.get()
     await asyncio.sleep(100)
-    assert (await replica.get()).stale
+    assert (await replica.get()).provenance.stale
     await replica.refreshes.drain()
     with pytest.raises(UpstreamStatus):
         await replica.get()
@@ -197,7 +214,7 @@ async def test_what_is_asked_for_ahead_of_time_never_expires() -> None:
     await replica.get()
     for _ in range(20):
         await asyncio.sleep(7)
-        assert (await replica.get(min_fresh=7)).cache == "hit"
+        assert (await replica.get(min_fresh=7)).provenance.cache == "hit"
     assert upstream.calls == 20  # and one that is just being begun
 
 
@@ -207,8 +224,8 @@ async def test_an_answer_that_must_not_be_stored_is_not(said: bytes) -> None:
     call, calls = answering((b"cache-control", said))
     replica = Replica(call, policy())
     answers = [await replica.get() for _ in range(3)]
-    assert [one.cache for one in answers] == ["pass"] * 3
-    assert [one.as_of for one in answers] == [None] * 3
+    assert [one.provenance.cache for one in answers] == ["pass"] * 3
+    assert [one.provenance.as_of for one in answers] == [None] * 3
     assert len(calls) == 3
 
 
@@ -217,12 +234,12 @@ async def test_the_upstream_decides_when_asked_to() -> None:
     call, calls = answering((b"cache-control", b"max-age=30"), (b"age", b"10"))
     replica = Replica(call, policy(ttl="upstream"))
     first = await replica.get()
-    assert first.as_of == pytest.approx(990.01)
-    assert first.fresh_until == pytest.approx(1020.01)
+    assert first.provenance.as_of == pytest.approx(990.01)
+    assert first.provenance.fresh_until == pytest.approx(1020.01)
     await asyncio.sleep(19)
-    assert (await replica.get()).cache == "hit"
+    assert (await replica.get()).provenance.cache == "hit"
     await asyncio.sleep(2)
-    assert (await replica.get()).cache == "expired"
+    assert (await replica.get()).provenance.cache == "expired"
     assert len(calls) == 2
 
 
@@ -232,10 +249,10 @@ async def test_a_hot_entry_is_refreshed_before_it_expires() -> None:
     replica = Replica(upstream, policy(early_refresh=1), random=lambda: 0.9)
     await replica.get()
     await asyncio.sleep(58.5)  # cost 0.5 * -ln(0.1) = 1.15 s before the end
-    assert (await replica.get()).cache == "hit"
+    assert (await replica.get()).provenance.cache == "hit"
     assert len(replica.refreshes) == 0
     await asyncio.sleep(1)
-    assert (await replica.get()).cache == "hit"
+    assert (await replica.get()).provenance.cache == "hit"
     assert len(replica.refreshes) == 1
     await asyncio.sleep(1)
     assert (await replica.get()).value == {"number": 1}
@@ -247,10 +264,10 @@ async def test_only_get_is_kept_and_a_policy_that_keeps_nothing_costs_nothing() 
     upstream = FakeUpstream()
     replica = Replica(upstream, policy())
     for _ in range(2):
-        assert (await replica.get(method="POST")).cache == ""
+        assert (await replica.get(method="POST")).provenance.cache == ""
     for _ in range(2):
-        assert (await replica.get(cache=CachePolicy(ttl=0))).cache == ""
-    assert (await Replica(upstream, None).get()).cache == ""
+        assert (await replica.get(cache=CachePolicy(ttl=0))).provenance.cache == ""
+    assert (await Replica(upstream, None).get()).provenance.cache == ""
     assert upstream.calls == 5
 
 
@@ -263,11 +280,13 @@ async def test_a_section_has_its_own_policy() -> None:
     await replica.get(cache=own)
     assert upstream.calls == 1
     await asyncio.sleep(6)
-    assert (await replica.get(cache=own)).cache == "expired"
-    assert (await replica.get()).cache == "miss"
-    assert (await replica.get(cache=policy())).cache == "hit"  # the same as the upstream's
+    assert (await replica.get(cache=own)).provenance.cache == "expired"
+    assert (await replica.get()).provenance.cache == "miss"
+    assert (
+        await replica.get(cache=policy())
+    ).provenance.cache == "hit"  # the same as the upstream's
     assert upstream.calls == 3
-    assert (await Replica(upstream, None, replica.store).get(cache=own)).cache == "hit"
+    assert (await Replica(upstream, None, replica.store).get(cache=own)).provenance.cache == "hit"
 
 
 @on_virtual_time
@@ -289,12 +308,12 @@ async def test_callers_at_once_share_a_fetch() -> None:
     upstream = FakeUpstream((0.1, None))
     replica = Replica(upstream, policy())
     answers = await asyncio.gather(*(replica.get() for _ in range(10)))
-    assert [one.cache for one in answers] == ["miss"] + ["collapsed"] * 9
+    assert [one.provenance.cache for one in answers] == ["miss"] + ["collapsed"] * 9
     assert {one.value["number"] for one in answers} == {0}
-    assert {one.fresh_until for one in answers} == {answers[0].fresh_until}
+    assert {one.provenance.fresh_until for one in answers} == {answers[0].provenance.fresh_until}
     assert upstream.calls == 1
     await asyncio.sleep(61)
-    assert (await replica.get()).cache == "expired"
+    assert (await replica.get()).provenance.cache == "expired"
 
 
 @on_virtual_time
@@ -305,7 +324,7 @@ async def test_a_caller_who_leaves_leaves_the_answer_behind() -> None:
     await asyncio.sleep(0.05)
     caller.cancel()
     await asyncio.sleep(0.1)
-    assert (await replica.get()).cache == "hit"
+    assert (await replica.get()).provenance.cache == "hit"
 
 
 @pytest.mark.parametrize(
@@ -320,13 +339,13 @@ async def test_what_is_purged_is_not_served_any_more(tag: str) -> None:
     if tag == "the key itself":
         tag = next(iter(replica.store._entries))
     await replica.store.purge("dashboard:z")
-    assert (await replica.get(tags=tags)).cache == "hit"
+    assert (await replica.get(tags=tags)).provenance.cache == "hit"
     await asyncio.sleep(1)
     await replica.store.purge(tag)
     with pytest.raises(UpstreamTimeout):  # not even when the upstream fails
         await replica.get(tags=tags)
-    assert (await replica.get(tags=tags)).cache == "miss"
-    assert (await replica.get(tags=tags)).cache == "hit"
+    assert (await replica.get(tags=tags)).provenance.cache == "miss"
+    assert (await replica.get(tags=tags)).provenance.cache == "hit"
 
 
 @on_virtual_time
@@ -337,7 +356,7 @@ async def test_what_was_asked_for_before_a_purge_is_not_kept_past_it() -> None:
     await asyncio.sleep(0.5)
     await replica.store.purge("t")
     await asked
-    assert (await replica.get(tags=("t",))).cache == "miss"
+    assert (await replica.get(tags=("t",))).provenance.cache == "miss"
 
 
 @on_virtual_time
@@ -346,15 +365,15 @@ async def test_a_stale_entry_of_another_replica_is_served_and_refreshed() -> Non
     one = Replica(upstream, policy(stale_while_revalidate=600), FakeShared(server))
     two = Replica(upstream, policy(stale_while_revalidate=600), FakeShared(server))
     await one.get()
-    assert (await two.get()).cache == "hit"
-    assert (await two.get()).cache == "hit"
+    assert (await two.get()).provenance.cache == "hit"
+    assert (await two.get()).provenance.cache == "hit"
     assert two.store.gets == 1
     await asyncio.sleep(100)
     three = Replica(upstream, policy(stale_while_revalidate=600), FakeShared(server))
-    assert (await three.get()).stale
+    assert (await three.get()).provenance.stale
     await three.refreshes.drain()
     assert upstream.calls == 2
-    assert (await one.get()).stale  # its own is old, but no upstream is called for that
+    assert (await one.get()).provenance.stale  # its own is old, but no upstream is called for that
     await one.refreshes.drain()
     assert (await one.get()).value == {"number": 1}
     assert upstream.calls == 2
@@ -368,7 +387,7 @@ async def test_without_its_server_a_replica_goes_on_alone() -> None:
         replica.store.up = False
     await asyncio.gather(*(one.get() for one in replicas for _ in range(100)))
     assert upstream.calls == 3
-    assert [(await one.get()).cache for one in replicas] == ["hit"] * 3
+    assert [(await one.get()).provenance.cache for one in replicas] == ["hit"] * 3
 
 
 @on_virtual_time

@@ -12,6 +12,7 @@ from gateway.events import Events, Rejection
 from gateway.layers.collapse import CollapsePolicy, Flights, _Caller, collapse
 from gateway.layers.deadline import deadline
 from gateway.upstreams.http.operation import HttpOperation
+from gateway.values.provenance import Provenance
 from gateway.values.restrictions import UNRESTRICTED, Restriction
 from tests.layers.fakes import NAME, FakeUpstream, request
 from tests.operations import http
@@ -51,7 +52,7 @@ def test_a_thousand_callers_make_one_call() -> None:
         answers = await asyncio.gather(*[start(call) for _ in range(1000)])
         assert upstream.calls == 1
         assert {id(answer.value) for answer in answers} == {id(answers[0].value)}
-        assert [answer.cache for answer in answers] == [""] + ["collapsed"] * 999
+        assert [answer.provenance.cache for answer in answers] == [""] + ["collapsed"] * 999
         assert len(flights) == 0
 
     run(main())
@@ -314,7 +315,7 @@ def restricted(restrictions: Restriction, **more: Any) -> tuple[Call, list[Reque
         asked.append(request)
         number = len(asked)
         await asyncio.sleep(1)
-        return Response(number, restrictions=restrictions, **more)
+        return Response(number, provenance=Provenance(restrictions=restrictions, **more))
 
     return call, asked
 
@@ -330,7 +331,7 @@ def test_an_answer_for_one_request_only_is_not_shared(restriction: Restriction) 
         alone = collapsed(call, flights)
         answers = await asyncio.gather(*[start(alone) for _ in range(5)])
         assert sorted(answer.value for answer in answers) == [1, 2, 3, 4, 5]
-        assert [answer.cache for answer in answers] == [""] * 5
+        assert [answer.provenance.cache for answer in answers] == [""] * 5
         assert len(asked) == 5
         assert len(flights) == 0
 
@@ -396,7 +397,7 @@ def test_answers_are_shared_again_once_that_is_allowed() -> None:
             nonlocal calls
             calls += 1
             await asyncio.sleep(1)
-            return Response(calls, restrictions=restrictions)
+            return Response(calls, provenance=Provenance(restrictions=restrictions))
 
         together = collapsed(call)
         await together(request())
@@ -425,7 +426,7 @@ def test_a_purge_does_not_forget_which_answers_are_not_shared() -> None:
     async def main() -> None:
         async def call(_: Request) -> Response:
             await asyncio.sleep(1)
-            return Response(1, restrictions=Restriction.PRIVATE)
+            return Response(1, provenance=Provenance(restrictions=Restriction.PRIVATE))
 
         purges = 0
         together = collapse(

@@ -179,9 +179,9 @@ async def test_what_was_purged_elsewhere_is_no_news() -> None:
     await one.get(tags=("t",))
     await asyncio.sleep(1)
     await two.store.purge("t")
-    assert (await two.get(tags=("t",))).cache == "miss"
+    assert (await two.get(tags=("t",))).provenance.cache == "miss"
     assert upstream.calls == 2
-    assert (await one.get(tags=("t",))).cache == "hit"
+    assert (await one.get(tags=("t",))).provenance.cache == "hit"
 
 
 @on_virtual_time

@@ -126,7 +126,7 @@ async def opened(answer: Answer, *, cached: bool = False, **config: Any) -> Asyn
 def test_what_is_not_configured_is_not_stacked() -> None:
     async def main() -> None:
         async with opened(says(200, 503)) as under:
-            assert (await under.ask()).cache == ""
+            assert (await under.ask()).provenance.cache == ""
             assert await under.fails(UpstreamStatus) == 0
             assert len(under.wire.asked) == 2  # nothing kept, nothing repeated
             for _ in range(50):
@@ -143,9 +143,9 @@ def test_a_hit_costs_nothing_further_down() -> None:
     async def main() -> None:
         async with opened(says(200, 503), cache={"ttl": "60s"}, concurrency=1) as under:
             first, second = await under.ask(), await under.ask()
-            assert (first.cache, second.cache) == ("miss", "hit")
+            assert (first.provenance.cache, second.provenance.cache) == ("miss", "hit")
             # Neither a deadline that has passed nor a full limiter stands in the way of a hit.
-            assert (await under.ask(within=-1)).cache == "hit"
+            assert (await under.ask(within=-1)).provenance.cache == "hit"
             assert len([e for e in under.told if isinstance(e, Attempt)]) == 1
 
     run(main())
@@ -161,7 +161,7 @@ def test_the_cache_sees_the_final_failure_of_all_below() -> None:
             await under.ask()
             await asyncio.sleep(5)
             stale = await under.ask()
-            assert (stale.stale, stale.value) == (True, {"n": 1})
+            assert (stale.provenance.stale, stale.value) == (True, {"n": 1})
             assert len(under.wire.asked) == 1 + 3
 
     run(main())
@@ -412,7 +412,10 @@ def test_an_upstream_that_keeps_nothing_can_be_kept_by_a_section() -> None:
     async def main() -> None:
         policy = CachePolicy(ttl=60)
         async with opened(says(200), cached=True) as under:
-            assert [(await under.ask(cache=policy)).cache for _ in range(2)] == ["miss", "hit"]
+            assert [(await under.ask(cache=policy)).provenance.cache for _ in range(2)] == [
+                "miss",
+                "hit",
+            ]
             assert [(await under.ask()).value["n"] for _ in range(2)] == [2, 3]
 
     run(main())
@@ -446,7 +449,7 @@ def test_answers_of_another_declaration_are_not_ours(change: dict[str, Any], *, 
             await under.ask()
             declared = HttpUpstreamConfig.model_validate({**config, **change})
             again = open_upstream("a", declared, under.shared)
-            assert (await again.call(request())).cache == ("hit" if kept else "miss")
+            assert (await again.call(request())).provenance.cache == ("hit" if kept else "miss")
             await again.aclose()
 
     run(main())
@@ -486,7 +489,11 @@ def test_what_is_propagated_is_sent_and_keeps_no_answers_apart() -> None:
                 under.ask("/x", propagated=one), under.ask("/x", propagated=two)
             )
             third = await under.ask("/x", propagated=two)
-            assert [first.cache, second.cache, third.cache] == ["miss", "collapsed", "hit"]
+            assert [first.provenance.cache, second.provenance.cache, third.provenance.cache] == [
+                "miss",
+                "collapsed",
+                "hit",
+            ]
             await under.ask("/y", propagated=two)
             sent, other = under.wire.asked
             assert (sent.headers["x-trace"], sent.headers["accept"]) == ("1", "application/json")
@@ -502,7 +509,9 @@ def test_what_is_propagated_goes_along_with_a_retry_and_a_refresh() -> None:
         async with opened(says(503, 200), **config) as under:
             await under.ask(propagated=[(b"traceparent", b"1")])
             await asyncio.sleep(5)
-            assert (await under.ask(propagated=[(b"traceparent", b"2")])).cache == "stale"
+            assert (
+                await under.ask(propagated=[(b"traceparent", b"2")])
+            ).provenance.cache == "stale"
             await asyncio.sleep(1)
             assert [sent.headers["traceparent"] for sent in under.wire.asked] == ["1", "1", "2"]
 

@@ -7,6 +7,7 @@ import pytest
 
 from gateway.engine.outcome import Outcome, State
 from gateway.errors import UpstreamTimeout
+from gateway.values.provenance import Provenance
 from gateway.values.restrictions import Restriction
 from gateway.web.response_headers import ServerTiming, etag, freshness, matches
 from tests.planning import plan
@@ -24,11 +25,13 @@ FAILED = {"state": State.FAILED}
 SKIPPED = {"state": State.SKIPPED}
 
 
+def outcome(told: dict[str, Any]) -> Outcome:
+    more = {key: value for key, value in told.items() if key != "state"}
+    return Outcome(told.get("state", State.OK), provenance=Provenance(**more))
+
+
 def fields(*outcomes: dict[str, Any], complete: bool = True, private: bool = False) -> list[str]:
-    landed = [
-        Outcome(told.get("state", State.OK), **{k: v for k, v in told.items() if k != "state"})
-        for told in outcomes
-    ]
+    landed = [outcome(told) for told in outcomes]
     made = freshness(landed, complete=complete).fields(NOW, private=private)
     return [f"{name.decode()}: {value.decode()}" for name, value in made]
 
@@ -119,16 +122,17 @@ def test_an_answer_is_as_restricted_as_its_strictest_section(
 @pytest.mark.parametrize("each", [HIT, MISS, STALE, NOT_KEPT])
 @pytest.mark.parametrize("forbidden", [NO_STORE, PRIVATE, NO_CACHE, VARIES])
 def test_one_hit_later_it_is_as_restricted(each: Any, forbidden: Any) -> None:
-    state = each.get("state", State.OK)
-    more = {k: v for k, v in each.items() if k != "state"} | forbidden
-    first = freshness([Outcome(state, **more)], complete=True)
+    first = freshness([outcome(each | forbidden)], complete=True)
     again = first.as_hit()
     assert again.fields(NOW)[0] == first.fields(NOW)[0]
     assert (again.varies, again.reusable) == (first.varies, first.reusable)
 
 
 def test_an_answer_that_has_run_out_since_is_no_longer_fresh() -> None:
-    hit = freshness([Outcome(State.OK, as_of=900.0, fresh_until=999.0, cache="hit")], complete=True)
+    hit = freshness(
+        [Outcome(State.OK, provenance=Provenance(as_of=900.0, fresh_until=999.0, cache="hit"))],
+        complete=True,
+    )
     assert dict(hit.fields(NOW))[b"cache-control"] == b"no-cache"
 
 

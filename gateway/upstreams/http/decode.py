@@ -21,6 +21,7 @@ from gateway.offload import LARGE
 from gateway.upstreams.http.redirects import redirected_to
 from gateway.upstreams.http.retry_after import parse_retry_after
 from gateway.values.content_type import ContentTypeError, ContentTypes
+from gateway.values.provenance import FETCHED, Provenance
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -104,9 +105,9 @@ class Decoder:
                     )
         except NotStrictError as error:
             raise UpstreamPayload(str(error), upstream=self._upstream) from None
-        return Response(
-            value, status=status, headers=headers, body=body, restrictions=restrictions(headers)
-        )
+        forbidden = restrictions(headers)
+        provenance = Provenance(restrictions=forbidden) if forbidden else FETCHED
+        return Response(value, status=status, headers=headers, body=body, provenance=provenance)
 
     def _refused(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> UpstreamStatus:
         retry_after = None

@@ -259,7 +259,9 @@ async def test_no_one_waits_while_a_hot_key_that_has_expired_is_refreshed(
             answers = await asyncio.gather(
                 *(one.get(seconds=LONG) for one in three for _ in range(5))
             )
-            assert [(answer.value, answer.cache) for answer in answers] == [(1, "stale")] * 15
+            assert [(answer.value, answer.provenance.cache) for answer in answers] == [
+                (1, "stale")
+            ] * 15
             await asyncio.sleep(0.002)
         await until(lambda: calls == 2)  # one refresh by all three
         gate.set()
@@ -290,6 +292,6 @@ async def test_a_server_that_takes_no_writes_is_no_reason_to_fail(
         getattr(own_server, harm)()
         calls = upstream.calls
         answers: list[Any] = [await one.get(f"/{n}", LONG) for n in range(5) for one in three]
-        assert all(answer.cache == "miss" for answer in answers)
-        assert (await three[1].get("/before")).cache == "hit"
+        assert all(answer.provenance.cache == "miss" for answer in answers)
+        assert (await three[1].get("/before")).provenance.cache == "hit"
         assert upstream.calls == calls + 15

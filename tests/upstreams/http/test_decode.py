@@ -8,6 +8,7 @@ from gateway.errors import UpstreamPayload, UpstreamStatus
 from gateway.offload import UNDECODED
 from gateway.transport import RawAnswer
 from gateway.upstreams.http.decode import Decoder
+from gateway.values.provenance import FETCHED
 from gateway.values.restrictions import Restriction
 from tests.offload.lanes import Lanes
 
@@ -229,4 +230,8 @@ async def test_a_schema_is_held() -> None:
 async def test_what_the_upstream_forbids_is_read() -> None:
     fields = [(b"content-type", b"application/json"), (b"cache-control", b"private")]
     admitted = await decoder().admit(answer(b"1", headers=fields))
-    assert admitted.restrictions == Restriction.PRIVATE
+    assert admitted.provenance.restrictions == Restriction.PRIVATE
+
+
+async def test_answers_without_restrictions_share_one_provenance() -> None:
+    assert (await decoder().admit(answer(b"1"))).provenance is FETCHED

@@ -15,6 +15,7 @@ from gateway.engine.outcome import Fault, Outcome, State
 from gateway.errors import CallError, DependencyFailed, ErrorCode, UpstreamStatus, UpstreamTimeout
 from gateway.expressions.json_schema import Validator, compile_schema
 from gateway.plan.model import Plan
+from gateway.values.provenance import Provenance
 from gateway.web.openapi.document import OpenApi
 from gateway.web.problems import status_of
 from tests.large_configuration import large_configuration
@@ -358,7 +359,8 @@ def test_what_the_framework_told_is_kept() -> None:
     "outcomes",
     [
         [Outcome(State.OK, 1, {"id": 1, "name": "n"}), Outcome(State.OK, 1, [None, "a"])],
-        [Outcome(State.STALE, 1, {"id": 1}, as_of=0.0, reason=UpstreamTimeout("late")),
+        [Outcome(State.STALE, 1, {"id": 1},
+                 provenance=Provenance(as_of=0.0, reason=UpstreamTimeout("late"))),
          Outcome(State.SKIPPED)],
         [Outcome(State.OK, 1, {}), Outcome(State.FALLBACK, 5, 5, faults=(
             Fault(DependencyFailed("no")),))],

@@ -76,7 +76,7 @@ def test_what_is_sealed_is_opened_the_same(entry: Entry) -> None:
     opened = open_envelope(entry.key, seal(entry))
     assert opened is not None
     assert fields(opened) == fields(entry)
-    assert opened.response is None or opened.response.restrictions == entry.restrictions
+    assert opened.response is None or opened.response.provenance.restrictions == entry.restrictions
 
 
 @given(entries(), st.data())
