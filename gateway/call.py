@@ -74,14 +74,19 @@ class Request:
         operation: what the upstream is asked to do; layers read only `identity` and `safe`.
         deadline: when the caller's whole request must be answered.
         section: name of the section, for events.
-        cache: the section's freshness policy where it overrides the upstream's.
+        cache: the section's freshness policy where it overrides the upstream's; below the layer
+            `cache` the policy that applies.
+        key: the key of the stored answer, computed by the layer `cache`; empty where no answer is
+            stored.
         attempt: 1 for the first attempt, incremented by retry and hedge.
         tags: names of the dashboard and section, for purges of the cache.
         min_fresh: seconds for which the answer should stay fresh (RFC 9111 section 5.2.1.3): a
             stored answer that expires sooner is served, and refreshed in the background.
     """
 
-    __slots__ = ("attempt", "cache", "deadline", "min_fresh", "operation", "section", "tags")
+    __slots__ = (
+        "attempt", "cache", "deadline", "key", "min_fresh", "operation", "section", "tags",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -101,6 +106,7 @@ class Request:
         self.attempt = attempt
         self.tags = tags
         self.min_fresh = min_fresh
+        self.key = ""
 
     @property
     def identity(self) -> bytes:
@@ -123,7 +129,7 @@ class Request:
 
     def again(self, attempt: int) -> Request:
         """Return the same request as another attempt."""
-        return Request(
+        request = Request(
             self.operation,
             self.deadline,
             self.section,
@@ -132,6 +138,8 @@ class Request:
             tags=self.tags,
             min_fresh=self.min_fresh,
         )
+        request.key = self.key
+        return request
 
     def __repr__(self) -> str:
         return f"Request({self.operation} for {self.section!r})"

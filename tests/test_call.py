@@ -47,6 +47,7 @@ def fields(thing: object) -> dict[str, Any]:
 def test_another_attempt_is_the_same_request() -> None:
     operation = HttpOperation("/x", "HEAD", [(b"a", b"b")], [(b"d", b"e")])
     request = Request(operation, Deadline(5), "s", cache=1, tags=("t",), min_fresh=1.0)
+    request.key = "k"
     assert (request.identity, request.safe) == (operation.identity, True)
     assert fields(request.again(3)) == {**fields(request), "attempt": 3}
     assert all(value for value in fields(request).values())  # none was left at a default

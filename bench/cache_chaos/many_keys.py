@@ -76,30 +76,33 @@ async def drive(count: int) -> dict:
     from gateway.events import Events
     from gateway.layers.cache import cache
     from gateway.layers.collapse import CollapsePolicy, Flights, collapse
-    from gateway.layers.fill import lease
+    from gateway.layers.context import LayerContext
+    from gateway.layers.fill import fill
+    from gateway.upstreams.http.operation import HttpOperation
 
     calls = 0
 
     async def upstream(request: Request) -> Response:
         nonlocal calls
         calls += 1
-        value = {"target": request.target, "tags": ["a", "b"], "text": "x" * (calls % 400)}
+        value = {"target": str(request.operation), "tags": ["a", "b"], "text": "x" * (calls % 400)}
         return Response(value, body=json.dumps(value).encode())
 
     policy = CachePolicy(ttl="1h")
     events, store, clock = Events(()), MemoryStore(BOUND), time.monotonic
-    named = {"upstream": "it", "events": events}
+    context = LayerContext("it", events, clock, time.time, asyncio.sleep, lambda: 0.5)
+    refreshes = Refreshes(events=events, clock=clock)
     call = stack(
         upstream,
-        cache(policy, generation=b"g", store=store, now=time.time, random=lambda: 0.5,
-              refreshes=Refreshes(events=events, clock=clock), **named),
-        collapse(CollapsePolicy(), flights=Flights(), clock=clock, **named),
-        lease(policy, generation=b"g", store=store, now=time.time, clock=clock,
-              sleep=asyncio.sleep, random=lambda: 0.5, **named),
-    )  # fmt: skip
+        cache(policy, context, generation=b"g", store=store, refreshes=refreshes),
+        collapse(CollapsePolicy(), context, Flights()),
+        fill(context, store),
+    )
     rss, most, began = [], 0, time.monotonic()
     for number in range(count):
-        await call(Request(f"/it/{number}", Deadline(clock() + 5), tags=("dashboard:it",)))
+        await call(
+            Request(HttpOperation(f"/it/{number}"), Deadline(clock() + 5), tags=("dashboard:it",))
+        )
         if number % (count // 50) == 0:
             rss.append(resident())
         most = max(most, store.size)

@@ -7,7 +7,7 @@ The docstrings of attributes become the descriptions in the JSON Schema that edi
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -23,9 +23,11 @@ from gateway.expressions.json_schema import compile_schema
 from gateway.expressions.nesting import DEEPEST
 from gateway.layers.breaker import BreakerPolicy
 from gateway.layers.cache import CachePolicy
+from gateway.layers.concurrency import ConcurrencyPolicy
 from gateway.layers.cooldown import CoolDownPolicy
 from gateway.layers.hedge import HedgePolicy
 from gateway.layers.retry import RetryPolicy
+from gateway.layers.timeout import TimeoutPolicy
 from gateway.values.units import Duration, Positive, Size
 
 __all__ = [
@@ -85,17 +87,12 @@ Source = Annotated[
 ]
 
 
-class UpstreamConfig(Model):
-    """The keys that upstreams of every kind share: the limits and layers around their calls."""
+class UpstreamConfig(Model, ConcurrencyPolicy, TimeoutPolicy):
+    """The keys that upstreams of every kind share: the limits and layers around their calls.
 
-    timeout: Positive = 5.0
-    """Time for one attempt, from sending to the last byte."""
-    concurrency: Annotated[int, Field(ge=1, le=10_000)] | Literal["adaptive"] = 64
-    """Maximum number of calls in flight; `adaptive` derives the limit from latency."""
-    queue: Annotated[int, Field(ge=0, le=100_000)] = 256
-    """Maximum number of calls that wait for a free place; further calls are refused at once."""
-    queue_timeout: Positive = 1.0
-    """Longest time a call waits for a free place."""
+    Every upstream has a timeout and a concurrency limit, so the keys of these policies are its own.
+    """
+
     retry: RetryPolicy | None = None
     """Retry failed attempts; `{}` takes the defaults."""
     hedge: HedgePolicy | None = None

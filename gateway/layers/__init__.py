@@ -2,10 +2,10 @@
 
 Outermost first::
 
-    cache -> collapse -> deadline -> retry | hedge -> breaker -> cooldown -> limiter -> timeout
-        -> announce -> observe -> transport
+    cache -> collapse -> fill -> deadline -> retry -> hedge -> breaker -> cooldown -> concurrency
+        -> observe -> timeout -> wire
 
-Each factory takes its Policy and returns a `Layer`; a layer that is not configured is left out.
-Layers never import each other. `budget` and `gradient` are not layers: they hold the arithmetic
-that layers use.
+Each factory takes its Policy and the `LayerContext`, and returns a `Layer`; a layer that is not
+configured is left out. Layers never import each other. `context`, `budget` and `gradient` are not
+layers: they hold what layers share, and the arithmetic that they use.
 """

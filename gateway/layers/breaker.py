@@ -18,8 +18,8 @@ from gateway.values.units import Positive
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.call import Call, Clock, Layer, Request, Response
-    from gateway.events import Events
+    from gateway.call import Call, Layer, Request, Response
+    from gateway.layers.context import LayerContext
 
 __all__ = ["Breaker", "BreakerPolicy", "breaker"]
 
@@ -151,14 +151,7 @@ class Breaker:
         return calls >= self._policy.minimum and bad >= self._policy.failure_rate * calls
 
 
-def breaker(
-    policy: BreakerPolicy,
-    *,
-    upstream: str,
-    events: Events,
-    clock: Clock,
-    random: Callable[[], float],
-) -> Layer:
+def breaker(policy: BreakerPolicy, context: LayerContext) -> Layer:
     """Return a layer that raises `BreakerOpen` after too many calls failed recently.
 
     Only a `Failed` that is the upstream's fault counts as a failure; a 404 counts as a success. A
@@ -166,13 +159,11 @@ def breaker(
 
     Args:
         policy: when to open and for how long.
-        upstream: name of the upstream, for events and errors.
-        events: receives rejections and state changes.
-        clock: monotonic seconds.
-        random: uniform in [0, 1).
+        context: its events receive rejections and state changes.
     """
-    machine = Breaker(policy, random)
-    admit = _Admission(machine, upstream, events)
+    machine = Breaker(policy, context.random)
+    admit = _Admission(machine, context)
+    clock = context.clock
 
     def layer(call: Call) -> Call:
         async def guarded(request: Request) -> Response:
@@ -205,10 +196,10 @@ class _Admission:
 
     __slots__ = ("_events", "_machine", "_upstream")
 
-    def __init__(self, machine: Breaker, upstream: str, events: Events) -> None:
+    def __init__(self, machine: Breaker, context: LayerContext) -> None:
         self._machine = machine
-        self._upstream = upstream
-        self._events = events
+        self._upstream = context.upstream
+        self._events = context.events
 
     def __call__(self, section: str, now: float) -> None:
         """Admit a call, or raise `BreakerOpen`."""

@@ -22,13 +22,11 @@ from gateway.errors import CallError
 from gateway.events import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from gateway.cache.freshness import Entry
     from gateway.cache.refreshes import Refreshes
     from gateway.cache.store import Store
-    from gateway.call import Call, Clock, Layer, Request, Response
-    from gateway.events import Events
+    from gateway.call import Call, Layer, Request, Response
+    from gateway.layers.context import LayerContext
 
 __all__ = ["CacheLookup", "CachePolicy", "cache"]
 
@@ -42,37 +40,31 @@ class CacheLookup(Event):
 
 def cache(
     policy: CachePolicy | None,
+    context: LayerContext,
     *,
-    upstream: str,
     generation: bytes,
     store: Store,
     refreshes: Refreshes,
-    events: Events,
-    now: Clock,
-    random: Callable[[], float],
-    clock: Clock | None = None,  # noqa: ARG001 - all layer factories get the same arguments
 ) -> Layer:
     """Return a layer that answers from `store` where it may.
 
     Only safe requests are served from the store. A request's own policy overrides the upstream's.
+    The layers below find the policy that applies, and the key of the stored answer, in the request.
     The layer raises the errors of the call where no stored answer may be served instead; a stored
     404 is raised as the original `UpstreamStatus`.
 
     Args:
         policy: the upstream's freshness policy; `None` caches only requests with their own policy.
-        upstream: its name, for events, errors, keys, and as the tag `upstream:NAME` of purges.
+        context: its events receive lookups; the upstream's name is part of the keys, and the tag
+            `upstream:NAME` of purges.
         generation: changes whenever the upstream's configuration changes what it answers.
         store: holds the answers.
         refreshes: the background refreshes of this process.
-        events: receives lookups.
-        now: POSIX seconds.
-        random: uniform in [0, 1).
-        clock: unused.
     """
-    keys = Keys(generation, upstream, policy)
+    keys = Keys(generation, context.upstream, policy)
 
     def layer(call: Call) -> Call:
-        return _Cached(call, policy, keys, upstream, store, refreshes, events, now, random).answer
+        return _Cached(call, policy, context, keys, store, refreshes).answer
 
     return layer
 
@@ -89,26 +81,23 @@ class _Cached:
         self,
         call: Call,
         policy: CachePolicy | None,
+        context: LayerContext,
         keys: Keys,
-        upstream: str,
         store: Store,
         refreshes: Refreshes,
-        events: Events,
-        now: Clock,
-        random: Callable[[], float],
     ) -> None:
         self.call = call
         self.policy = policy
         self.key_of = keys.of
-        self.upstream = upstream
-        self.tag = f"upstream:{upstream}"
+        self.upstream = context.upstream
+        self.tag = f"upstream:{context.upstream}"
         self.store = store
         self.peek = store.peek
         self.purges = store.purges
         self.refreshes = refreshes
-        self.events = events
-        self.now = now
-        self.random = random
+        self.events = context.events
+        self.now = context.now
+        self.random = context.random
 
     async def answer(self, request: Request) -> Response:
         policy = request.cache
@@ -116,7 +105,8 @@ class _Cached:
             policy = self.policy
         if policy is None or not request.safe or not policy.keeps:
             return await self.call(request)
-        key = self.key_of(request)
+        key = request.key = self.key_of(request)
+        request.cache = policy
         entry = self.peek(key)
         if entry is None and self.store.shared:
             entry = await self.store.get(key)

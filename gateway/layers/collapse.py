@@ -32,8 +32,8 @@ from gateway.values.units import Positive
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from gateway.call import Call, Clock, Layer, Request, Response
-    from gateway.events import Events
+    from gateway.call import Call, Layer, Request, Response
+    from gateway.layers.context import LayerContext
 
 __all__ = ["CollapsePolicy", "Flights", "collapse"]
 
@@ -62,18 +62,20 @@ class _Caller(Alarm):
     Attributes:
         answer: the answer of the flight; `None` if it may not be shared: this caller makes its own
             call.
-        expired: makes the error for a passed deadline.
     """
 
-    __slots__ = ("answer", "expired")
+    __slots__ = ("_context", "_request", "answer")
 
-    def __init__(self, answer: Future[Response | None], expired: Callable[[], CallError]) -> None:
+    def __init__(
+        self, answer: Future[Response | None], context: LayerContext, request: Request
+    ) -> None:
         self.answer = answer
-        self.expired = expired
+        self._context = context
+        self._request = request
 
     def ring(self) -> None:
         if not self.answer.done():
-            self.answer.set_exception(self.expired())
+            self.answer.set_exception(_expired(self._context, self._request))
 
 
 class _Flight:
@@ -203,10 +205,7 @@ def _ended() -> DeadlineExceeded:
 
 def collapse(
     policy: CollapsePolicy,
-    *,
-    upstream: str,
-    events: Events,
-    clock: Clock,
+    context: LayerContext,
     flights: Flights,
     key: Callable[[Request], Hashable] = attrgetter("identity"),
 ) -> Layer:
@@ -214,38 +213,27 @@ def collapse(
 
     Args:
         policy: how callers share a flight.
-        upstream: name of the upstream, for events and errors.
-        events: receives rejections of callers whose deadline passed.
-        clock: the clock of the deadlines.
+        context: its events receive rejections of callers whose deadline passed.
         flights: the flights of this upstream; its creator closes it.
         key: returns the same key for two requests that may share a call.
     """
-    wheel = Wheel()
+    longest, clock, wheel = policy.flight, context.clock, Wheel()
 
     def layer(call: Call) -> Call:
         async def collapsed(request: Request) -> Response:
             if not request.safe:
                 return await call(request)
-
-            def expired() -> DeadlineExceeded:
-                if events.wants(Rejection):
-                    code = ErrorCode.DEADLINE_EXCEEDED
-                    events.emit(Rejection(upstream, request.section, code, "deadline"))
-                spent = "the request's deadline has passed"
-                return DeadlineExceeded(spent, upstream=upstream)
-
             now = clock()
             remaining = request.deadline.at - now
             if remaining <= 0:
-                raise expired()
-            shared_by = key(request)
+                raise _expired(context, request)
             if flights.exclusive and hash(request.identity) in flights.exclusive:
                 response = await call(request)
                 flights.note(request, response)
                 return response
             loop = wheel.task().get_loop()
-            flight = flights.board(shared_by, call, request, now + policy.flight, loop)
-            caller = _Caller(loop.create_future(), expired)
+            flight = flights.board(key(request), call, request, now + longest, loop)
+            caller = _Caller(loop.create_future(), context, request)
             flight.callers.append(caller)
             wheel.set(caller, remaining + CALLER_GRACE)
             try:
@@ -257,3 +245,12 @@ def collapse(
         return collapsed
 
     return layer
+
+
+def _expired(context: LayerContext, request: Request) -> DeadlineExceeded:
+    """Return the error of a caller whose deadline has passed, and emit it."""
+    upstream, events = context.upstream, context.events
+    if events.wants(Rejection):
+        code = ErrorCode.DEADLINE_EXCEEDED
+        events.emit(Rejection(upstream, request.section, code, "deadline"))
+    return DeadlineExceeded("the request's deadline has passed", upstream=upstream)

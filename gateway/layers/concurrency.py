@@ -16,34 +16,26 @@ from gateway.errors import DeadlineExceeded, ErrorCode, Failed, LimiterFull, Ups
 from gateway.events import LimitChange, Rejection
 from gateway.layers.gradient import Gradient, Window
 from gateway.values.base import Policy
-from gateway.values.units import Duration
+from gateway.values.units import Positive
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gateway.call import Call, Clock, Layer, Request, Response
-    from gateway.events import Events
+    from gateway.call import Call, Layer, Request, Response
+    from gateway.layers.context import LayerContext
 
 __all__ = ["ConcurrencyPolicy", "Permits", "concurrency"]
 
 
 class ConcurrencyPolicy(Policy):
-    """How many calls may be in flight and how many may wait."""
+    """How many calls may be in flight and how many may wait: keys of the upstream itself."""
 
-    concurrency: Annotated[int, Field(ge=1)] | Literal["adaptive"] = 64
-    """Maximum calls in flight from this process, or `adaptive` to derive it from response times."""
+    concurrency: Annotated[int, Field(ge=1, le=10_000)] | Literal["adaptive"] = 64
+    """Maximum number of calls in flight; `adaptive` derives the limit from latency."""
 
-    queue: int = Field(default=128, ge=0)
-    """Maximum calls that wait for a permit."""
+    queue: Annotated[int, Field(ge=0, le=100_000)] = 256
+    """Maximum number of calls that wait for a free place; further calls are refused at once."""
 
-    queue_timeout: Duration = Field(default="1s", validate_default=True)
-    """Maximum time that a call waits for a permit."""
-
-    initial: int = Field(default=20, ge=1)
-    """Limit with which `adaptive` starts."""
-
-    max: int = Field(default=200, ge=1)
-    """Highest limit of `adaptive`."""
+    queue_timeout: Positive = 1.0
+    """Longest time a call waits for a free place."""
 
 
 class Permits:
@@ -110,7 +102,7 @@ class Permits:
             waiter.set_result(False)
 
 
-def concurrency(policy: ConcurrencyPolicy, *, upstream: str, events: Events, clock: Clock) -> Layer:
+def concurrency(policy: ConcurrencyPolicy, context: LayerContext) -> Layer:
     """Return a layer that limits the calls in flight.
 
     It raises `LimiterFull` when the queue is full or the wait is too long, and `DeadlineExceeded`
@@ -118,22 +110,14 @@ def concurrency(policy: ConcurrencyPolicy, *, upstream: str, events: Events, clo
 
     Args:
         policy: how many calls pass and how many wait.
-        upstream: name of the upstream, for events and errors.
-        events: receives rejections and changes of an adaptive limit.
-        clock: the clock of the deadlines.
+        context: its events receive rejections and changes of an adaptive limit.
     """
     if policy.concurrency != "adaptive":
         permits = Permits(policy.concurrency)
-        return _fixed(permits, _Queue(policy, permits, upstream, events, clock))
-    gradient = Gradient(policy.initial, 1, policy.max)
+        return _fixed(permits, _Queue(policy, permits, context))
+    gradient = Gradient()
     permits = Permits(int(gradient.limit))
-    queue = _Queue(policy, permits, upstream, events, clock)
-
-    def emit(section: str, before: int) -> None:
-        if before != permits.limit and events.wants(LimitChange):
-            events.emit(LimitChange(upstream, section, before, permits.limit))
-
-    return _adaptive(permits, queue, gradient, clock, emit)
+    return _adaptive(permits, _Queue(policy, permits, context), gradient, context)
 
 
 def _fixed(permits: Permits, queue: _Queue) -> Layer:
@@ -153,13 +137,8 @@ def _fixed(permits: Permits, queue: _Queue) -> Layer:
     return layer
 
 
-def _adaptive(
-    permits: Permits,
-    queue: _Queue,
-    gradient: Gradient,
-    clock: Clock,
-    emit: Callable[[str, int], None],
-) -> Layer:
+def _adaptive(permits: Permits, queue: _Queue, gradient: Gradient, context: LayerContext) -> Layer:
+    upstream, events, clock = context.upstream, context.events, context.clock
     window = Window(clock())
 
     def layer(call: Call) -> Call:
@@ -185,7 +164,9 @@ def _adaptive(
                 if window.is_over(now):
                     before = permits.limit
                     permits.resize(window.judge(gradient, now))
-                    emit(request.section, before)
+                    if before != permits.limit and events.wants(LimitChange):
+                        change = LimitChange(upstream, request.section, before, permits.limit)
+                        events.emit(change)
 
         return limited
 
@@ -201,15 +182,13 @@ class _Queue:
         self,
         policy: ConcurrencyPolicy,
         permits: Permits,
-        upstream: str,
-        events: Events,
-        clock: Clock,
+        context: LayerContext,
     ) -> None:
         self._policy = policy
         self._permits = permits
-        self._upstream = upstream
-        self._events = events
-        self._clock = clock
+        self._upstream = context.upstream
+        self._events = context.events
+        self._clock = context.clock
 
     async def pass_through(self, request: Request) -> None:
         """Wait for a permit and take it, or raise `LimiterFull` or `DeadlineExceeded`."""

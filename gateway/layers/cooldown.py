@@ -12,8 +12,8 @@ from gateway.values.base import Policy
 from gateway.values.units import Positive
 
 if TYPE_CHECKING:
-    from gateway.call import Call, Clock, Layer, Request, Response
-    from gateway.events import Events
+    from gateway.call import Call, Layer, Request, Response
+    from gateway.layers.context import LayerContext
 
 __all__ = ["CoolDownPolicy", "cooldown"]
 
@@ -25,12 +25,13 @@ class CoolDownPolicy(Policy):
     """Longest time for which calls are stopped, even if the upstream asks for more."""
 
 
-def cooldown(policy: CoolDownPolicy, *, upstream: str, events: Events, clock: Clock) -> Layer:
+def cooldown(policy: CoolDownPolicy, context: LayerContext) -> Layer:
     """Return a layer that refuses calls until the time that an overloaded upstream has asked for.
 
     Refused calls raise `BreakerOpen`, because callers handle both alike: no call until
     `retry_after`. The event's `why` is `cooldown`.
     """
+    upstream, events, clock = context.upstream, context.events, context.clock
     until = float("-inf")
 
     def refuse(section: str, seconds: float) -> BreakerOpen:

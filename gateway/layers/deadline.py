@@ -15,34 +15,32 @@ from gateway.errors import DeadlineExceeded, ErrorCode
 from gateway.events import Rejection
 
 if TYPE_CHECKING:
-    from gateway.call import Call, Clock, Layer, Request, Response
-    from gateway.events import Events
+    from gateway.call import Call, Layer, Request, Response
+    from gateway.layers.context import LayerContext
 
 __all__ = ["deadline"]
 
 
-def deadline(*, upstream: str, events: Events, clock: Clock) -> Layer:
+def deadline(context: LayerContext) -> Layer:
     """Return the layer that raises `DeadlineExceeded` when the request's time is up.
 
     Args:
-        upstream: name of the upstream, for events and errors.
-        events: receives rejections.
-        clock: the clock of the deadlines.
+        context: its events receive rejections.
     """
-    wheel = Wheel()
+    wheel, clock = Wheel(), context.clock
 
     def layer(call: Call) -> Call:
         async def bounded(request: Request) -> Response:
             remaining = request.deadline.at - clock()
             if remaining <= 0:
-                raise _exceeded("too little time was left to start", upstream, events, request)
+                raise _exceeded("too little time was left to start", context, request)
             timer = DeadlineTimer(wheel, remaining, request.deadline, clock)
             try:
                 return await call(request)
             except CancelledError:
                 if timer.stop():
                     spent = "the request's deadline has passed"
-                    raise _exceeded(spent, upstream, events, request) from None
+                    raise _exceeded(spent, context, request) from None
                 raise
             finally:
                 timer.stop()
@@ -52,7 +50,8 @@ def deadline(*, upstream: str, events: Events, clock: Clock) -> Layer:
     return layer
 
 
-def _exceeded(detail: str, upstream: str, events: Events, request: Request) -> DeadlineExceeded:
+def _exceeded(detail: str, context: LayerContext, request: Request) -> DeadlineExceeded:
+    upstream, events = context.upstream, context.events
     if events.wants(Rejection):
         events.emit(Rejection(upstream, request.section, ErrorCode.DEADLINE_EXCEEDED, "deadline"))
     return DeadlineExceeded(detail, upstream=upstream)

@@ -17,17 +17,13 @@ from gateway.cache.freshness import (
     keep_negative,
     speaks_against_keeping,
 )
-from gateway.cache.keys import Keys
 from gateway.errors import DeadlineExceeded, ErrorCode, UpstreamStatus
 from gateway.events import Rejection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gateway.cache.freshness import CachePolicy
     from gateway.cache.store import Lease, Store
-    from gateway.call import Call, Clock, Layer, Request, Response, Sleep
-    from gateway.events import Events
+    from gateway.call import Call, Layer, Request, Response
+    from gateway.layers.context import LayerContext
 
 __all__ = ["fill"]
 
@@ -37,36 +33,19 @@ _GROWTH = 1.5
 _UNCACHEABLE = 1024
 
 
-def fill(
-    policy: CachePolicy | None,
-    *,
-    upstream: str,
-    generation: bytes,
-    store: Store,
-    events: Events,
-    now: Clock,
-    clock: Clock,
-    sleep: Sleep,
-    random: Callable[[], float],
-) -> Layer:
+def fill(context: LayerContext, store: Store) -> Layer:
     """Return a layer that fetches under a lease and stores what may be stored.
 
+    It does so for the requests to which the layer `cache` has given a key.
+
     Args:
-        policy: the upstream's freshness policy, the same as for `cache`.
-        upstream: name of the upstream.
-        generation: the same as for `cache`.
-        store: holds answers and leases.
-        events: receives rejections of callers whose deadline passed while they waited.
-        now: POSIX seconds.
-        clock: monotonic seconds, the clock of the deadlines.
-        sleep: waits between polls.
-        random: uniform in [0, 1).
+        context: its events receive rejections of callers whose deadline passed while they waited.
+        store: holds answers and leases, the same as for `cache`.
     """
-    keys = Keys(generation, upstream, policy)
-    leases = _Leases(upstream, store, events, now, clock, sleep, random)
+    leases = _Leases(context, store)
 
     def layer(call: Call) -> Call:
-        return _Leased(call, policy, keys, leases).answer
+        return _Leased(call, leases).answer
 
     return layer
 
@@ -76,26 +55,13 @@ class _Leases:
 
     __slots__ = ("clock", "events", "now", "random", "sleep", "store", "tag", "upstream")
 
-    def __init__(
-        self,
-        upstream: str,
-        store: Store,
-        events: Events,
-        now: Clock,
-        clock: Clock,
-        sleep: Sleep,
-        random: Callable[[], float],
-    ) -> None:
-        self.upstream = upstream
-        self.tag = f"upstream:{upstream}"
+    def __init__(self, context: LayerContext, store: Store) -> None:
+        self.upstream, self.events, self.clock, self.now, self.sleep, self.random = context
+        self.tag = f"upstream:{self.upstream}"
         self.store = store
-        self.events = events
-        self.now = now
-        self.clock = clock
-        self.sleep = sleep
-        self.random = random
 
-    async def obtain(self, key: str, request: Request) -> Lease | Entry:
+    async def obtain(self, request: Request) -> Lease | Entry:
+        key = request.key
         known = self.store.peek(key)
         pause = _FIRST_LOOK
         while True:
@@ -133,35 +99,28 @@ class _Leases:
 class _Leased:
     """A call whose answers are stored."""
 
-    __slots__ = ("call", "key_of", "leases", "policy", "store", "uncacheable")
+    __slots__ = ("call", "leases", "store", "uncacheable")
 
-    def __init__(self, call: Call, policy: CachePolicy | None, keys: Keys, leases: _Leases) -> None:
+    def __init__(self, call: Call, leases: _Leases) -> None:
         self.call = call
-        self.policy = policy
-        self.key_of = keys.of
         self.leases = leases
         self.store = leases.store
         # Keys whose last answer could not be stored: waiting for each other would gain nothing.
         self.uncacheable: dict[str, None] = {}
 
     async def answer(self, request: Request) -> Response:
-        policy = request.cache
-        if policy is None:
-            policy = self.policy
-        if policy is None or not request.safe or not policy.keeps:
+        if not request.key:
             return await self.call(request)
-        key = self.key_of(request)
-        if not self.store.shared or key in self.uncacheable:
-            return await self.fetch(key, request, policy, None)
-        obtained = await self.leases.obtain(key, request)
+        if not self.store.shared or request.key in self.uncacheable:
+            return await self.fetch(request, None)
+        obtained = await self.leases.obtain(request)
         if isinstance(obtained, Entry):
             return obtained.serve(self.leases.upstream)
-        return await self.fetch(key, request, policy, obtained)
+        return await self.fetch(request, obtained)
 
-    async def fetch(
-        self, key: str, request: Request, policy: CachePolicy, held: Lease | None
-    ) -> Response:
+    async def fetch(self, request: Request, held: Lease | None) -> Response:
         leases, store = self.leases, self.store
+        key, policy = request.key, request.cache
         mark, began = store.purges.latest, leases.clock()
         entry = None
         try:

@@ -21,10 +21,8 @@ from gateway.values.base import Policy
 from gateway.values.units import Positive
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from gateway.call import Call, Clock, Layer, Request, Response
-    from gateway.events import Events
+    from gateway.layers.context import LayerContext
 
 __all__ = ["HedgePolicy", "Latency", "hedge"]
 
@@ -88,14 +86,7 @@ class Latency:
             self.delay = self.p95 * self._stretch
 
 
-def hedge(
-    policy: HedgePolicy,
-    *,
-    upstream: str,
-    events: Events,
-    clock: Clock,
-    budget: Budget | None = None,
-) -> Layer:
+def hedge(policy: HedgePolicy, context: LayerContext, budget: Budget | None = None) -> Layer:
     """Return a layer that starts a second request when the first one is slow.
 
     The first good answer wins; the other request is cancelled and awaited. A failure before the
@@ -103,53 +94,82 @@ def hedge(
 
     Args:
         policy: when to hedge, and how often at most.
-        upstream: name of the upstream, for events.
-        events: receives hedges.
-        clock: monotonic seconds, to measure calls.
+        context: its events receive hedges, its clock measures calls.
         budget: the upstream's retry budget, to which a hedge is charged too; `None` where nothing
             is retried. The policy's own ratio always applies.
     """
-    fixed = None if policy.after == "p95" else policy.after
-    latency = Latency()
-    share = Budget(BudgetPolicy(ratio=policy.ratio, reserve=0), clock)
-
-    def second(call: Call, request: Request, delay: float) -> Task[Response] | None:
-        if not _affordable(share, budget):
-            latency.refused()
-            return None
-        if events.wants(Hedge):
-            events.emit(Hedge(upstream, request.section, delay))
-        return get_running_loop().create_task(_ask(call, request.again(request.attempt + 1)))
+    share = Budget(BudgetPolicy(ratio=policy.ratio, reserve=0), context.clock)
+    hedges = _Hedges(context, share, budget)
 
     def layer(call: Call) -> Call:
-        async def hedged(request: Request) -> Response:
-            if not request.safe:
-                return await call(request)
-            share.deposit()
-            if fixed is not None:
-                return await _Race(lambda: second(call, request, fixed)).run(call, request, fixed)
-            began = clock()
-            delay = latency.delay
-            if delay is None:
-                response = await call(request)
-            else:
-                race = _Race(lambda: second(call, request, delay))
-                response = await race.run(call, request, delay)
-            latency.add(clock() - began)
-            return response
-
-        return hedged
+        if policy.after == "p95":
+            return _hedged_by_latency(call, hedges, share, context.clock)
+        return _hedged_after(policy.after, call, hedges, share)
 
     return layer
 
 
-def _affordable(share: Budget, budget: Budget | None) -> bool:
-    if not share.withdraw():
+def _hedged_after(delay: float, call: Call, hedges: _Hedges, share: Budget) -> Call:
+    async def hedged(request: Request) -> Response:
+        if not request.safe:
+            return await call(request)
+        share.deposit()
+        return await _Race(hedges, call, request, delay).run()
+
+    return hedged
+
+
+def _hedged_by_latency(call: Call, hedges: _Hedges, share: Budget, clock: Clock) -> Call:
+    latency = hedges.latency
+
+    async def hedged(request: Request) -> Response:
+        if not request.safe:
+            return await call(request)
+        share.deposit()
+        began = clock()
+        delay = latency.delay
+        if delay is None:
+            response = await call(request)
+        else:
+            response = await _Race(hedges, call, request, delay).run()
+        latency.add(clock() - began)
+        return response
+
+    return hedged
+
+
+class _Hedges:
+    """Starts second requests, as far as their share of the calls and the budget allow.
+
+    Attributes:
+        latency: the latest durations of the calls.
+    """
+
+    __slots__ = ("_budget", "_context", "_share", "latency")
+
+    def __init__(self, context: LayerContext, share: Budget, budget: Budget | None) -> None:
+        self._context = context
+        self._share = share
+        self._budget = budget
+        self.latency = Latency()
+
+    def start(self, call: Call, request: Request, delay: float) -> Task[Response] | None:
+        """Start the second request of a call that is slow after `delay` seconds."""
+        if not self._affordable():
+            self.latency.refused()
+            return None
+        upstream, events = self._context.upstream, self._context.events
+        if events.wants(Hedge):
+            events.emit(Hedge(upstream, request.section, delay))
+        return get_running_loop().create_task(_ask(call, request.again(request.attempt + 1)))
+
+    def _affordable(self) -> bool:
+        if not self._share.withdraw():
+            return False
+        if self._budget is None or self._budget.withdraw():
+            return True
+        self._share.refund()
         return False
-    if budget is None or budget.withdraw():
-        return True
-    share.refund()
-    return False
 
 
 async def _ask(call: Call, request: Request) -> Response:
@@ -159,21 +179,24 @@ async def _ask(call: Call, request: Request) -> Response:
 class _Race:
     """A first request in the caller's task and, once it is slow, a second one in its own task."""
 
-    __slots__ = ("_before", "_first", "_second", "_start", "_won")
+    __slots__ = ("_before", "_call", "_delay", "_first", "_hedges", "_request", "_second", "_won")
 
-    def __init__(self, start: Callable[[], Task[Response] | None]) -> None:
+    def __init__(self, hedges: _Hedges, call: Call, request: Request, delay: float) -> None:
         first: Any = current_task()
         self._first = first
         self._before = first.cancelling()
-        self._start = start
+        self._hedges = hedges
+        self._call = call
+        self._request = request
+        self._delay = delay
         self._second: Task[Response] | None = None
         self._won = False
 
-    async def run(self, call: Call, request: Request, delay: float) -> Response:
+    async def run(self) -> Response:
         """Return the first good answer; raise the first request's failure if there is none."""
-        timer = self._first.get_loop().call_later(delay, self._late)
+        timer = self._first.get_loop().call_later(self._delay, self._late)
         try:
-            response = await call(request)
+            response = await self._call(self._request)
         except CancelledError:
             if self._first_ended() and self._second is not None:
                 return self._second.result()
@@ -197,7 +220,7 @@ class _Race:
                 await wait((self._second,))
 
     def _late(self) -> None:
-        self._second = self._start()
+        self._second = self._hedges.start(self._call, self._request, self._delay)
         if self._second is not None:
             self._second.add_done_callback(self._landed)
 

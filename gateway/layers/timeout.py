@@ -8,11 +8,8 @@ time is ended by the deadline, which does not count against the upstream.
 
 from __future__ import annotations
 
-import time
 from asyncio import CancelledError
 from typing import TYPE_CHECKING
-
-from pydantic import Field
 
 from gateway.aio.deadlines import ATTEMPT_MARGIN, TICK, DeadlineTimer
 from gateway.aio.timers import Timer, Wheel
@@ -21,27 +18,27 @@ from gateway.values.base import Policy
 from gateway.values.units import Positive, format_duration
 
 if TYPE_CHECKING:
-    from gateway.call import Call, Clock, Layer, Request, Response
+    from gateway.call import Call, Layer, Request, Response
+    from gateway.layers.context import LayerContext
 
 __all__ = ["TimeoutPolicy", "timeout"]
 
 
 class TimeoutPolicy(Policy):
-    """How long one attempt may take."""
+    """How long one attempt may take: a key of the upstream itself."""
 
-    after: Positive = Field(default="3s", validate_default=True)
-    """Maximum time from the start of an attempt to its complete answer."""
+    timeout: Positive = 5.0
+    """Time for one attempt, from sending to the last byte."""
 
 
-def timeout(policy: TimeoutPolicy, *, upstream: str, clock: Clock = time.monotonic) -> Layer:
-    """Return a layer that ends an attempt after `policy.after` with `UpstreamTimeout`.
+def timeout(policy: TimeoutPolicy, context: LayerContext) -> Layer:
+    """Return a layer that ends an attempt after `policy.timeout` with `UpstreamTimeout`.
 
     Args:
         policy: how long one attempt may take.
-        upstream: name of the upstream, for errors.
-        clock: the clock of the deadlines.
+        context: its clock is the clock of the deadlines.
     """
-    after = policy.after
+    upstream, clock, after = context.upstream, context.clock, policy.timeout
     margin = min(ATTEMPT_MARGIN, after / 10)
     ample = after + margin
     half = after / 2

@@ -5,21 +5,22 @@ from __future__ import annotations
 import asyncio
 import random as randomness
 import time
-from typing import TYPE_CHECKING, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.call import stack
 from gateway.layers.breaker import breaker
-from gateway.layers.budget import Budget, BudgetPolicy
+from gateway.layers.budget import Budget
 from gateway.layers.cache import cache
 from gateway.layers.collapse import CollapsePolicy, Flights, collapse
-from gateway.layers.concurrency import ConcurrencyPolicy, concurrency
+from gateway.layers.concurrency import concurrency
+from gateway.layers.context import LayerContext
 from gateway.layers.cooldown import cooldown
 from gateway.layers.deadline import deadline
 from gateway.layers.fill import fill
 from gateway.layers.hedge import hedge
 from gateway.layers.observe import observe
 from gateway.layers.retry import retry
-from gateway.layers.timeout import TimeoutPolicy, timeout
+from gateway.layers.timeout import timeout
 from gateway.upstreams.kind import Environment
 from gateway.upstreams.kinds import kind_of
 
@@ -63,13 +64,14 @@ class Shared(NamedTuple):
     objections: Objections | None = None
     offload: Offload | None = None
 
+    @property
+    def environment(self) -> Environment:
+        """What the wires of upstreams use of it."""
+        return Environment(self.clock, self.now, self.objections, self.offload)
 
-class _Named(TypedDict):
-    """The arguments that most layers share."""
-
-    upstream: str
-    events: Events
-    clock: Clock
+    def context(self, upstream: str) -> LayerContext:
+        """Return what the layers of one upstream use of it."""
+        return LayerContext(upstream, self.events, self.clock, self.now, self.sleep, self.random)
 
 
 class Upstream:
@@ -117,54 +119,50 @@ def open_upstream(
         shared: what all upstreams share.
         cached: a section caches answers of this upstream under its own policy.
     """
-    events, clock, random = shared.events, shared.clock, shared.random
-    wire = kind_of(config).open(
-        name, config, Environment(clock, shared.now, shared.objections, shared.offload)
-    )
-    named: _Named = {"upstream": name, "events": events, "clock": clock}
-    budget = Budget(config.retry.budget if config.retry else BudgetPolicy(), clock)
-    flights = Flights()
-    permits = ConcurrencyPolicy(
-        concurrency=config.concurrency, queue=config.queue, queue_timeout=config.queue_timeout
-    )
-    attempt_timeout = timeout(TimeoutPolicy(after=config.timeout), upstream=name, clock=clock)
+    wire = kind_of(config).open(name, config, shared.environment)
+    context = shared.context(name)
     caches = cached or config.cache is not None
-    purges = shared.store.purges
+    store, flights = shared.store, Flights()
+    budget = Budget(config.retry.budget, shared.clock) if config.retry else None
+    attempt_timeout = timeout(config, context)
+    call = stack(
+        wire.call,
+        # A hit skips all layers below, and the cache sees the final failure of all of them.
+        cache(config.cache, context, generation=wire.generation, store=store,
+              refreshes=shared.refreshes) if caches else None,
+        # One call for many callers; it outlives the cancellation of its first caller.
+        collapse(CollapsePolicy(), context, flights, _flown_for(store)) if caches else None,
+        # One fetch for many replicas; its answer is stored for all of them.
+        fill(context, store) if caches else None,
+        # All layers below run within the remaining time of the request.
+        deadline(context),
+        # Retries within a budget; it holds no permit while it waits.
+        retry(config.retry, context, budget) if config.retry and budget else None,
+        # A second attempt parallel to a slow one, from the same budget.
+        hedge(config.hedge, context, budget) if config.hedge else None,
+        # Counts every attempt, so it opens as fast as the upstream fails.
+        breaker(config.breaker, context) if config.breaker else None,
+        # A Retry-After of the upstream applies to every call, not only to this one.
+        cooldown(config.cool_down, context) if config.cool_down else None,
+        # The deadline, not the upstream's timeout, covers the wait for a permit.
+        concurrency(config, context),
+        # Publishes an event for every attempt, timeouts included.
+        observe(context),
+        # Limits one attempt, from sending to the last byte.
+        attempt_timeout,
+    )  # fmt: skip
+    return Upstream(name, call, stack(wire.call, attempt_timeout), wire, flights)
+
+
+def _flown_for(store: Store) -> Callable[[Request], Hashable]:
+    """Return the key by which requests share a call.
+
+    A caller that comes after a purge never joins a call that began before it.
+    """
+    purges = store.purges
 
     def flown_for(request: Request) -> Hashable:
         # Policies live as long as their plans, so `id` identifies them.
         return purges.latest, id(request.cache), request.identity
 
-    call = stack(
-        wire.call,
-        # A hit skips all layers below, and the cache sees the final failure of all of them.
-        cache(config.cache, generation=wire.generation, store=shared.store,
-              refreshes=shared.refreshes, now=shared.now, random=random, **named)
-        if caches else None,
-        # One call for many callers; it outlives the cancellation of its first caller.
-        # A caller that comes after a purge never joins a call that began before it.
-        collapse(CollapsePolicy(), flights=flights, key=flown_for, **named) if caches else None,
-        # One fetch for many replicas; its answer is stored for all of them.
-        fill(config.cache, generation=wire.generation, store=shared.store, now=shared.now,
-              sleep=shared.sleep, random=random, **named)
-        if caches else None,
-        # All layers below run within the remaining time of the request.
-        deadline(**named),
-        # Retries within a budget; it holds no permit while it waits.
-        retry(config.retry, budget=budget, sleep=shared.sleep, random=random, **named)
-        if config.retry else None,
-        # A second attempt parallel to a slow one, from the same budget.
-        hedge(config.hedge, budget=budget if config.retry else None, **named)
-        if config.hedge else None,
-        # Counts every attempt, so it opens as fast as the upstream fails.
-        breaker(config.breaker, random=random, **named) if config.breaker else None,
-        # A Retry-After of the upstream applies to every call, not only to this one.
-        cooldown(config.cool_down, **named) if config.cool_down else None,
-        # The deadline, not the upstream's timeout, covers the wait for a permit.
-        concurrency(permits, **named),
-        # Publishes an event for every attempt, timeouts included.
-        observe(**named),
-        # Limits one attempt, from sending to the last byte.
-        attempt_timeout,
-    )  # fmt: skip
-    return Upstream(name, call, stack(wire.call, attempt_timeout), wire, flights)
+    return flown_for

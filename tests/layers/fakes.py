@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.call import Deadline, Request, Response
+from gateway.events import Events
+from gateway.layers.context import LayerContext
 from gateway.upstreams.http.operation import HttpOperation
 from tests.virtual_time import loop_time
 
@@ -66,6 +68,14 @@ def request(
     """Return a request that must be answered within that many seconds."""
     operation = HttpOperation(target, method)
     return Request(operation, Deadline(loop_time() + seconds), "section", tags=tags)
+
+
+def context(
+    events: Events | None = None, random: Callable[[], float] = lambda: 0.5
+) -> LayerContext:
+    """Return what layers have in common, on virtual time."""
+    heard = Events() if events is None else events
+    return LayerContext(NAME, heard, loop_time, loop_time, asyncio.sleep, random)
 
 
 def kinds(events: Iterable[Event]) -> list[str]:

@@ -14,7 +14,7 @@ from gateway.layers.cache import cache
 from gateway.layers.collapse import CollapsePolicy, Flights, collapse
 from gateway.layers.fill import fill
 from gateway.upstreams.http.operation import HttpOperation
-from tests.layers.fakes import NAME
+from tests.layers.fakes import context
 from tests.virtual_time import loop_time
 
 if TYPE_CHECKING:
@@ -131,15 +131,12 @@ class Replica:
             events=events, clock=loop_time, limit=refreshes, patience=PATIENCE
         )
         self.flights = Flights()
-        named: Any = {"upstream": NAME, "events": events, "clock": loop_time}
-        kept: Any = {
-            "generation": generation, "store": self.store, "now": loop_time, "random": random,
-        }  # fmt: skip
+        own = context(events, random)
         self.call = stack(
             upstream,
-            cache(policy, refreshes=self.refreshes, **kept, **named),
-            collapse(CollapsePolicy(), flights=self.flights, **named) if collapsed else None,
-            fill(policy, sleep=asyncio.sleep, **kept, **named),
+            cache(policy, own, generation=generation, store=self.store, refreshes=self.refreshes),
+            collapse(CollapsePolicy(), own, self.flights) if collapsed else None,
+            fill(own, self.store),
         )
 
     async def get(

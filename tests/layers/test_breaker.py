@@ -17,8 +17,8 @@ from gateway.errors import (
 )
 from gateway.events import BreakerChange, Events, Rejection
 from gateway.layers.breaker import Breaker, BreakerPolicy, breaker
-from tests.layers.fakes import NAME, FakeUpstream, about, request, sequence
-from tests.virtual_time import loop_time, run
+from tests.layers.fakes import NAME, FakeUpstream, about, context, request, sequence
+from tests.virtual_time import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,10 +38,7 @@ def guarded(
 ) -> Call:
     return breaker(
         BreakerPolicy(**policy),
-        upstream=NAME,
-        events=events or Events(),
-        clock=loop_time,
-        random=random,
+        context(events, random),
     )(upstream)
 
 

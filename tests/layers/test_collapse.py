@@ -14,7 +14,7 @@ from gateway.layers.deadline import deadline
 from gateway.upstreams.http.operation import HttpOperation
 from gateway.values.provenance import Provenance
 from gateway.values.restrictions import UNRESTRICTED, Restriction
-from tests.layers.fakes import NAME, FakeUpstream, request
+from tests.layers.fakes import NAME, FakeUpstream, context, request
 from tests.operations import http
 from tests.virtual_time import loop_time, run
 
@@ -26,17 +26,15 @@ if TYPE_CHECKING:
 def collapsed(
     upstream: Call, flights: Flights | None = None, events: Events | None = None, **policy: Any
 ) -> Call:
-    own = Events() if events is None else events
+    own = context(events)
     return stack(
         upstream,
         collapse(
             CollapsePolicy(**policy),
-            upstream=NAME,
-            events=own,
-            clock=loop_time,
-            flights=Flights() if flights is None else flights,
+            own,
+            Flights() if flights is None else flights,
         ),
-        deadline(upstream=NAME, events=own, clock=loop_time),
+        deadline(own),
     )
 
 
@@ -210,7 +208,7 @@ def test_a_passed_deadline_is_reported_once() -> None:
 def test_an_answer_in_the_very_moment_of_the_deadline_counts() -> None:
     async def main() -> None:
         answer: asyncio.Future[Response | None] = asyncio.get_running_loop().create_future()
-        caller = _Caller(answer, lambda: DeadlineExceeded("spent"))
+        caller = _Caller(answer, context(), request())
         answer.set_result(Response(1))
         caller.ring()
         answered = await answer
@@ -430,7 +428,7 @@ def test_a_purge_does_not_forget_which_answers_are_not_shared() -> None:
 
         purges = 0
         together = collapse(
-            CollapsePolicy(), upstream=NAME, events=Events(), clock=loop_time, flights=Flights(),
+            CollapsePolicy(), context(), Flights(),
             key=lambda request: (purges, request.identity),
         )(call)  # fmt: skip
         await together(request())

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gateway.errors import DeadlineExceeded, ErrorCode, LimiterFull, UpstreamStatus, UpstreamTimeout
 from gateway.events import Events, LimitChange, Rejection
 from gateway.layers.concurrency import ConcurrencyPolicy, Permits, concurrency
-from tests.layers.fakes import NAME, FakeUpstream, request
+from tests.layers.fakes import NAME, FakeUpstream, context, request
 from tests.operations import target_of
 from tests.virtual_time import loop_time, run
 
@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 
 
 def limited(upstream: Call, events: Events | None = None, **policy: Any) -> Call:
-    return concurrency(
-        ConcurrencyPolicy(**policy), upstream=NAME, events=events or Events(), clock=loop_time
-    )(upstream)
+    return concurrency(ConcurrencyPolicy(**policy), context(events))(upstream)
 
 
 def start(call: Call, seconds: float = 100) -> asyncio.Future[Response]:

@@ -8,8 +8,8 @@ import pytest
 from gateway.errors import BreakerOpen, ErrorCode, UpstreamStatus, UpstreamTimeout
 from gateway.events import CoolDown, Events, Rejection
 from gateway.layers.cooldown import CoolDownPolicy, cooldown
-from tests.layers.fakes import NAME, FakeUpstream, request
-from tests.virtual_time import loop_time, run
+from tests.layers.fakes import NAME, FakeUpstream, context, request
+from tests.virtual_time import run
 
 if TYPE_CHECKING:
     from gateway.call import Call
@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 
 def cooled(upstream: Call, events: Events | None = None, **policy: Any) -> Call:
-    return cooldown(
-        CoolDownPolicy(**policy), upstream=NAME, events=events or Events(), clock=loop_time
-    )(upstream)
+    return cooldown(CoolDownPolicy(**policy), context(events))(upstream)
 
 
 def busy(status: int, after: float | None) -> UpstreamStatus:

@@ -9,7 +9,7 @@ from gateway.errors import DeadlineExceeded, ErrorCode, UpstreamTimeout
 from gateway.events import Events, Rejection
 from gateway.layers.deadline import deadline
 from gateway.layers.timeout import TimeoutPolicy, timeout
-from tests.layers.fakes import NAME, FakeUpstream, request
+from tests.layers.fakes import NAME, FakeUpstream, context, request
 from tests.virtual_time import loop_time, run
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ REFUSED = Rejection(NAME, "section", ErrorCode.DEADLINE_EXCEEDED, "deadline")
 
 
 def bounded(upstream: Call, events: Events | None = None) -> Call:
-    return deadline(upstream=NAME, events=events or Events(), clock=loop_time)(upstream)
+    return deadline(context(events))(upstream)
 
 
 def test_whatever_runs_is_ended_at_the_deadline() -> None:
@@ -90,9 +90,7 @@ def test_cancellation_by_others_is_not_translated() -> None:
 @pytest.mark.parametrize("after", [2.9, 3.0, 3.1])
 def test_a_timeout_near_the_deadline_is_the_upstreams(after: float) -> None:
     async def main() -> None:
-        call = timeout(TimeoutPolicy(after=after), upstream=NAME, clock=loop_time)(
-            FakeUpstream((60, None))
-        )
+        call = timeout(TimeoutPolicy(timeout=after), context())(FakeUpstream((60, None)))
         with pytest.raises(UpstreamTimeout):
             await bounded(call)(request(3))
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from gateway.cache.keys import Keys
 from gateway.cache.store import Acquired, Lease
 from gateway.call import Request, Response
 from gateway.errors import DeadlineExceeded, UpstreamStatus, UpstreamTimeout
@@ -196,3 +197,18 @@ async def test_a_purged_entry_here_gives_way_to_a_newer_one_there() -> None:
     two.store.purges.merge(one.store.purges.since(0))
     assert (await two.get(tags=("t",))).value == {"number": 1}
     assert upstream.calls == 2
+
+
+@on_virtual_time
+async def test_the_key_of_a_miss_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    computed: list[Request] = []
+    compute = Keys.of
+
+    def of(keys: Keys, request: Request) -> str:
+        computed.append(request)
+        return compute(keys, request)
+
+    monkeypatch.setattr(Keys, "of", of)
+    replica = Replica(FakeUpstream(), policy())
+    assert (await replica.get()).provenance.cache == "miss"
+    assert len(computed) == 1

@@ -15,7 +15,7 @@ from gateway.events import Events, Hedge
 from gateway.layers.budget import Budget, BudgetPolicy
 from gateway.layers.hedge import HedgePolicy, Latency, hedge
 from gateway.upstreams.http.operation import HttpOperation
-from tests.layers.fakes import NAME, FakeUpstream, about, request
+from tests.layers.fakes import NAME, FakeUpstream, about, context, request
 from tests.virtual_time import loop_time, run
 
 if TYPE_CHECKING:
@@ -29,10 +29,8 @@ def hedged(
     settings: dict[str, Any] = {"after": 0.1, "ratio": 1.0, **policy}
     return hedge(
         HedgePolicy(**settings),
-        upstream=NAME,
-        events=events or Events(),
-        clock=loop_time,
-        budget=budget,
+        context(events),
+        budget,
     )(upstream)
 
 
@@ -332,8 +330,7 @@ def test_calls_that_are_late_by_a_hair_do_not_spend_what_stragglers_need() -> No
             await asyncio.sleep(1.0 if dice.random() < 0.02 else dice.uniform(0.005, 0.007))
             return Response(1)
 
-        layer = hedge(HedgePolicy(), upstream="u", events=Events(), clock=loop_time)
-        hedged = layer(call)
+        hedged = hedge(HedgePolicy(), context())(call)
         took = []
         for number in range(6000):
             began = loop_time()

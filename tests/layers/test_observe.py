@@ -8,8 +8,8 @@ import pytest
 from gateway.errors import DeadlineExceeded, ErrorCode, UpstreamStatus, UpstreamUnreachable
 from gateway.events import Attempt, Events
 from gateway.layers.observe import observe
-from tests.layers.fakes import NAME, FakeUpstream, about, request
-from tests.virtual_time import loop_time, run
+from tests.layers.fakes import NAME, FakeUpstream, about, context, request
+from tests.virtual_time import run
 
 if TYPE_CHECKING:
     from gateway.events import Event
@@ -27,7 +27,7 @@ def test_every_end_of_an_attempt_is_reported() -> None:
             (60, None),
         )
         events = Events([heard.append])
-        call = observe(upstream=NAME, events=events, clock=loop_time)(upstream)
+        call = observe(context(events))(upstream)
         await call(request())
         with pytest.raises(UpstreamStatus):
             await call(request(target="/a?b=c", tags=("tag:t", "dashboard:d")).again(2))
@@ -76,7 +76,7 @@ def test_a_listener_may_come_at_any_time() -> None:
     async def main() -> None:
         heard: list[Event] = []
         events = Events()
-        call = observe(upstream=NAME, events=events, clock=loop_time)(FakeUpstream())
+        call = observe(context(events))(FakeUpstream())
         await call(request())
         events.listen(heard.append)
         await call(request())

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.call import Response
 from gateway.errors import (
     BreakerOpen,
     DeadlineExceeded,
@@ -19,13 +22,13 @@ from gateway.errors import (
 from gateway.events import Events, Rejection, Retry
 from gateway.layers.budget import Budget, BudgetPolicy
 from gateway.layers.retry import RetryPolicy, retry
-from tests.layers.fakes import NAME, FakeUpstream, about, request, sequence
+from tests.layers.fakes import NAME, FakeUpstream, about, context, request, sequence
 from tests.virtual_time import loop_time, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.call import Call
+    from gateway.call import Call, Request
     from gateway.events import Event
 
 RESET = UpstreamUnreachable("reset")
@@ -45,12 +48,8 @@ def retried(
 ) -> Call:
     return retry(
         RetryPolicy(**policy),
-        upstream=NAME,
-        events=events or Events(),
-        budget=budget or Budget(BudgetPolicy(reserve=100), loop_time),
-        clock=loop_time,
-        sleep=asyncio.sleep,
-        random=random,
+        context(events, random),
+        budget or Budget(BudgetPolicy(reserve=100), loop_time),
     )(upstream)
 
 
@@ -243,6 +242,32 @@ def test_retries_are_reported() -> None:
         ]
 
     run(main())
+
+
+def test_repeated_calls_leave_no_reference_cycle() -> None:
+    async def failing(_: Request) -> Response:
+        raise UpstreamTimeout("late")
+
+    async def refused(request: Request) -> Response:
+        raise UpstreamTimeout("late") if request.attempt == 1 else BreakerOpen("open")
+
+    async def repaired(request: Request) -> Response:
+        if request.attempt == 1:
+            raise UpstreamTimeout("late")
+        return Response(1)
+
+    async def main() -> None:
+        for call in (failing, refused, repaired):
+            with contextlib.suppress(UpstreamTimeout):
+                await retried(call)(request())
+
+    gc.collect()
+    gc.disable()
+    try:
+        run(main())
+        assert not [one for one in gc.get_objects() if isinstance(one, UpstreamTimeout)]
+    finally:
+        gc.enable()
 
 
 def test_calls_at_once_do_not_share_their_attempts() -> None:

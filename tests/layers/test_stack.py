@@ -21,7 +21,7 @@ from gateway.layers.hedge import HedgePolicy, hedge
 from gateway.layers.observe import observe
 from gateway.layers.retry import RetryPolicy, retry
 from gateway.layers.timeout import TimeoutPolicy, timeout
-from tests.layers.fakes import NAME, FakeUpstream, kinds, request
+from tests.layers.fakes import FakeUpstream, context, kinds, request
 from tests.virtual_time import loop_time, run
 
 if TYPE_CHECKING:
@@ -33,29 +33,18 @@ def layers(events: Events) -> dict[str, Layer | None]:
     rng = random.Random(5)
     policy = RetryPolicy()
     budget = Budget(policy.budget, loop_time)
+    own = context(events, rng.random)
     return {
-        "collapse": collapse(
-            CollapsePolicy(), upstream=NAME, events=events, clock=loop_time, flights=Flights()
-        ),
-        "deadline": deadline(upstream=NAME, events=events, clock=loop_time),
-        "retry": retry(
-            policy, upstream=NAME, events=events, budget=budget, clock=loop_time,
-            sleep=asyncio.sleep, random=rng.random,
-        ),
-        "hedge": hedge(
-            HedgePolicy(after=0.1, ratio=1), upstream=NAME, events=events, clock=loop_time,
-            budget=budget,
-        ),
-        "breaker": breaker(
-            BreakerPolicy(), upstream=NAME, events=events, clock=loop_time, random=rng.random
-        ),
-        "cooldown": cooldown(CoolDownPolicy(), upstream=NAME, events=events, clock=loop_time),
-        "limiter": concurrency(
-            ConcurrencyPolicy(concurrency=8), upstream=NAME, events=events, clock=loop_time
-        ),
-        "timeout": timeout(TimeoutPolicy(after=3), upstream=NAME, clock=loop_time),
-        "observe": observe(upstream=NAME, events=events, clock=loop_time),
-    }  # fmt: skip
+        "collapse": collapse(CollapsePolicy(), own, Flights()),
+        "deadline": deadline(own),
+        "retry": retry(policy, own, budget),
+        "hedge": hedge(HedgePolicy(after=0.1, ratio=1), own, budget),
+        "breaker": breaker(BreakerPolicy(), own),
+        "cooldown": cooldown(CoolDownPolicy(), own),
+        "limiter": concurrency(ConcurrencyPolicy(concurrency=8), own),
+        "timeout": timeout(TimeoutPolicy(timeout=3), own),
+        "observe": observe(own),
+    }
 
 
 def everything(upstream: Call, events: Events | None = None, *, without: str = "") -> Call:
