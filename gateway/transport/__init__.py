@@ -1,8 +1,7 @@
 """HTTP transports to upstreams; no other package of the gateway speaks HTTP to them.
 
 `Http1Transport` is the gateway's own HTTP/1.1 client. `HttpxTransport` uses httpx's connections for
-HTTP/2 and proxies. Both implement `Exchange`; `Http1Transport` is also an
-`httpx.AsyncBaseTransport`.
+HTTP/2 and proxies. Both implement `Exchange`.
 """
 
 from gateway.transport.answer import RawAnswer

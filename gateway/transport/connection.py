@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection", "Owner"]
 
-_HIGH_WATER = 256 * 1024
 _CLOCK_GRAIN = 0.001
 # Seconds for the loop to read the bytes that `look_at` saw.
 _LAST_LOOK = 1.0
@@ -70,16 +69,12 @@ class Connection(asyncio.Protocol):
         "_look",
         "_loop",
         "_owner",
-        "_paused",
-        "_read_limit",
         "_reader",
         "_readers",
         "_served",
-        "_streaming",
         "_transport",
         "_unsent",
         "_usable",
-        "_write_limit",
         "complete",
         "idle_since",
     )
@@ -96,15 +91,11 @@ class Connection(asyncio.Protocol):
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = inf
         self._expires = inf
-        self._read_limit: float | None = None
-        self._write_limit: float | None = None
         self._served = 0
         self._usable = True
         self._look: Callable[[int], object] | None = None
         self._unsent = False
         self._head_request = False
-        self._streaming = False
-        self._paused = False
         self.idle_since = 0.0
 
     # For the pool and the transport
@@ -135,9 +126,6 @@ class Connection(asyncio.Protocol):
         *,
         head_request: bool = False,
         expires: float = inf,
-        streaming: bool = False,
-        read: float | None = None,
-        write: float | None = None,
     ) -> asyncio.Future[RawAnswer]:
         """Send `request`; return the future of its answer.
 
@@ -145,16 +133,10 @@ class Connection(asyncio.Protocol):
             request: the complete request in bytes.
             head_request: it is a HEAD request: the answer's framing fields describe no body.
             expires: the loop's time at which the exchange fails.
-            streaming: the future returns the answer without its body; read it by `take` and `more`.
-            read: seconds that each wait for bytes may last, instead of `expires`.
-            write: seconds that sending may be blocked, instead of `expires`.
         """
         future: asyncio.Future[RawAnswer] = self._loop.create_future()
         self._future = future
         self._failure = None
-        self._streaming = streaming
-        self._read_limit = read
-        self._write_limit = write
         self.complete = False
         self._head_request = head_request
         self._give_back()
@@ -169,30 +151,10 @@ class Connection(asyncio.Protocol):
             self._unsent = True
             self._put_aside()
             return future
-        # Set first: writing may call `pause_writing`, which overrides it.
-        self._expires = expires if read is None else self._loop.time() + read
         transport.write(request)
-        if self._expires < self._alarm_at:
+        self._expires = expires
+        if expires < self._alarm_at:
             self._set_alarm()
-        return future
-
-    def take(self) -> list[bytes | bytearray]:
-        """Return the pieces of a streamed body that arrived since the last call."""
-        if self._reader is None:
-            return []
-        pieces = self._reader.pieces
-        self._reader.pieces = []
-        self._unpause()
-        return pieces
-
-    def more(self) -> asyncio.Future[RawAnswer]:
-        """Return a future that is done once `take` has pieces or the answer is complete."""
-        future: asyncio.Future[RawAnswer] = self._loop.create_future()
-        self._future = future
-        if self._failure is not None:
-            future.set_exception(self._failure)
-        elif self._read_limit is not None:
-            self._allow(self._read_limit)
         return future
 
     def abort(self, error: Exception | None = None) -> None:
@@ -234,10 +196,6 @@ class Connection(asyncio.Protocol):
             return
         if whole:
             self._finish(reader)
-        elif self._streaming and reader.head_done:
-            self._hand_over(reader)
-        elif self._read_limit is not None:
-            self._allow(self._read_limit)
 
     def eof_received(self) -> bool | None:
         """Handle the end of input: the end of a close-delimited body, or a premature one."""
@@ -263,20 +221,6 @@ class Connection(asyncio.Protocol):
         self._owner.retired(self)
         self._owner.lost(self)
 
-    def pause_writing(self) -> None:
-        """Start the write timeout: the server does not read the request."""
-        if self._write_limit is not None and not self.complete:
-            self._allow(self._write_limit)
-
-    def resume_writing(self) -> None:
-        """Stop the write timeout and wait for the answer."""
-        if self.complete:
-            return
-        if self._read_limit is not None:
-            self._allow(self._read_limit)
-        elif self._write_limit is not None:
-            self._expires = inf
-
     # Inner parts
 
     def _first_look(self) -> Callable[[int], object]:
@@ -292,7 +236,7 @@ class Connection(asyncio.Protocol):
 
     def _borrow(self) -> AnswerReader:
         reader = self._reader = self._readers.take()
-        reader.begin(head_request=self._head_request, streaming=self._streaming)
+        reader.begin(head_request=self._head_request)
         return reader
 
     def _give_back(self) -> None:
@@ -312,37 +256,12 @@ class Connection(asyncio.Protocol):
             # The answer came before the request was fully sent.
             and not self._transport.get_write_buffer_size()
         )
-        self._unpause()
         if reader.surplus:
             self._owner.surplus()
-        if self._streaming:
-            self._hand_over(reader)
-            return
         future = self._future
         if future is not None and not future.done():
             future.set_result(reader.answer())
         self._give_back()
-
-    def _hand_over(self, reader: AnswerReader) -> None:
-        """Wake the consumer of a stream; pause reading while it has much to take."""
-        future = self._future
-        if future is not None and not future.done():
-            self._expires = inf
-            future.set_result(reader.head())
-        if (
-            not self.complete
-            and not self._paused
-            and self._transport is not None
-            and sum(map(len, reader.pieces)) > _HIGH_WATER
-        ):
-            self._paused = True
-            self._transport.pause_reading()
-
-    def _unpause(self) -> None:
-        if self._paused:
-            self._paused = False
-            if self._transport is not None:
-                self._transport.resume_reading()
 
     def _fail(self, error: Exception) -> None:
         self._settle(error)
@@ -355,11 +274,6 @@ class Connection(asyncio.Protocol):
         future = self._future
         if future is not None and not future.done():
             future.set_exception(error)
-
-    def _allow(self, seconds: float) -> None:
-        self._expires = self._loop.time() + seconds
-        if self._expires < self._alarm_at:
-            self._set_alarm()
 
     def _set_alarm(self) -> None:
         if self._alarm is not None:

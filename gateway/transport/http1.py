@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import ssl
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx
 
 from gateway.transport.bounds import Bounds
 from gateway.transport.failures import closed_failure
 from gateway.transport.inflate import inflate_answer
-from gateway.transport.origin import IDEMPOTENT, Origin, request_head
+from gateway.transport.origin import IDEMPOTENT
 from gateway.transport.pool import Pool
-from gateway.transport.streaming import AnswerStream
 from gateway.transport.tls import TlsOptions, tls_context
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     from gateway.aio.byte_budget import Hold
     from gateway.transport.answer import RawAnswer
-    from gateway.transport.connection import Connection
+    from gateway.transport.origin import Origin
 
 __all__ = ["Http1Transport"]
 
@@ -29,13 +28,11 @@ _MANY_POOLS = 64
 _STALE = (httpx.NetworkError, httpx.RemoteProtocolError)
 
 
-class Http1Transport(httpx.AsyncBaseTransport):
+class Http1Transport:
     """Speaks HTTP/1.1 to any number of origins.
 
-    It has two entry points over the same connections: `exchange`, without any httpx object, and
-    `handle_async_request`, for `httpx.AsyncClient(transport=Http1Transport())`. It stores no
-    cookies, follows no redirects and reads no environment variables. It belongs to the event loop
-    that first uses it.
+    It stores no cookies, follows no redirects and reads no environment variables. It belongs to the
+    event loop that first uses it.
 
     Args:
         max_connections: connections for each origin; further calls wait in a queue.
@@ -131,62 +128,11 @@ class Http1Transport(httpx.AsyncBaseTransport):
             await inflate_answer(answer, self._bounds.max_inflated, expires, hold)
         return answer
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send one request for httpx; the answer's body is streamed, not inflated.
-
-        Supports the `timeout`, `target` and `sni_hostname` extensions. The request's body is read
-        completely and sent with its length.
-        """
-        extensions = request.extensions
-        url = request.url
-        origin = Origin(
-            url.scheme,
-            url.raw_host.decode("ascii"),
-            url.port,
-            server_hostname=extensions.get("sni_hostname"),
-        )
-        message = await _message(request, extensions.get("target", url.raw_path))
-        pool = self._pools.get(origin.key) or self._open_pool(origin)
-        limits: dict[str, float | None] = extensions.get("timeout", {})
-        connect = limits.get("connect")
-        if connect is None:
-            connect = inf
-        connection = pool.take() or await pool.acquire(wait=limits.get("pool"), connect=connect)
-        asking: dict[str, Any] = {
-            "head_request": request.method == "HEAD",
-            "streaming": True,
-            "read": limits.get("read"),
-            "write": limits.get("write"),
-        }
-        try:
-            try:
-                answer = await connection.ask(message, **asking)
-            except _STALE:
-                if not connection.may_ask_again(idempotent=request.method in IDEMPOTENT):
-                    raise
-                connection = await pool.connect(limit=connect)
-                answer = await connection.ask(message, **asking)
-        except BaseException:
-            pool.release(connection)
-            raise
-        return httpx.Response(
-            answer.status,
-            headers=answer.headers,
-            stream=self._stream(pool, connection, answer),
-            extensions={
-                "http_version": answer.http_version.encode(),
-                "reason_phrase": answer.reason,
-            },
-        )
-
     async def aclose(self) -> None:
         """Close every connection; calls in flight fail, and so do later ones."""
         self._closed = True
         for pool in self.pools:
             await pool.aclose()
-
-    def _stream(self, pool: Pool, connection: Connection, answer: RawAnswer) -> AnswerStream:
-        return AnswerStream(pool, connection, answer.coding, self._bounds.max_inflated)
 
     def _open_pool(self, origin: Origin) -> Pool:
         if self._closed:
@@ -215,26 +161,3 @@ class Http1Transport(httpx.AsyncBaseTransport):
 
 def _needed(pool: Pool) -> bool:
     return pool.slots > 0 or pool.quarantined
-
-
-async def _message(request: httpx.Request, target: bytes) -> bytes:
-    """Return an httpx request as bytes, with its header fields unchanged and in order."""
-    stream = request.stream
-    if not isinstance(stream, httpx.AsyncByteStream):
-        raise TypeError("Http1Transport needs an async request body; use httpx.AsyncClient")
-    body = b"".join([piece async for piece in stream])
-    fields = []
-    length = None
-    for name, value in request.headers.raw:
-        match name.lower():
-            case b"transfer-encoding":
-                continue
-            case b"content-length":
-                length = value
-        fields.append((name, value))
-    if length is None:
-        if body or "transfer-encoding" in request.headers:
-            fields.append((b"Content-Length", b"%d" % len(body)))
-    elif length != b"%d" % len(body):
-        raise httpx.LocalProtocolError("content-length does not match the length of the content")
-    return request_head(request.method, target, fields) + body

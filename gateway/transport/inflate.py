@@ -74,8 +74,8 @@ class Inflater:
         self._total = 0
         self._touched = False
 
-    def slices(self, data: bytes | bytearray) -> Iterator[tuple[int, bytes]]:
-        """Yield, for one piece of the body, the number of bytes consumed and their inflated bytes.
+    def slices(self, data: bytes | bytearray) -> Iterator[bytes]:
+        """Yield the inflated bytes of one piece of the body.
 
         A slice is at most 256 KiB, so the caller can let other tasks run in between. Raises
         `httpx.DecodingError` for malformed content and `InflatedTooLarge` beyond the bound.
@@ -84,7 +84,7 @@ class Inflater:
             piece = data[start : start + _IN]
             yield from self._piece(piece)
 
-    def _piece(self, piece: bytes | bytearray) -> Iterator[tuple[int, bytes]]:
+    def _piece(self, piece: bytes | bytearray) -> Iterator[bytes]:
         if self._stream is None:
             self._held += piece
             if len(self._held) < _ZLIB_HEADER:
@@ -107,7 +107,7 @@ class Inflater:
             self._total += len(inflated)
             if self._total > self._bound:
                 raise InflatedTooLarge(f"content inflates to more than {self._bound} bytes")
-            yield len(piece) - len(rest), inflated
+            yield inflated
             piece = rest
             # zlib can have consumed all input and still hold back output.
             if not piece and (stream.eof or len(inflated) < _OUT):
@@ -172,7 +172,7 @@ async def _inflated(
     # BytesIO returns its buffer without a copy; joining pieces would need the memory twice.
     inflated = BytesIO()
     work = 0
-    for _, part in inflater.slices(raw):
+    for part in inflater.slices(raw):
         inflated.write(part)
         work += len(part) + _SLICE_COST
         if work > _TURN:

@@ -112,16 +112,11 @@ class Pool:
         """
         return self._idle.pop() if self._idle else None
 
-    async def acquire(
-        self, deadline: float = inf, *, wait: float | None = None, connect: float | None = None
-    ) -> Connection:
+    async def acquire(self, deadline: float = inf) -> Connection:
         """Return a new connection or, when all slots are in use, the next one released.
 
         Args:
             deadline: the loop's time by which the connection is needed.
-            wait: seconds to wait for a slot at most.
-            connect: seconds to connect, instead of the pool's `connect_timeout`; `inf` for no
-                limit.
 
         Raises:
             httpx.PoolTimeout: no slot became free in time.
@@ -133,25 +128,24 @@ class Pool:
         if self._slots < self._max_connections:
             self._slots += 1
         else:
-            connection = await self._wait(deadline, wait)
+            connection = await self._wait(deadline)
             if connection is not None:
                 return connection
         try:
-            return await self.connect(deadline, limit=connect)
+            return await self.connect(deadline)
         except BaseException:
             self._pass_on_slot()
             raise
 
-    async def connect(self, deadline: float = inf, *, limit: float | None = None) -> Connection:
+    async def connect(self, deadline: float = inf) -> Connection:
         """Return a new connection on a slot that the caller holds.
 
         The number of concurrent attempts is bounded; the wait counts as connecting.
         """
-        limit = self._connect_timeout if limit is None else limit
-        limit = min(limit, deadline - self.loop.time())
+        limit = min(self._connect_timeout, deadline - self.loop.time())
         connection = Connection(self.loop, self._readers, self)
         try:
-            async with asyncio.timeout(None if limit == inf else limit) as scope:
+            async with asyncio.timeout(limit) as scope:
                 self._connecting.add(scope)
                 try:
                     async with self._turns:
@@ -240,10 +234,9 @@ class Pool:
 
     # Inner parts
 
-    async def _wait(self, deadline: float, wait: float | None) -> Connection | None:
+    async def _wait(self, deadline: float) -> Connection | None:
         waiter: asyncio.Future[Connection | None] = self.loop.create_future()
-        limit = deadline if wait is None else min(deadline, self.loop.time() + wait)
-        alarm = None if limit == inf else self.loop.call_at(limit, _give_up, waiter)
+        alarm = None if deadline == inf else self.loop.call_at(deadline, _give_up, waiter)
         self._queue.append(waiter)
         try:
             return await waiter

@@ -195,10 +195,6 @@ class AnswerReader:
         """Return the answer with the body in `pieces`."""
         pieces = self.pieces
         body = bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
-        return self.head(body)
-
-    def head(self, body: bytes = b"") -> RawAnswer:
-        """Return the answer with another body."""
         return RawAnswer(
             self._status, self._headers, body, self._version, self._reason, self._coding or b""
         )

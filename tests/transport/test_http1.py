@@ -1,4 +1,4 @@
-"""Both faces of the transport against a server that misbehaves."""
+"""The HTTP/1.1 transport against a server that misbehaves."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from tests.ports import refused
 from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    pass
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"transfer-encoding: chunked\r\n\r\n"
@@ -291,42 +291,21 @@ async def test_an_answer_before_the_request_is_taken_ends_the_connection() -> No
         (whole(encoded(gzip.compress(b"x" * 99, mtime=0)[:-3], "gzip")), httpx.DecodingError),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("face", ["exchange", "httpx"])
 async def test_every_fault_has_its_error_and_frees_its_slot(
-    transport: Http1Transport, script: Script, error: type[Exception], face: str
+    transport: Http1Transport, script: Script, error: type[Exception]
 ) -> None:
     seconds = 0.3 if error is httpx.ReadTimeout else 60
     async with FaultServer(default=script) as server:
-        call: Coroutine[Any, Any, object] = (
-            transport.exchange(Origin.of(server.url), "GET", b"/", timeout=seconds)
-            if face == "exchange"
-            else httpx_get(transport, server.url, read=seconds)
-        )
         with pytest.raises(error) as raised:
-            await call
+            await transport.exchange(Origin.of(server.url), "GET", b"/", timeout=seconds)
         assert raised.type is error
         await until(lambda: all(pool.slots == pool.idle for pool in transport.pools))
 
 
-async def test_time_is_for_the_whole_answer_and_over_httpx_for_each_piece(
-    transport: Http1Transport,
-) -> None:
+async def test_time_is_for_the_whole_answer(transport: Http1Transport) -> None:
     async with FaultServer(default=drip(answer(body=b"x" * 500), 0.03, step=10)) as server:
         with pytest.raises(httpx.ReadTimeout):
             await transport.exchange(Origin.of(server.url), "GET", b"/", timeout=0.1)
-        response = await httpx_get(transport, server.url, read=1.5)
-        assert len(response.content) == 500
-
-
-async def httpx_get(transport: Http1Transport, url: str, read: float = 60) -> httpx.Response:
-    """Ask over httpx's face without closing the transport."""
-    request = httpx.Request("GET", url, extensions={"timeout": httpx.Timeout(read).as_dict()})
-    response = await transport.handle_async_request(request)
-    try:
-        await response.aread()
-    finally:
-        await response.aclose()
-    return response
 
 
 async def test_refused_unresolvable_and_unpronounceable_are_connect_errors(
@@ -369,29 +348,6 @@ async def test_a_request_that_is_not_taken_is_a_write_timeout(transport: Http1Tr
         body = bytes(16 << 20)
         with pytest.raises(httpx.WriteTimeout):
             await transport.exchange(Origin.of(server.url), "PUT", b"/", body=body, timeout=0.1)
-        request = httpx.Request(
-            "PUT", server.url, content=body, extensions={"timeout": {"write": 0.1, "read": 60}}
-        )
-        with pytest.raises(httpx.WriteTimeout):
-            await transport.handle_async_request(request)
-
-
-async def test_a_slow_upload_is_not_charged_to_the_answer(transport: Http1Transport) -> None:
-    async def greeting(peer: Peer) -> bool:
-        await asyncio.sleep(0.8)
-        await peer.reader.readuntil(b"\r\n\r\n")
-        await peer.reader.readexactly(8 << 20)
-        await peer.send(GOOD)
-        return False
-
-    async with FaultServer(greeting=greeting) as server:
-        for limits in ({"write": 60, "read": 0.6}, {"write": 60, "read": None}):
-            request = httpx.Request(
-                "PUT", server.url, content=bytes(8 << 20), extensions={"timeout": limits}
-            )
-            response = await transport.handle_async_request(request)
-            assert await response.aread() == b'{"a": 1}'
-            await response.aclose()
 
 
 async def test_no_free_connection_is_a_pool_timeout() -> None:
@@ -402,10 +358,6 @@ async def test_no_free_connection_is_a_pool_timeout() -> None:
         await until(lambda: server.asked != [])
         with pytest.raises(httpx.PoolTimeout):
             await transport.exchange(origin, "GET", b"/", timeout=0.02)
-        with pytest.raises(httpx.PoolTimeout):
-            await transport.handle_async_request(
-                httpx.Request("GET", server.url, extensions={"timeout": {"pool": 0.02}})
-            )
         busy.cancel()
         await asyncio.gather(busy, return_exceptions=True)
         assert transport.pools[0].slots == 0
@@ -415,35 +367,25 @@ async def test_no_free_connection_is_a_pool_timeout() -> None:
 # A kept-alive connection that dies
 
 
-@pytest.mark.parametrize("face", ["exchange", "httpx"])
 async def test_an_idempotent_request_is_sent_again_on_a_fresh_connection(
-    transport: Http1Transport, face: str
+    transport: Http1Transport,
 ) -> None:
     async with FaultServer(default=once_per_connection(GOOD)) as server:
         for _ in range(3):
-            if face == "exchange":
-                await transport.exchange(Origin.of(server.url), "GET", b"/", timeout=60)
-            else:
-                await httpx_get(transport, server.url)
+            await transport.exchange(Origin.of(server.url), "GET", b"/", timeout=60)
         assert len(server.asked) == 5
         assert server.connections == 3
         assert transport.pools[0].slots == 1
 
 
-@pytest.mark.parametrize("face", ["exchange", "httpx"])
 async def test_a_request_that_is_not_idempotent_is_not_sent_again(
-    transport: Http1Transport, face: str
+    transport: Http1Transport,
 ) -> None:
     async with FaultServer(default=once_per_connection(GOOD)) as server:
         origin = Origin.of(server.url)
         await transport.exchange(origin, "POST", b"/", timeout=60)
-        call: Coroutine[Any, Any, object] = (
-            transport.exchange(origin, "POST", b"/", timeout=60)
-            if face == "exchange"
-            else transport.handle_async_request(httpx.Request("POST", server.url))
-        )
         with pytest.raises(httpx.RemoteProtocolError):
-            await call
+            await transport.exchange(origin, "POST", b"/", timeout=60)
         assert len(server.asked) == 2
 
 
@@ -503,19 +445,6 @@ async def test_content_is_inflated_and_its_fields_go(
     assert (b"content-encoding" in names) == (b"content-length" in names) == (coding == "identity")
 
 
-async def test_over_httpx_content_stays_encoded_and_httpx_inflates_it(
-    transport: Http1Transport,
-) -> None:
-    for coding, raw in (
-        ("gzip", gzip.compress(b"content" * 50, mtime=0)),
-        ("deflate", deflated(b"content" * 50)),
-    ):
-        async with FaultServer(default=drip(encoded(raw, coding))) as server:
-            response = await httpx_get(transport, server.url)
-            assert response.content == b"content" * 50
-            assert response.headers["content-encoding"] == coding
-
-
 async def test_crumbs_and_bombs_take_no_more_memory_than_the_bound() -> None:
     transport = Http1Transport(
         bounds=Bounds(max_body=1 << 20, max_inflated=8 << 20, max_framing=2 << 20)
@@ -545,110 +474,6 @@ async def test_inflating_stops_at_the_deadline(transport: Http1Transport) -> Non
     with pytest.raises(httpx.ReadTimeout):
         await get(roomy, whole(encoded(gzip_bomb(128 << 20), "gzip")), timeout=0.05)
     await roomy.aclose()
-
-
-# httpx's face
-
-
-async def test_it_works_under_an_httpx_client() -> None:
-    async with FaultServer(default=whole(GOOD)) as server:
-        async with httpx.AsyncClient(transport=Http1Transport()) as client:
-            response = await client.post(server.url + "/p?q=1", json={"b": 2}, headers={"X-A": "1"})
-        assert response.json() == {"a": 1}
-        assert response.http_version == "HTTP/1.1"
-        assert response.reason_phrase == "Status"
-        (asked,) = server.asked
-        assert asked.target == "/p?q=1"
-        assert asked.body == b'{"b":2}'
-        assert asked.headers[0] == (b"Host", f"127.0.0.1:{server.port}".encode())
-        assert asked.header(b"x-a") == b"1"
-
-
-async def test_a_streamed_request_is_sent_with_its_length(transport: Http1Transport) -> None:
-    async def content() -> AsyncIterator[bytes]:
-        yield b"ab"
-        yield b"cd"
-
-    async with FaultServer(default=whole(GOOD)) as server:
-        request = httpx.Request("PUT", server.url, content=content())
-        response = await transport.handle_async_request(request)
-        await response.aclose()
-        (asked,) = server.asked
-        assert asked.body == b"abcd"
-        assert asked.header(b"transfer-encoding") is None
-
-
-async def test_requests_that_cannot_be_sent(transport: Http1Transport) -> None:
-    request = httpx.Request("PUT", "http://x", headers={"content-length": "3"}, content=b"ab")
-    with pytest.raises(httpx.LocalProtocolError):
-        await transport.handle_async_request(request)
-    with pytest.raises(httpx.UnsupportedProtocol):
-        await transport.handle_async_request(httpx.Request("GET", "ftp://x/"))
-
-    class Blocking(httpx.SyncByteStream):
-        pass
-
-    with pytest.raises(TypeError):
-        await transport.handle_async_request(httpx.Request("PUT", "http://x", stream=Blocking()))
-
-
-async def test_a_target_of_ones_own(transport: Http1Transport) -> None:
-    async with FaultServer(default=whole(GOOD)) as server:
-        request = httpx.Request("OPTIONS", server.url, extensions={"target": b"*"})
-        response = await transport.handle_async_request(request)
-        await response.aclose()
-        assert server.asked[0].target == "*"
-
-
-async def test_a_body_streams_as_it_comes_and_holds_the_server_back() -> None:
-    transport = Http1Transport(bounds=Bounds(max_body=1 << 30))
-    sent = 0
-
-    async def script(peer: Peer, asked: Asked) -> bool:
-        nonlocal sent
-        await peer.send(OK + b"content-length: %d\r\n\r\n" % (32 << 20))
-        for _ in range(512):
-            await peer.send(bytes(65536))
-            sent += 65536
-        return True
-
-    async with FaultServer(default=script) as server:
-        request = httpx.Request("GET", server.url)
-        response = await transport.handle_async_request(request)
-        before = -1
-        while sent != before:
-            before = sent
-            await asyncio.sleep(0.05)
-        assert sent < 16 << 20
-        size = 0
-        async for piece in response.stream:  # type: ignore[union-attr]
-            size += len(piece)
-        await response.aclose()
-        assert size == 32 << 20
-        pool = transport.pools[0]
-        assert pool.idle == 1
-        await transport.exchange(Origin.of(server.url), "HEAD", b"/", timeout=60)
-    await transport.aclose()
-
-
-async def test_a_stream_that_is_left_early_gives_its_slot_back(transport: Http1Transport) -> None:
-    async with FaultServer(default=hang(OK + b"\r\nbegin")) as server:
-        response = await transport.handle_async_request(httpx.Request("GET", server.url))
-        await response.aclose()
-        await response.aclose()
-        assert transport.pools[0].slots == 0
-        with pytest.raises(httpx.StreamClosed):
-            async for _ in response.stream:  # type: ignore[union-attr]
-                pass
-
-
-async def test_a_stream_fails_when_its_connection_does(transport: Http1Transport) -> None:
-    async with FaultServer(default=then_reset(answer(body=b"abc", length=9))) as server:
-        response = await transport.handle_async_request(httpx.Request("GET", server.url))
-        await asyncio.sleep(0.05)
-        with pytest.raises(httpx.ReadError):
-            await response.aread()
-        await response.aclose()
 
 
 # The end

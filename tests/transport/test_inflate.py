@@ -52,17 +52,16 @@ def test_whatever_the_pieces_the_body_comes_out(body: bytes, form: str, step: in
     inflater = Inflater(b"gzip" if form in {"gzip", "members"} else b"deflate", 5000)
     out = b""
     for start in range(0, len(raw), step):
-        out += b"".join(part for _, part in inflater.slices(raw[start : start + step]))
+        out += b"".join(part for part in inflater.slices(raw[start : start + step]))
     inflater.finish()
     assert out == body
 
 
-def test_slices_are_small_and_use_up_the_whole_input() -> None:
+def test_slices_are_small_and_hold_the_whole_content() -> None:
     raw = gzip_bomb(3 << 20)
     slices = list(Inflater(b"gzip", 4 << 20).slices(raw))
-    assert max(len(part) for _, part in slices) <= 256 * 1024
-    assert sum(len(part) for _, part in slices) == 3 << 20
-    assert sum(used for used, _ in slices) == len(raw)
+    assert max(len(part) for part in slices) <= 256 * 1024
+    assert sum(len(part) for part in slices) == 3 << 20
 
 
 @pytest.mark.parametrize("bound", [0, 1000, (3 << 20) - 1])

@@ -252,7 +252,7 @@ def test_waiting_ends_in_time() -> None:
         with pytest.raises(httpx.PoolTimeout):
             await pool.acquire(started + 3)
         with pytest.raises(httpx.PoolTimeout):
-            await pool.acquire(wait=2)
+            await pool.acquire(started + 5)
         assert pool.loop.time() - started == pytest.approx(5)
         assert pool.waiting == 0
 

@@ -82,10 +82,6 @@ async def test_the_name_that_is_asked_for_can_be_another(
     async with FaultServer(default=GOOD, tls=context) as server:
         origin = Origin("https", "127.0.0.1", server.port, server_hostname="api.example")
         assert (await transport.exchange(origin, "GET", b"/", timeout=60)).body == b"safe"
-        request = httpx.Request("GET", server.url, extensions={"sni_hostname": "api.example"})
-        response = await transport.handle_async_request(request)
-        assert await response.aread() == b"safe"
-        await response.aclose()
         assert server.connections == 1
     await transport.aclose()
 
