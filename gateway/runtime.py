@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from gateway.cache.refreshes import Refreshes
 from gateway.engine.execution import BoundPlan
 from gateway.engine.prefetch import Prefetch
+from gateway.testing.respx import follow_respx
 from gateway.upstreams.stack import Shared, Upstream, open_upstream
 from gateway.web.client_headers import ClientHeaders
 from gateway.web.dashboard import DashboardEndpoint
@@ -129,6 +130,7 @@ class Runtime:
 
 def open_upstreams(loaded: Loaded, shared: Shared) -> dict[str, Upstream]:
     """Build the Call of every declared upstream."""
+    follow_respx()
     cached = {
         source.upstream
         for plan in loaded.plans

@@ -9,8 +9,8 @@ from gateway.transport.bounds import Bounds
 from gateway.transport.exchange import Exchange
 from gateway.transport.failures import AnswerTooLarge, InflatedTooLarge
 from gateway.transport.http1 import Http1Transport
-from gateway.transport.httpx import HttpxTransport, pool_is_patched
-from gateway.transport.mocked import Mocked, Objections
+from gateway.transport.httpx import HttpxTransport
+from gateway.transport.mocked import Mocked, Objections, pool_is_patched
 from gateway.transport.origin import Origin
 from gateway.transport.tls import TlsOptions
 

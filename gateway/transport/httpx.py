@@ -1,4 +1,4 @@
-"""A transport over httpcore's connections, for HTTP/2, proxies and respx.
+"""A transport over httpcore's connections, for HTTP/2 and proxies.
 
 httpx uses the same connections; the pool is the gateway's own (`gateway.transport.channels`).
 """
@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from io import BytesIO
 from typing import TYPE_CHECKING, Any, cast
 
 import httpcore
 import httpx
 
-from gateway.transport.answer import RawAnswer
 from gateway.transport.bounds import Bounds
 from gateway.transport.channels import Channels
-from gateway.transport.failures import AnswerTooLarge, closed_failure
-from gateway.transport.inflate import content_coding, inflate_answer
+from gateway.transport.failures import closed_failure
+from gateway.transport.inflate import inflate_answer
 from gateway.transport.origin import IDEMPOTENT, WITH_CONTENT, request_head
+from gateway.transport.receive import receive
 from gateway.transport.sockets import Stale
 from gateway.transport.tls import TlsOptions, tls_context
 
@@ -26,22 +25,19 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Sequence
 
     from gateway.aio.byte_budget import Hold
+    from gateway.transport.answer import RawAnswer
     from gateway.transport.channels import Channel
     from gateway.transport.origin import Origin
     from gateway.transport.sockets import Sockets
 
-__all__ = ["HttpxTransport", "pool_is_patched"]
+__all__ = ["HttpxTransport"]
 
-_NO_BODY = frozenset({204, 304})
 _MANY_POOLS = 64
 _ATTEMPTS = 3
 # Concurrent streams that httpcore opens on one HTTP/2 connection, and the identifier of the
 # server's limit (RFC 9113 section 6.5.2).
 _STREAMS = 100
 _MAX_CONCURRENT_STREAMS = 3
-# A piece of any size costs about 15 us in h11 or h2.
-_FREE_PIECES = 8192
-_CONTENT_PER_PIECE = 64
 
 _ERRORS: tuple[tuple[type[Exception], type[httpx.TransportError]], ...] = (
     (httpcore.ConnectTimeout, httpx.ConnectTimeout),
@@ -57,15 +53,6 @@ _ERRORS: tuple[tuple[type[Exception], type[httpx.TransportError]], ...] = (
 )
 
 
-def pool_is_patched() -> bool:
-    """Return whether httpcore's connection pool is patched, as `respx.mock` does by default.
-
-    respx replaces the method with a function that is not defined in httpcore. Checking the function
-    works whichever of the two was imported or started first.
-    """
-    return not httpcore.AsyncConnectionPool.handle_async_request.__module__.startswith("httpcore.")
-
-
 class HttpxTransport:
     """`exchange` over httpcore's connections, with the same bounds and the same errors.
 
@@ -73,11 +60,7 @@ class HttpxTransport:
     neither a connection nor a slot, and bytes that arrive before a request is written are never
     read as its answer. HTTP/2 numbers its answers, so none can be mistaken for another.
 
-    While httpcore's pool is patched, calls use httpx's own transport, so respx intercepts them,
-    calls to a proxy included.
-
     Args:
-        transport: used instead of httpcore's connections.
         tls: TLS options or a context that is used unchanged; by default certifi's CA list.
         http2: offer HTTP/2 by ALPN; needs the `h2` package.
         proxy: URL of a proxy; SOCKS needs the `socksio` package.
@@ -94,7 +77,6 @@ class HttpxTransport:
     def __init__(
         self,
         *,
-        transport: httpx.AsyncBaseTransport | None = None,
         tls: TlsOptions | ssl.SSLContext | None = None,
         http2: bool = False,
         proxy: str | None = None,
@@ -106,8 +88,6 @@ class HttpxTransport:
         quarantine: float = 60.0,
         hold: Callable[[], Hold] | None = None,
     ) -> None:
-        self._transport = transport
-        self._patched: httpx.AsyncBaseTransport | None = None
         self._tls = tls
         self._context = tls if isinstance(tls, ssl.SSLContext) else None
         self._http2 = http2
@@ -143,27 +123,21 @@ class HttpxTransport:
         """
         progress = _Progress()
         connect = self._connect_timeout if timeout is None else min(timeout, self._connect_timeout)
-        extensions = {"timeout": {"connect": connect}, "trace": progress}
         try:
             async with asyncio.timeout(timeout) as scope:
-                if self._transport is not None or pool_is_patched():
-                    answer = await self._through_httpx(
-                        origin, method, target, headers, body, extensions
-                    )
-                else:
-                    # Refuses invalid HTTP, which HTTP/2 would send.
-                    request_head(method, target, ())
-                    fields = origin.fields(headers)
-                    if body or method in WITH_CONTENT:
-                        fields.append((b"content-length", b"%d" % len(body)))
-                    request = httpcore.Request(
-                        method,
-                        _url(origin, target),
-                        headers=fields,
-                        content=body or None,
-                        extensions=extensions,
-                    )
-                    answer = await self._through_channels(origin, request, progress)
+                # Refuses invalid HTTP, which HTTP/2 would send.
+                request_head(method, target, ())
+                fields = origin.fields(headers)
+                if body or method in WITH_CONTENT:
+                    fields.append((b"content-length", b"%d" % len(body)))
+                request = httpcore.Request(
+                    method,
+                    _url(origin, target),
+                    headers=fields,
+                    content=body or None,
+                    extensions={"timeout": {"connect": connect}, "trace": progress},
+                )
+                answer = await self._send(origin, request, progress)
                 if answer.coding:
                     hold = self._hold() if self._hold is not None else None
                     await inflate_answer(answer, self._bounds.max_inflated, scope.when(), hold)
@@ -176,13 +150,8 @@ class HttpxTransport:
         self._closed = True
         for pool in self.pools:
             await pool.aclose()
-        for transport in (self._transport, self._patched):
-            if transport is not None:
-                await transport.aclose()
 
-    # Over httpcore's connections
-
-    async def _through_channels(
+    async def _send(
         self, origin: Origin, request: httpcore.Request, progress: _Progress
     ) -> RawAnswer:
         pool = self._pools.get(origin.key) or self._open_pool(origin)
@@ -209,12 +178,13 @@ class HttpxTransport:
     async def _ask(self, channel: Channel, request: httpcore.Request) -> RawAnswer:
         response = await channel.connection.handle_async_request(request)
         try:
-            return await self._read(
+            return await receive(
                 request.method,
                 response.status,
                 response.headers,
                 cast("AsyncIterable[bytes]", response.stream),
                 response.extensions,
+                self._bounds,
             )
         finally:
             await response.aclose()
@@ -262,90 +232,6 @@ class HttpxTransport:
             options = self._tls if isinstance(self._tls, TlsOptions) else TlsOptions()
             self._context = tls_context(options)
         return self._context
-
-    # Over httpx's transport
-
-    async def _through_httpx(
-        self,
-        origin: Origin,
-        method: str,
-        target: bytes,
-        headers: Sequence[tuple[bytes, bytes]],
-        body: bytes,
-        extensions: dict[str, Any],
-    ) -> RawAnswer:
-        transport = self._transport or self._patched
-        if transport is None:
-            transport = self._patched = httpx.AsyncHTTPTransport(
-                verify=self._trust(),
-                # Proxies come from the configuration, never from the environment.
-                trust_env=False,
-                http2=self._http2,
-                proxy=self._proxy,
-            )
-        # The exact bytes of the target, except for a proxy: it needs the absolute-form, which
-        # httpcore derives from the URL (RFC 9112 section 3.2.2).
-        exact = {} if self._proxy is not None else {"target": target}
-        request = httpx.Request(
-            method,
-            origin.url(target),
-            headers=origin.fields(headers),
-            content=body or None,
-            extensions=extensions | exact,
-        )
-        response = await transport.handle_async_request(request)
-        try:
-            return await self._read(
-                method.encode("ascii"),
-                response.status_code,
-                response.headers.raw,
-                # Not `aiter_raw`: a mock's answer counts as read from the start.
-                cast("httpx.AsyncByteStream", response.stream),
-                response.extensions,
-            )
-        finally:
-            await response.aclose()
-
-    # Either way
-
-    async def _read(
-        self,
-        method: bytes,
-        status: int,
-        fields: Sequence[tuple[bytes, bytes]],
-        stream: AsyncIterable[bytes],
-        extensions: Any,
-    ) -> RawAnswer:
-        """Return the answer, not inflated."""
-        if len(fields) > self._bounds.max_headers:
-            raise AnswerTooLarge(f"more than {self._bounds.max_headers} header fields")
-        headers = [(name.lower(), value) for name, value in fields]
-        coding = b""
-        if method != b"HEAD" and status not in _NO_BODY:
-            coding = content_coding(
-                b",".join([value for name, value in headers if name == b"content-encoding"])
-            )
-        return RawAnswer(
-            status,
-            headers,
-            await self._body(stream),
-            extensions.get("http_version", b"HTTP/1.1").decode("ascii", "ignore"),
-            extensions.get("reason_phrase", b""),
-            coding,
-        )
-
-    async def _body(self, stream: AsyncIterable[bytes]) -> bytes:
-        body = BytesIO()
-        pieces = 0
-        async for piece in stream:
-            body.write(piece)
-            pieces += 1
-            size = body.tell()
-            if size > self._bounds.max_body:
-                raise AnswerTooLarge(f"content of more than {self._bounds.max_body} bytes")
-            if pieces > _FREE_PIECES + size // _CONTENT_PER_PIECE:
-                raise AnswerTooLarge(f"framing: more than {pieces - 1} pieces in {size} bytes")
-        return body.getvalue()
 
 
 def _url(origin: Origin, target: bytes) -> httpcore.URL:

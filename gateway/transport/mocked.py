@@ -9,18 +9,35 @@ raises it again for the test.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
+
+import httpcore
+import httpx
+
+from gateway.transport.bounds import Bounds
+from gateway.transport.inflate import inflate_answer
+from gateway.transport.receive import receive
+from gateway.transport.tls import TlsOptions, tls_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from gateway.aio.byte_budget import Hold
     from gateway.transport.answer import RawAnswer
-    from gateway.transport.exchange import Exchange
     from gateway.transport.origin import Origin
 
-__all__ = ["Mocked", "Objections"]
+__all__ = ["Mocked", "Objections", "pool_is_patched"]
 
 _TURNS = 100
+
+
+def pool_is_patched() -> bool:
+    """Return whether httpcore's connection pool is patched, as `respx.mock` does by default.
+
+    respx replaces the method with a function that is not defined in httpcore. Checking the function
+    works whichever of the two was imported or started first.
+    """
+    return not httpcore.AsyncConnectionPool.handle_async_request.__module__.startswith("httpcore.")
 
 
 class Objections:
@@ -65,13 +82,44 @@ class Objections:
 
 
 class Mocked:
-    """The httpx transport while a mock replaces its connection pool."""
+    """httpx's own transport, which a mock such as respx answers by patching httpcore's pool.
 
-    __slots__ = ("_objections", "_stock")
+    Routes that the mock passes through reach the upstream, over the same proxy and with the same
+    TLS options as without the mock.
 
-    def __init__(self, stock: Exchange, objections: Objections) -> None:
-        self._stock = stock
-        self._objections = objections
+    Args:
+        objections: records failed assertions of the mock.
+        tls: TLS options; by default certifi's CA list.
+        http2: offer HTTP/2 by ALPN.
+        proxy: URL of a proxy.
+        connect_timeout: seconds for TCP, and again for TLS.
+        bounds: limits on an answer.
+        hold: returns the reservation of memory for an answer to inflate.
+    """
+
+    def __init__(
+        self,
+        objections: Objections | None = None,
+        *,
+        tls: TlsOptions | None = None,
+        http2: bool = False,
+        proxy: str | None = None,
+        connect_timeout: float = 5.0,
+        bounds: Bounds | None = None,
+        hold: Callable[[], Hold] | None = None,
+    ) -> None:
+        self._objections = Objections() if objections is None else objections
+        self._transport = httpx.AsyncHTTPTransport(
+            verify=tls_context(tls or TlsOptions()),
+            # Proxies come from the configuration, never from the environment.
+            trust_env=False,
+            http2=http2,
+            proxy=proxy,
+        )
+        self._proxied = proxy is not None
+        self._connect_timeout = connect_timeout
+        self._bounds = bounds or Bounds()
+        self._hold = hold
 
     async def exchange(
         self,
@@ -83,16 +131,48 @@ class Mocked:
         *,
         timeout: float | None = None,
     ) -> RawAnswer:
-        """Call the httpx transport and record failed assertions."""
+        """Send one request and return its answer, content inflated; record failed assertions."""
         self._objections.expected = True
+        extensions: dict[str, Any] = {"timeout": {"connect": self._connect_timeout}}
+        if not self._proxied:
+            # The exact bytes of the target, except for a proxy: it needs the absolute-form, which
+            # httpcore derives from the URL (RFC 9112 section 3.2.2).
+            extensions["target"] = target
+        request = httpx.Request(
+            method,
+            origin.url(target),
+            headers=origin.fields(headers),
+            content=body or None,
+            extensions=extensions,
+        )
         try:
-            return await self._stock.exchange(
-                origin, method, target, headers, body, timeout=timeout
-            )
+            async with asyncio.timeout(timeout):
+                return await self._send(request)
         except AssertionError as error:
             self._objections.add(error)
             raise
+        except TimeoutError:
+            raise httpx.ReadTimeout("no answer within the time allowed") from None
+
+    async def _send(self, request: httpx.Request) -> RawAnswer:
+        response = await self._transport.handle_async_request(request)
+        try:
+            answer = await receive(
+                request.method.encode("ascii"),
+                response.status_code,
+                response.headers.raw,
+                # Not `aiter_raw`: a mock's answer counts as read from the start.
+                cast("httpx.AsyncByteStream", response.stream),
+                response.extensions,
+                self._bounds,
+            )
+        finally:
+            await response.aclose()
+        if answer.coding:
+            hold = self._hold() if self._hold is not None else None
+            await inflate_answer(answer, self._bounds.max_inflated, hold=hold)
+        return answer
 
     async def aclose(self) -> None:
         """Close every connection."""
-        await self._stock.aclose()
+        await self._transport.aclose()

@@ -12,7 +12,6 @@ import certifi
 import httpcore
 import httpx
 import pytest
-import respx
 
 from gateway.transport import AnswerTooLarge, Bounds, HttpxTransport, Origin, channels
 from gateway.transport.channels import Channel, Channels
@@ -630,23 +629,3 @@ async def test_a_proxy_that_refuses_is_a_proxy_error() -> None:
             await transport.exchange(Origin("https", "127.0.0.1", 1), "GET", b"/", timeout=60)
         assert only_pool(transport).slots == 0
         await transport.aclose()
-
-
-# respx
-
-
-@pytest.mark.parametrize("proxy", [None, "http://127.0.0.1:1", "socks5://127.0.0.1:1"])
-@pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_plain_respx_intercepts_calls_over_every_way_out(
-    scheme: str, proxy: str | None
-) -> None:
-    transport = HttpxTransport(proxy=proxy, http2=True)
-    with respx.mock:
-        route = respx.get(f"{scheme}://api.example/users/1").respond(json={"mocked": True})
-        got = await transport.exchange(
-            Origin(scheme, "api.example"), "GET", b"/users/1", timeout=60
-        )
-        assert got.body == b'{"mocked":true}'
-        assert route.call_count == 1
-    assert transport.pools == []
-    await transport.aclose()

@@ -1,15 +1,13 @@
-"""httpx's own transport behind the lean face, and noticing that it is patched."""
+"""httpcore's connections behind `exchange`."""
 
 from __future__ import annotations
 
 import asyncio
 import gzip
-import importlib
 from typing import Any
 
 import httpx
 import pytest
-import respx
 
 from gateway.transport import (
     AnswerTooLarge,
@@ -17,7 +15,6 @@ from gateway.transport import (
     HttpxTransport,
     InflatedTooLarge,
     Origin,
-    pool_is_patched,
 )
 from gateway.transport import (
     httpx as stock,
@@ -114,28 +111,6 @@ async def test_every_stage_has_its_timeout() -> None:
     ):
         await progress(event, {})
         assert type(progress.timed_out()) is error
-
-
-async def test_a_transport_of_ones_own() -> None:
-    mock = httpx.MockTransport(lambda request: httpx.Response(200, content=request.url.path))
-    transport = HttpxTransport(transport=mock)
-    got = await transport.exchange(Origin("https", "api.example"), "GET", b"/path", timeout=60)
-    assert got.body == b"/path"
-
-
-async def test_respx_is_noticed_and_answers() -> None:
-    assert not pool_is_patched()
-    with respx.mock:
-        respx.get("http://api.example/").respond(json={"mocked": True})
-        assert pool_is_patched()
-        importlib.reload(stock)
-        assert stock.pool_is_patched()
-        transport = HttpxTransport()
-        got = await transport.exchange(Origin("http", "api.example"), "GET", b"/", timeout=60)
-        assert got.body == b'{"mocked":true}'
-        await transport.aclose()
-    assert not pool_is_patched()
-    assert not stock.pool_is_patched()
 
 
 async def test_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from gateway.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from gateway.transport import AnswerTooLarge, pool_is_patched
+from gateway.transport import AnswerTooLarge
 from gateway.upstreams.http.operation import HttpOperation
 from gateway.values.excerpt import excerpt, one_line
 
@@ -60,7 +60,8 @@ class HttpCall:
         upstream: name of the upstream, for errors.
         prefix: path of the base URL, prepended to every target.
         defaults: header fields that are sent unless the request has a field of that name.
-        mocked: returns the transport to use while respx patches httpcore's connection pool.
+        mocked: returns the transport that takes the place of `exchange` while a test's mock
+            answers (`gateway.testing.respx`).
         expose_errors: append an excerpt of the upstream's answer to the details of errors.
         deadline_header: header field that sends the remaining time to the upstream.
         clock: monotonic seconds, as deadlines use them.
@@ -80,11 +81,11 @@ class HttpCall:
         deadline_header: str | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
-        self._exchange = exchange
+        self.exchange = exchange
         self._origin = origin
         self._decoder = decoder
         self._upstream = upstream
-        self._mocked = mocked
+        self.mocked = mocked
         self._prefix = prefix
         self._defaults = defaults
         self._expose_errors = expose_errors
@@ -103,7 +104,7 @@ class HttpCall:
         if self._deadline_header:
             headers = (*headers, self._remaining(request.deadline))
         try:
-            answer = await (self._mocked() if pool_is_patched() else self._exchange).exchange(
+            answer = await self.exchange.exchange(
                 self._origin,
                 operation.method,
                 (self._prefix + operation.target).encode("ascii"),

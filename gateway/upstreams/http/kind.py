@@ -96,24 +96,30 @@ class _Transports:
 
     def __init__(self, name: str, config: HttpUpstreamConfig, environment: Environment) -> None:
         offload = environment.offload
-        self._hold = None if offload is None else partial(offload.budget.hold, name)
-        self._config = config
+        native = config.transport == "native"
+        http2 = not native and find_spec("h2") is not None
+        self._options: dict[str, Any] = {
+            "connect_timeout": config.connect_timeout,
+            "bounds": Bounds(max_body=config.max_body, max_inflated=config.max_body),
+            "tls": TlsOptions(**config.tls.model_dump()),
+            "hold": None if offload is None else partial(offload.budget.hold, name),
+        }
+        self._route: dict[str, Any] = {"http2": http2, "proxy": config.proxy}
         self._objections = environment.objections
-        self._mocked: Exchange | None = None
+        self._mocked: Mocked | None = None
+        most = config.connections or (
+            _MOST_ADAPTIVE if config.concurrency == "adaptive" else config.concurrency
+        )
         self.configured: Exchange = (
-            Http1Transport(**self._options()) if config.transport == "native" else self._httpx()
+            Http1Transport(max_connections=most, **self._options)
+            if native
+            else HttpxTransport(max_connections=most, **self._options, **self._route)
         )
 
     def mocked(self) -> Exchange:
-        """Return the transport to use while respx patches httpcore's connection pool.
-
-        So `respx.mock` intercepts every upstream call, whichever transport is configured.
-        """
+        """Return the transport to use while a test's mock answers the upstream's calls."""
         if self._mocked is None:
-            native = self._config.transport == "native"
-            transport = self._httpx() if native else self.configured
-            objections = self._objections
-            self._mocked = transport if objections is None else Mocked(transport, objections)
+            self._mocked = Mocked(self._objections, **self._options, **self._route)
         return self._mocked
 
     async def aclose(self) -> None:
@@ -121,23 +127,6 @@ class _Transports:
         await self.configured.aclose()
         if self._mocked is not None:
             await self._mocked.aclose()
-
-    def _httpx(self) -> HttpxTransport:
-        config = self._config
-        http2 = config.transport == "httpx" and find_spec("h2") is not None
-        return HttpxTransport(**self._options(), http2=http2, proxy=config.proxy)
-
-    def _options(self) -> dict[str, Any]:
-        config = self._config
-        adaptive = config.concurrency == "adaptive"
-        return {
-            "max_connections": config.connections
-            or (_MOST_ADAPTIVE if adaptive else config.concurrency),
-            "connect_timeout": config.connect_timeout,
-            "bounds": Bounds(max_body=config.max_body, max_inflated=config.max_body),
-            "tls": TlsOptions(**config.tls.model_dump()),
-            "hold": self._hold,
-        }
 
 
 def _fields(

@@ -5,7 +5,6 @@ from typing import Any
 
 import httpx
 import pytest
-import respx
 
 from gateway.aio.byte_budget import ByteBudget
 from gateway.call import Deadline, Request
@@ -17,7 +16,7 @@ from gateway.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from gateway.transport import AnswerTooLarge, HttpxTransport, InflatedTooLarge, Origin, RawAnswer
+from gateway.transport import AnswerTooLarge, InflatedTooLarge, Origin, RawAnswer
 from gateway.upstreams.http.call import HttpCall
 from gateway.upstreams.http.decode import Decoder
 from gateway.upstreams.http.operation import HttpOperation
@@ -150,19 +149,6 @@ async def test_a_bug_is_no_call_error() -> None:
     )
     with pytest.raises(RuntimeError):
         await call(request())
-
-
-async def test_respx_intercepts_whatever_transport_is_configured() -> None:
-    wire = Wire(RuntimeError("the wire was asked"))
-    stock = HttpxTransport()
-    call = HttpCall(wire, ORIGIN, Decoder("up", max_depth=8), upstream="up", mocked=lambda: stock)
-    with respx.mock:
-        route = respx.get("http://up.test/a", params={"b": "c"}).respond(json={"x": 1})
-        assert (await call(request())).value == {"x": 1}
-    assert route.calls.last.request.headers["x-constant"] == "1"
-    with pytest.raises(RuntimeError, match="the wire was asked"):
-        await call(request())
-    await stock.aclose()
 
 
 @pytest.mark.parametrize(("left", "said"), [(3.0, b"3000"), (2.5, b"2500"), (0.0004, b"1")])

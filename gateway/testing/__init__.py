@@ -1,0 +1,1 @@
+"""What tests of dashboards rely on: respx intercepts every upstream call."""
