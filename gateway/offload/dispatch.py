@@ -203,7 +203,8 @@ class Offload:
         """End every process."""
         thread, self._thread = self._thread, None
         if thread is not None:
-            thread.shutdown(wait=False, cancel_futures=True)
+            # What waits for the thread is decoded; a cancellation would reach its caller.
+            thread.shutdown(wait=False)
         await self.quick.aclose()
         await self.slow.aclose()
 

@@ -71,6 +71,7 @@ class Processes:
         self._own = threading.local()
         self._running: set[_Process] = set()
         self._lock = threading.Lock()
+        self._closed = False
         self.started = 0
         self.done = 0
         self.abandoned = 0
@@ -79,8 +80,11 @@ class Processes:
         """Run a job in a process; if the caller is cancelled, the job is killed or never begins.
 
         Raises:
-            WorkerLostError: the process did not start, or ended in the middle of the job.
+            WorkerLostError: the process did not start, or ended in the middle of the job, or the
+                pool is closed.
         """
+        if self._closed:
+            raise _closed_failure()
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self._count, "gateway-offload")
         ticket = _Ticket()
@@ -95,26 +99,24 @@ class Processes:
         return reply
 
     async def aclose(self) -> None:
-        """Kill every process; a later job starts new ones."""
-        threads, self._threads = self._threads, None
-        if threads is None:
-            return
-        threads.shutdown(wait=False, cancel_futures=True)
+        """Kill every process; jobs that run, wait in the queue or come later fail."""
         with self._lock:
-            running = tuple(self._running)
-        for process in running:
-            process.kill()
-        await asyncio.to_thread(threads.shutdown, wait=True)
-        with self._lock:
+            # From here on no process is added to those that run.
+            self._closed = True
             running = tuple(self._running)
             self._running.clear()
-        self._own = threading.local()
+        for process in running:
+            process.kill()
+        if self._threads is not None:
+            await asyncio.to_thread(self._threads.shutdown)
         for process in running:
             process.end()
 
     # In a thread
 
     def _work(self, ticket: _Ticket, head: bytes, body: bytes) -> Reply:
+        if self._closed:
+            raise _closed_failure()
         process: _Process | None = getattr(self._own, "process", None)
         if process is None or not process.alive:
             if process is not None:
@@ -142,8 +144,13 @@ class Processes:
             _log.warning("A worker process could not be started: %s", error)
             raise WorkerLostError("no worker process could be started") from error
         with self._lock:
-            self._running.add(process)
-            self.started += 1
+            closed = self._closed
+            if not closed:
+                self._running.add(process)
+                self.started += 1
+        if closed:
+            process.end()
+            raise _closed_failure()
         self._own.process = process
         return process
 
@@ -152,6 +159,10 @@ class Processes:
         with self._lock:
             self._running.discard(process)
         process.end()
+
+
+def _closed_failure() -> WorkerLostError:
+    return WorkerLostError("the pool of worker processes is closed")
 
 
 class _Ticket:

@@ -12,6 +12,8 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
+import httpx
+
 from gateway.transport.failures import closed_failure
 from gateway.transport.quarantine import Quarantine
 from gateway.transport.sockets import Sockets
@@ -192,7 +194,10 @@ class Channels:
                 self._queue.remove(waiter)
 
     async def run(self, channel: Channel, exchange: Coroutine[object, object, T]) -> T:
-        """Run `exchange` on `channel`, which `acquire` returned, and release it."""
+        """Run `exchange` on `channel`, which `acquire` returned, and release it.
+
+        Raises what it raises, and `httpx.ReadError` when the transport is closed.
+        """
         if not channel.multiplexes:
             whole = False
             try:
@@ -211,6 +216,9 @@ class Channels:
             if not task.done():
                 self._leave(channel, task)
             raise
+        if task.cancelled():
+            # By `aclose`; only its caller's own cancellation may reach a caller.
+            raise httpx.ReadError("the transport was closed")
         return task.result()
 
     def decide(self, channel: Channel, capacity: int, *, http2: bool) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -104,9 +105,57 @@ async def test_closing_ends_what_runs() -> None:
     assert not process.alive
     with pytest.raises(WorkerLostError):
         await job
-    made._command = processes._COMMAND
-    assert (await made.do(SPLIT, b"[]")).parts == [b"[]"]  # as an application that is started again
+
+
+async def test_closing_fails_the_jobs_in_the_queue_and_cancels_no_caller() -> None:
+    made = Processes(1, command=HANGS)
+    jobs = [asyncio.create_task(made.do(SPLIT, b"[]")) for _ in range(3)]
+    await until(lambda: made._running)
     await made.aclose()
+    ends = await asyncio.gather(*jobs, return_exceptions=True)
+    assert [type(end) for end in ends] == [WorkerLostError] * 3
+    assert made.started == 1
+
+
+async def test_a_process_that_starts_while_the_pool_closes_does_not_outlive_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    starting, closing = threading.Event(), threading.Event()
+    began: list[processes._Process] = []
+
+    def late(command: tuple[str, ...]) -> processes._Process:
+        starting.set()
+        assert closing.wait(30)
+        began.append(process := real(command))
+        return process
+
+    real = processes._Process
+    monkeypatch.setattr(processes, "_Process", late)
+    made = Processes(1, command=HANGS)
+    job = asyncio.create_task(made.do(SPLIT, b"[]"))
+    await until(starting.is_set)
+    end = asyncio.create_task(made.aclose())
+    await until(lambda: made._closed)
+    closing.set()
+    async with asyncio.timeout(30):
+        await end
+    with pytest.raises(WorkerLostError, match="closed"):
+        await job
+    (process,) = began
+    assert not process.alive
+    assert not made._running
+
+
+@pytest.mark.parametrize("used", [False, True])
+async def test_a_job_after_the_end_fails_and_starts_nothing(used: bool) -> None:
+    made = Processes(1)
+    if used:
+        await made.do(SPLIT, b"[]")
+    await made.aclose()
+    await made.aclose()
+    with pytest.raises(WorkerLostError, match="closed"):
+        await made.do(SPLIT, b"[]")
+    assert made.started == used
 
 
 async def test_a_process_that_ends_in_the_middle_of_a_job_is_told_and_replaced() -> None:

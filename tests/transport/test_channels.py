@@ -227,6 +227,23 @@ async def test_closing_fails_what_is_in_flight_in_line_and_later() -> None:
             await transport.exchange(Origin("http", "127.0.0.1", 1), "GET", b"/", timeout=60)
 
 
+async def test_closing_fails_http2_exchanges_in_flight_and_cancels_no_caller() -> None:
+    async def never(_: bytes) -> None:
+        await asyncio.Event().wait()
+
+    async with Http2Server(before=never) as server:
+        transport = HttpxTransport(tls=server.trusting, http2=True)
+        origin = Origin.of(server.url)
+        calls = [
+            asyncio.ensure_future(transport.exchange(origin, "GET", b"/%d" % n)) for n in range(3)
+        ]
+        await until(lambda: len(server.asked) == 3)
+        await transport.aclose()
+        got = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(one) for one in got] == [httpx.ReadError] * 3
+        assert only_pool(transport).slots == 0
+
+
 async def test_what_is_no_http_is_not_sent() -> None:
     transport = HttpxTransport()
     origin = Origin("http", "127.0.0.1", 1)
