@@ -6,7 +6,6 @@ references, infers dependencies, rejects cycles and sorts parameters by their pl
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,9 @@ from gateway.expressions.json_schema import compile_schema
 from gateway.expressions.mistakes import references_in
 from gateway.expressions.parameter import Parameter, ParameterError, compile_parameter
 from gateway.expressions.reference import Reference, TemplateError, parse_reference
+from gateway.plan.graph import cycles, graph_of
 from gateway.plan.model import ForEach, Plan, Section, Source
+from gateway.plan.path import mistakes_in_path, placeholders
 from gateway.upstreams.kinds import parse_source
 from gateway.values.suggestion import suggest
 
@@ -28,10 +29,8 @@ if TYPE_CHECKING:
     from gateway.expressions.reference import Scope
     from gateway.upstreams.kind import Kind
 
-__all__ = ["RESERVED", "compile_plan", "path_shape"]
+__all__ = ["compile_plan"]
 
-_PLACEHOLDER = re.compile(r"\{([^{}/]*)\}")
-_SEGMENT = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]*")
 _BRACED = {
     "when": "over parameters and sections; write {} without braces",
     "select": "over this section's own answer; refer to {{{}}} in the call instead",
@@ -39,13 +38,6 @@ _BRACED = {
     "match": "over one returned object; write a path inside the object, such as id",
 }
 """What to write instead of a reference in braces where a key takes an expression."""
-RESERVED = ("/docs", "/redoc", "/openapi.json", "/healthz", "/readyz", "/metrics", "/admin")
-"""Paths that the gateway reserves, together with everything below them."""
-
-
-def path_shape(path: str) -> str:
-    """Return `path` with its placeholders made equal; two dashboards of one shape collide."""
-    return _PLACEHOLDER.sub("{}", path)
 
 
 def compile_plan(
@@ -130,83 +122,33 @@ class _Compiler:
         self.absent_parameters()
         if self.diagnostics:
             raise ConfigError(self.diagnostics)
-        compiled = tuple(section for section in sections if section is not None)
-        count = len(compiled)
-        dependents: list[list[int]] = [[] for _ in range(count)]
-        followers: list[list[int]] = [[] for _ in range(count)]
-        roots = []
-        for section in compiled:
-            for need in section.needs:
-                dependents[need].append(section.index)
-            flows_from = section.for_each.flows_from if section.for_each else None
-            if flows_from is not None:
-                followers[flows_from].append(section.index)
-            elif not section.needs:
-                roots.append(section.index)
-        # A condition on the whole scope (`@`) looks into every section.
-        watched = any("@" in (s.config.when or "") for s in compiled)
-        judged = _judged(compiled)
-        reads = _reads(compiled)
-        compiled = tuple(
-            replace(
-                s,
-                reads=tuple(reads.get(s.index, {}).items()),
-                judged=watched or s.index in judged,
-                opaque=not (watched or dependents[s.index] or followers[s.index])
-                and _is_unshaped(s),
-            )
-            for s in compiled
-        )
+        graph = graph_of(tuple(section for section in sections if section is not None))
         return Plan(
             name=self.name,
             path=self.dashboard.path,
             parameters=tuple(parameters),
             deadline=self.dashboard.deadline,
-            sections=compiled,
-            roots=tuple(roots),
-            dependents=tuple(map(tuple, dependents)),
-            followers=tuple(map(tuple, followers)),
+            sections=graph.sections,
+            roots=graph.roots,
+            dependents=graph.dependents,
+            followers=graph.followers,
             config=self.dashboard,
         )
 
     # Parameters and path
 
     def parameters(self) -> list[Parameter]:
-        placeholders = self.placeholders()
+        for mistake in mistakes_in_path(self.dashboard.path, self.dashboard.parameters):
+            self.refuse(mistake.message, "path", offset=mistake.offset)
+        in_path = placeholders(self.dashboard.path)
         compiled = []
         for name, schema in self.dashboard.parameters.items():
             try:
-                compiled.append(compile_parameter(name, schema, in_path=name in placeholders))
+                compiled.append(compile_parameter(name, schema, in_path=name in in_path))
             except ParameterError as error:
                 self.refuse(str(error), "parameters", name, *error.location)
         self.optional = {p.name for p in compiled if not p.required and "default" not in p.schema}
         return compiled
-
-    def placeholders(self) -> set[str]:
-        path = self.dashboard.path
-        found: set[str] = set()
-        for match in _PLACEHOLDER.finditer(path):
-            name = match[1]
-            if name not in self.dashboard.parameters:
-                close = suggest(name, self.dashboard.parameters)
-                self.refuse(
-                    f"{{{name}}} is not a declared parameter{close}", "path", offset=match.start()
-                )
-            if name in found:
-                self.refuse(f"{{{name}}} is in the path twice", "path", offset=match.start())
-            found.add(name)
-        for segment in path[1:].split("/"):
-            literal = _PLACEHOLDER.fullmatch(segment) is None
-            if literal and (segment in {".", ".."} or not _SEGMENT.fullmatch(segment)):
-                self.refuse(
-                    f"{segment!r} is not a path segment; write plain text or one {{parameter}}",
-                    "path",
-                )
-        if path != "/" and "//" in path + "/":
-            self.refuse("the path has an empty segment; remove the extra slash", "path")
-        if any(path == taken or path.startswith(taken + "/") for taken in RESERVED):
-            self.refuse(f"{path} is reserved by the gateway; choose another path", "path")
-        return found
 
     # Sections
 
@@ -225,15 +167,11 @@ class _Compiler:
             self.batch(sources, for_each, at)
         if len(self.diagnostics) > before:
             return None
-        needs = set(self.needs[index])
-        leader = for_each.flows_from if for_each else None
-        if leader is not None and not self.waits_for_all(leader, sources, config):
-            needs.discard(leader)
         return Section(
             index=index,
             name=name,
             sources=sources,
-            needs=tuple(sorted(needs)),
+            needs=self.waits_for(index, for_each, sources, config),
             for_each=for_each,
             when=when,
             select=select,
@@ -346,40 +284,17 @@ class _Compiler:
     def for_each(
         self, index: int, config: SectionConfig, at: tuple[str | int, ...]
     ) -> tuple[ForEach | None, str]:
-        spec: ForEachConfig | str | None = config.for_each
         at = (*at, "for_each")
-        if isinstance(spec, str):
-            # Imported here: plan and models are on one floor, and only this shorthand needs it.
-            from gateway.config.models import ForEachConfig  # noqa: PLC0415
-
-            spec = ForEachConfig.model_validate({"in": spec})
-            items_at = at
-        else:
-            items_at = (*at, "in")
-        assert spec is not None  # noqa: S101 - callers call this only for a `for_each`
+        spec, items_at = _spelled_out(config.for_each, at)
         element = spec.element
         if element in self.names:
             self.refuse(
                 f"{element} is already a parameter or a section; choose another name", *at, "as"
             )
-        text = spec.in_.strip()
-        if not (text.startswith("{") and text.endswith("}")):
-            self.refuse("write one reference to a list, such as {posts} or {city}", *items_at)
+        items = self.items(index, spec.in_.strip(), items_at)
+        if items is None:
             return None, element
-        try:
-            items = parse_reference(text[1:-1])
-        except TemplateError as error:
-            self.refuse(str(error), *items_at, offset=error.offset)
-            return None, element
-        self.refer(index, items, items_at, None)
-        self.guards[index].add(items.root)
         is_section = self.means_section(index, items.root, bare=items.bare)
-        parameter = self.dashboard.parameters.get(items.root)
-        if is_section is False and parameter is not None and parameter.get("type") != "array":
-            self.refuse(
-                f"{items.root} is not an array parameter, so it has no list to fan out over",
-                *items_at,
-            )
         led_by = self.dashboard.sections.get(items.root) if is_section else None
         if items.bare and led_by is not None and led_by.for_each is not None:
             items = replace(items, find=_values_found_by(items.find))
@@ -397,6 +312,26 @@ class _Compiler:
             flows_from=self.flows_from(items, led_by, spec),
         ), element
 
+    def items(self, index: int, text: str, at: tuple[str | int, ...]) -> Reference | None:
+        """Return the reference to the list of a `for_each`, `None` for a mistake."""
+        if not (text.startswith("{") and text.endswith("}")):
+            self.refuse("write one reference to a list, such as {posts} or {city}", *at)
+            return None
+        try:
+            items = parse_reference(text[1:-1])
+        except TemplateError as error:
+            self.refuse(str(error), *at, offset=error.offset)
+            return None
+        self.refer(index, items, at, None)
+        self.guards[index].add(items.root)
+        is_section = self.means_section(index, items.root, bare=items.bare)
+        parameter = self.dashboard.parameters.get(items.root)
+        if is_section is False and parameter is not None and parameter.get("type") != "array":
+            self.refuse(
+                f"{items.root} is not an array parameter, so it has no list to fan out over", *at
+            )
+        return items
+
     def flows_from(
         self, items: Reference, led_by: SectionConfig | None, spec: ForEachConfig
     ) -> int | None:
@@ -406,6 +341,20 @@ class _Compiler:
         if led_by.for_each is None or spec.batch or spec.key is not None:
             return None
         return self.index[items.root]
+
+    def waits_for(
+        self,
+        index: int,
+        for_each: ForEach | None,
+        sources: tuple[Source, ...],
+        config: SectionConfig,
+    ) -> tuple[int, ...]:
+        """Return the sections that must land before this one starts."""
+        needs = set(self.needs[index])
+        leader = for_each.flows_from if for_each else None
+        if leader is not None and not self.waits_for_all(leader, sources, config):
+            needs.discard(leader)
+        return tuple(sorted(needs))
 
     def waits_for_all(
         self, leader: int, sources: tuple[Source, ...], config: SectionConfig
@@ -521,74 +470,11 @@ class _Compiler:
     def cycles(self) -> None:
         """Reject reference cycles, each reported once at the reference that closes it."""
         names = list(self.dashboard.sections)
-        done: set[int] = set()
-        trail: list[int] = []
-
-        def visit(index: int) -> None:
-            trail.append(index)
-            for need, (at, offset) in self.needs[index].items():
-                if need in trail:
-                    ring = [*trail[trail.index(need) :], need]
-                    chain = " -> ".join(names[i] for i in ring)
-                    self.refuse(f"sections wait for each other: {chain}", *at, offset=offset)
-                elif need not in done:
-                    visit(need)
-            trail.pop()
-            done.add(index)
-
-        for index in range(len(names)):
-            if index not in done:
-                visit(index)
-
-
-def _inputs(sections: tuple[Section, ...], section: Section) -> dict[str, int]:
-    """Return by name the sections that `section` waits for; its other names are not sections."""
-    flows_from = section.for_each.flows_from if section.for_each is not None else None
-    inputs = section.needs if flows_from is None else (*section.needs, flows_from)
-    return {sections[index].name: index for index in inputs}
-
-
-def _reads(sections: tuple[Section, ...]) -> dict[int, dict[str, int | None]]:
-    """Return the references of all sections, by the section that they refer to.
-
-    A reference that is only the list of a `for_each` comes with the number of elements that are
-    enough; any other comes with `None`.
-    """
-    reads: dict[int, dict[str, int | None]] = {}
-    for section in sections:
-        inputs = _inputs(sections, section)
-        spec = section.for_each
-        if spec is not None and spec.items.root in inputs:
-            known = reads.setdefault(inputs[spec.items.root], {})
-            limit = known.get(spec.items.text, 0)
-            known[spec.items.text] = None if limit is None else max(limit, spec.limit)
-    for section in sections:
-        inputs = _inputs(sections, section)
-        for source in section.sources:
-            for reference in source.template.references:
-                if reference.root in inputs:
-                    reads.setdefault(inputs[reference.root], {})[reference.text] = None
-    return reads
-
-
-def _judged(sections: tuple[Section, ...]) -> set[int]:
-    """Return the sections whose values a `when` looks into."""
-    return {
-        index
-        for section in sections
-        if section.when is not None
-        for name, index in _inputs(sections, section).items()
-        if name in names_read(section.when.text)
-    }
-
-
-def _is_unshaped(section: Section) -> bool:
-    return (
-        section.for_each is None
-        and section.select is None
-        and section.schema is None
-        and all(source.select is None for source in section.sources)
-    )
+        for ring in cycles(self.needs):
+            *_, last, first = ring
+            at, offset = self.needs[last][first]
+            chain = " -> ".join(names[i] for i in ring)
+            self.refuse(f"sections wait for each other: {chain}", *at, offset=offset)
 
 
 def _values_found_by(find: Callable[[Scope], Any]) -> Callable[[Scope], Any]:
@@ -599,3 +485,16 @@ def _values_found_by(find: Callable[[Scope], Any]) -> Callable[[Scope], Any]:
         return list(found.values()) if isinstance(found, dict) else found
 
     return values
+
+
+def _spelled_out(
+    spec: ForEachConfig | str | None, at: tuple[str | int, ...]
+) -> tuple[ForEachConfig, tuple[str | int, ...]]:
+    """Return a `for_each` with its defaults, and the location of its list."""
+    if isinstance(spec, str):
+        # Imported here: plan and models are on one floor, and only this shorthand needs it.
+        from gateway.config.models import ForEachConfig  # noqa: PLC0415
+
+        return ForEachConfig.model_validate({"in": spec}), at
+    assert spec is not None  # noqa: S101 - callers call this only for a `for_each`
+    return spec, (*at, "in")

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, unquote
 from gateway.errors import CallError, GatewayError
 from gateway.expressions.parameter import InvalidParameterError
 from gateway.expressions.reference import ABSENT
-from gateway.plan.compiler import path_shape
+from gateway.plan.path import path_shape
 from gateway.values.suggestion import suggest
 
 if TYPE_CHECKING:

@@ -29,7 +29,8 @@ from gateway.config.models import (
     UpstreamConfig,
 )
 from gateway.errors import ConfigError, Diagnostic
-from gateway.plan.compiler import compile_plan, path_shape
+from gateway.plan.compiler import compile_plan
+from gateway.plan.path import path_shape
 from gateway.upstreams.kinds import KINDS, kind_declared, kind_of
 from gateway.values.suggestion import suggest
 from gateway.values.units import WRITTEN

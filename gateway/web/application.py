@@ -11,7 +11,7 @@ from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.plan.compiler import RESERVED
+from gateway.plan.path import RESERVED
 from gateway.web import health
 from gateway.web.openapi.document import OpenApi
 from gateway.web.path_index import PathIndex

@@ -1,11 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from gateway.errors import ConfigError
-from gateway.plan.compiler import path_shape
 from gateway.values.suggestion import suggest
 from tests.planning import Upstreams, after, plan, walked
 from tests.virtual_time import run
@@ -160,34 +157,8 @@ def test_a_path_into_a_single_value_is_the_section_and_it_cannot_wait_for_itself
         plan('x: {get: "a:/{x.id}"}', parameters="{x: {type: string}}")
 
 
-def test_a_section_knows_what_others_read_of_it_and_how_much_of_a_list() -> None:
-    made = plan(
-        'n: {get: "a:/n/{n}"}\n'
-        'one: {for_each: {in: "{n.list}", limit: 3}, get: "b:/{item}"}\n'
-        'two: {for_each: {in: "{n.list}", limit: 5}, get: "b:/{item}?x={n.x}", when: "one"}\n'
-        'three: {for_each: {in: "{n.all}", limit: 2}, get: "b:/{item}?x={n.all}"}\n'
-        'four: {for_each: "{three}", get: "b:/{item.id}"}',
-        path="/d/{n}",
-        parameters="{n: {type: integer}}",
-    )
-    reads = {section.name: dict(section.reads) for section in made.sections}
-    assert reads["n"] == {"n.list": 5, "n.x": None, "n.all": None}
-    assert list(reads["three"]) == ["three"]
-    assert [s.name for s in made.sections if s.reads] == ["n", "three"]
-    assert [s.name for s in made.sections if s.judged] == ["one"]
-
-
-def test_what_looks_at_everything_looks_into_every_section() -> None:
-    made = plan('a: {get: "a:/"}\nb: {get: "a:/", when: "length(@) > `1`"}')
-    assert all(section.judged for section in made.sections)
-
-
 def test_sections_carry_the_tags_that_they_are_purged_by() -> None:
     assert plan('x: {get: "a:/"}').sections[0].tags == ("dashboard:d", "section:d.x")
-
-
-def test_paths_of_one_shape_collide() -> None:
-    assert path_shape("/a/{b}/c") == path_shape("/a/{d}/c") != path_shape("/a/b/c")
 
 
 def test_suggestions() -> None:
@@ -195,26 +166,3 @@ def test_suggestions() -> None:
     assert suggest("xyz", ["users", "posts"]) == "; there is posts, users"
     assert suggest("xyz", [f"n{n}" for n in range(20)]) == ""
     assert suggest("xyz", []) == ""
-
-
-@given(st.data())
-def test_any_graph_with_a_ring_is_refused_and_any_without_is_not(data: st.DataObject) -> None:
-    count = data.draw(st.integers(1, 6))
-    edges = {n: data.draw(st.sets(st.integers(0, count - 1), max_size=2)) for n in range(count)}
-    text = "\n".join(
-        f's{n}: {{get: "a:/?' + "&".join(f"p{m}={{s{m}}}" for m in sorted(edges[n])) + '"}'
-        for n in range(count)
-    )
-    left = dict(edges)
-    while True:  # Kahn's algorithm, as an independent judge
-        free = [n for n, needs in left.items() if not needs & set(left)]
-        if not free:
-            break
-        for n in free:
-            del left[n]
-    if left:
-        with pytest.raises(ConfigError, match="sections wait for each other"):
-            plan(text)
-    else:
-        compiled = plan(text)
-        assert {s.index: set(s.needs) for s in compiled.sections} == edges
