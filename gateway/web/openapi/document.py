@@ -8,17 +8,9 @@ from typing import TYPE_CHECKING, Any
 from gateway.engine.outcome import State
 from gateway.errors import ErrorCode
 from gateway.web.openapi.inference import infer
-from gateway.web.openapi.shapes import (
-    NULL,
-    Schema,
-    Shapes,
-    hoisted,
-    literal,
-    references,
-    refers,
-    tellable,
-    with_items,
-)
+from gateway.web.openapi.references import hoisted, references, refers, tellable, with_items
+from gateway.web.openapi.schema import NULL, Schema, literal
+from gateway.web.openapi.shapes import Shapes
 from gateway.web.problems import MEDIA_TYPE
 
 if TYPE_CHECKING:

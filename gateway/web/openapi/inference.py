@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import jmespath
 
-from gateway.web.openapi.shapes import NEVER, NULL, Schema, Shapes, as_schema, length, literal
+from gateway.web.openapi.alternatives import length, member
+from gateway.web.openapi.functions import SORTABLE, Functions, array_of
+from gateway.web.openapi.schema import NEVER, NULL, Schema, as_schema, literal
+from gateway.web.openapi.shapes import Shapes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,13 +25,8 @@ __all__ = ["selected"]
 Node = dict[str, Any]
 
 _BOOLEAN: Schema = {"type": "boolean"}
-_STRING: Schema = {"type": "string"}
-_NUMBER: Schema = {"type": "number"}
-_INTEGER: Schema = {"type": "integer"}
 _TRUE: Schema = {"type": "boolean", "const": True}
 _FALSE: Schema = {"type": "boolean", "const": False}
-_NUMBERS = {"integer", "number"}
-_SORTABLE = {"integer", "number", "string"}
 _COUNTABLE = 1000
 """Up to this number of elements every length is tried."""
 # Functions that take an expression, `&name`, and the position of that argument.
@@ -68,7 +66,7 @@ class _Inference:
     def __init__(self, shapes: Shapes) -> None:
         self._shapes = shapes
         self._nodes = self._node_rules()
-        self._functions = self._function_rules()
+        self._functions = Functions(shapes)
 
     def _node_rules(self) -> dict[str, Callable[[Node, Schema], Schema]]:
         """Return the rule of each type of node."""
@@ -95,37 +93,6 @@ class _Inference:
             "function_expression": self._function,
         }
 
-    def _function_rules(self) -> dict[str, Callable[[list[Schema]], Schema]]:
-        """Return the rule of each JMESPath function."""
-        return {
-            "abs": lambda given: self._number_like(given[0]),
-            "avg": lambda given: self._of_list(given[0], lambda _: _NUMBER),
-            "ceil": lambda _: _INTEGER,
-            "contains": lambda _: _BOOLEAN,
-            "ends_with": lambda _: _BOOLEAN,
-            "floor": lambda _: _INTEGER,
-            "join": lambda _: _STRING,
-            "keys": lambda _: {"type": "array", "items": _STRING},
-            "length": lambda _: {"type": "integer", "minimum": 0},
-            "max": lambda given: self._of_list(given[0], self._sortable),
-            "merge": self._merge,
-            "min": lambda given: self._of_list(given[0], self._sortable),
-            "not_null": self._first_not_null,
-            "reverse": lambda given: self._shapes.union(
-                [*self._arrays(given[0]), *([_STRING] if self._has(given[0], {"string"}) else [])]
-            ),
-            "sort": lambda given: self._shapes.union(self._arrays(given[0], self._sortable)),
-            "starts_with": lambda _: _BOOLEAN,
-            "sum": self._sum,
-            "to_array": self._to_array,
-            "to_number": self._to_number,
-            "to_string": lambda _: _STRING,
-            "type": self._type,
-            "values": lambda given: self._shapes.union(
-                _array(self._shapes.values(one)) for one in self._only(given[0], {"object"})
-            ),
-        }
-
     def of(self, node: Node, schema: Schema) -> Schema:
         """Return the schema of the result of `node` for a value that meets `schema`."""
         known = self._nodes.get(node["type"])
@@ -143,7 +110,7 @@ class _Inference:
         found = []
         for one in self._shapes.alternatives(schema):
             if one["type"] == "object":
-                found.append(self._shapes.member(one, name))
+                found.append(member(one, name))
             if one["type"] != "object" or name not in one.get("required", ()):
                 found.append(NULL)
         return self._shapes.union(found)
@@ -160,7 +127,7 @@ class _Inference:
         for one in self._shapes.alternatives(schema):
             if one["type"] == "array":
                 least, most = _sliced(cut, length(one))
-                found.append(_array(self._shapes.elements(one), least, most))
+                found.append(array_of(self._shapes.elements(one), least, most))
             else:
                 found.append(NULL)
         return self._shapes.union(found)
@@ -179,7 +146,7 @@ class _Inference:
             element = self.of(then, self._shapes.elements(one))
             drops_none = not filtered and not self._shapes.may_be_null(element)
             element = self._shapes.without_null(element)
-            found.append(_array(element, least if drops_none else 0, most))
+            found.append(array_of(element, least if drops_none else 0, most))
         return self._shapes.union(found)
 
     def _value_projection(self, node: Node, schema: Schema) -> Schema:
@@ -188,7 +155,7 @@ class _Inference:
         for one in self._shapes.alternatives(self.of(base, schema)):
             if one["type"] == "object":
                 element = self.of(then, self._shapes.values(one))
-                found.append(_array(self._shapes.without_null(element)))
+                found.append(array_of(self._shapes.without_null(element)))
             else:
                 found.append(NULL)
         return self._shapes.union(found)
@@ -204,8 +171,8 @@ class _Inference:
         element = self._shapes.elements(array)
         alternatives = self._shapes.alternatives(element)
         if all(one["type"] != "array" for one in alternatives):
-            return _array(element, *length(array))
-        return _array(
+            return array_of(element, *length(array))
+        return array_of(
             self._shapes.union(
                 self._shapes.elements(one) if one["type"] == "array" else one
                 for one in alternatives
@@ -256,7 +223,7 @@ class _Inference:
             return _BOOLEAN
         sides = [self.of(child, schema) for child in node["children"]]
         known = all(
-            one["type"] in _SORTABLE for side in sides for one in self._shapes.alternatives(side)
+            one["type"] in SORTABLE for side in sides for one in self._shapes.alternatives(side)
         )
         return _BOOLEAN if known else self._shapes.nullable(_BOOLEAN)
 
@@ -280,6 +247,9 @@ class _Inference:
             for one in alternatives
             if one["type"] != "null" and one.get("const") is not False
         ]
+
+    def _has(self, schema: Schema, kinds: set[str]) -> bool:
+        return kinds <= {one["type"] for one in self._shapes.alternatives(schema)}
 
     def _and(self, node: Node, schema: Schema) -> Schema:
         return self._shapes.union(self._and_of(node, one) for one in self._cases(schema))
@@ -310,142 +280,20 @@ class _Inference:
             return self._by_expression(
                 name, children[at]["children"][0], self.of(children[1 - at], schema)
             )
-        known = self._functions.get(name)
-        return known([self.of(child, schema) for child in children]) if known is not None else {}
+        return self._functions.result(name, [self.of(child, schema) for child in children])
 
     def _by_expression(self, name: str, expression: Node, given: Schema) -> Schema:
         if name == "map":
             return self._shapes.union(
-                self._arrays(given, lambda element: self.of(expression, element))
+                self._functions.arrays(given, lambda element: self.of(expression, element))
             )
         if name == "sort_by":
-            return self._shapes.union(self._arrays(given))
-        return self._of_list(given, _itself)
-
-    def _only(self, schema: Schema, kinds: set[str]) -> list[Schema]:
-        """Return the alternatives of these types; a function raises for any other type."""
-        return [one for one in self._shapes.alternatives(schema) if one["type"] in kinds]
-
-    def _has(self, schema: Schema, kinds: set[str]) -> bool:
-        return kinds <= {one["type"] for one in self._shapes.alternatives(schema)}
-
-    def _arrays(
-        self, schema: Schema, change: Callable[[Schema], Schema] | None = None
-    ) -> list[Schema]:
-        """Return arrays of the same length, in any order, each element changed."""
-        change = change or _itself
-        return [
-            _array(change(self._shapes.elements(one)), *length(one))
-            for one in self._only(schema, {"array"})
-        ]
-
-    def _of_list(self, schema: Schema, change: Callable[[Schema], Schema]) -> Schema:
-        """Return the schema of a list's element, or null if the list may be empty."""
-        found = []
-        for one in self._only(schema, {"array"}):
-            least, most = length(one)
-            if most != 0:
-                found.append(change(self._shapes.elements(one)))
-            if least == 0:
-                found.append(NULL)
-        return self._shapes.union(found)
-
-    def _sortable(self, element: Schema) -> Schema:
-        alternatives = self._shapes.alternatives(element)
-        if all(one["type"] in _SORTABLE for one in alternatives):
-            return element
-        return self._shapes.union(one for one in alternatives if one["type"] in _SORTABLE)
-
-    def _number_like(self, schema: Schema) -> Schema:
-        numbers = self._only(schema, _NUMBERS)
-        return _INTEGER if all(one["type"] == "integer" for one in numbers) else _NUMBER
-
-    def _sum(self, given: list[Schema]) -> Schema:
-        elements = [self._shapes.elements(one) for one in self._only(given[0], {"array"})]
-        return self._number_like(self._shapes.union(elements))
-
-    def _merge(self, given: list[Schema]) -> Schema:
-        """Later objects win; an open object may have any member."""
-        merged: Schema = {"type": "object", "additionalProperties": False}
-        for schema in given:
-            objects = self._only(schema, {"object"})
-            if len(objects) != 1 or "patternProperties" in objects[0]:
-                return {"type": "object"}
-            merged = self._merged(merged, objects[0])
-        return merged
-
-    def _merged(self, first: Schema, then: Schema) -> Schema:
-        members = {}
-        for name in {**first.get("properties", {}), **then.get("properties", {})}:
-            new = self._shapes.member(then, name)
-            surely = name in then.get("required", ())
-            members[name] = (
-                new if surely else self._shapes.union([self._shapes.member(first, name), new])
-            )
-        more = self._shapes.union([first.get("additionalProperties", {}),
-                                   then.get("additionalProperties", {})])  # fmt: skip
-        required = dict.fromkeys([*first.get("required", ()), *then.get("required", ())])
-        return {
-            "type": "object",
-            **({"properties": members} if members else {}),
-            **({"required": list(required)} if required else {}),
-            "additionalProperties": False if more == NEVER else more or True,
-        }
-
-    def _first_not_null(self, given: list[Schema]) -> Schema:
-        found = []
-        for schema in given:
-            found.append(self._shapes.without_null(schema))
-            if not self._shapes.may_be_null(schema):
-                return self._shapes.union(found)
-        return self._shapes.union([*found, NULL])
-
-    def _to_array(self, given: list[Schema]) -> Schema:
-        alternatives = self._shapes.alternatives(given[0])
-        if all(one["type"] != "array" for one in alternatives):
-            return _array(given[0], 1, 1)
-        return self._shapes.union(
-            one if one["type"] == "array" else _array(one, 1, 1) for one in alternatives
-        )
-
-    def _to_number(self, given: list[Schema]) -> Schema:
-        found = []
-        for one in self._shapes.alternatives(given[0]):
-            if one["type"] in _NUMBERS:
-                found.append(one)
-            elif one["type"] == "string":
-                found += [_NUMBER, NULL]
-            else:
-                found.append(NULL)
-        return self._shapes.union(found)
-
-    def _type(self, given: list[Schema]) -> Schema:
-        kinds = {
-            "number" if one["type"] == "integer" else one["type"]
-            for one in self._shapes.alternatives(given[0])
-        }
-        return {"type": "string", "enum": sorted(kinds)} if kinds else NEVER
+            return self._shapes.union(self._functions.arrays(given))
+        return self._functions.of_list(given, lambda element: element)
 
 
 def _same(_: Node, schema: Schema) -> Schema:
     return schema
-
-
-def _itself(schema: Schema) -> Schema:
-    return schema
-
-
-def _array(element: Schema, least: int = 0, most: int | None = None) -> Schema:
-    if element == NEVER:
-        most = 0
-    array: Schema = {"type": "array"}
-    if element and element != NEVER:
-        array["items"] = element
-    if least and most != 0:
-        array["minItems"] = least
-    if most is not None:
-        array["maxItems"] = most
-    return array
 
 
 def _sliced(cut: slice, bounds: tuple[int, int | None]) -> tuple[int, int | None]:

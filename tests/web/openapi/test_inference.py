@@ -10,7 +10,8 @@ from gateway.errors import ExpressionFailed
 from gateway.expressions.jmes import ExpressionError, compile_expression, search
 from gateway.expressions.json_schema import compile_schema
 from gateway.web.openapi.inference import selected
-from gateway.web.openapi.shapes import NEVER, moved
+from gateway.web.openapi.references import moved
+from gateway.web.openapi.schema import NEVER
 
 NULL = {"type": "null"}
 BOOLEAN = {"type": "boolean"}
