@@ -12,6 +12,7 @@ from gateway.transport.http1 import Http1Transport
 from gateway.transport.httpx import HttpxTransport
 from gateway.transport.mocked import Mocked, Objections, pool_is_patched
 from gateway.transport.origin import Origin
+from gateway.transport.pools import PoolLimits
 from gateway.transport.tls import TlsOptions
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Mocked",
     "Objections",
     "Origin",
+    "PoolLimits",
     "RawAnswer",
     "TlsOptions",
     "pool_is_patched",

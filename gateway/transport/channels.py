@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from gateway.transport.bounds import Bounds
     from gateway.transport.origin import Origin
+    from gateway.transport.pools import PoolLimits
 
 __all__ = ["Channel", "Channels"]
 
@@ -107,11 +108,8 @@ class Channels:
     Args:
         origin: the server to connect to.
         make: returns httpcore's connection over the given sockets.
+        limits: limits on the connections; `max_connections` is the number of slots.
         multiplexes: a connection may negotiate HTTP/2.
-        max_connections: the number of slots.
-        max_idle: idle connections at most.
-        idle_age: seconds after which an idle connection is closed.
-        quarantine: seconds for which HTTP/1.1 connections are not reused after surplus bytes.
         bounds: limits on each answer.
     """
 
@@ -119,22 +117,19 @@ class Channels:
         self,
         origin: Origin,
         make: Callable[[Sockets], AsyncConnectionInterface],
+        limits: PoolLimits,
         *,
         multiplexes: bool,
-        max_connections: int,
-        max_idle: int,
-        idle_age: float,
-        quarantine: float,
         bounds: Bounds,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._make = make
         self._multiplexes = multiplexes
-        self._max_connections = max_connections
-        self._max_idle = max_idle
-        self._idle_age = idle_age
+        self._max_connections = limits.max_connections
+        self._max_idle = limits.most_idle
+        self._idle_age = limits.idle_age
         self._bounds = bounds
-        self._quarantine = Quarantine(str(origin), seconds=quarantine, clock=self._loop.time)
+        self._quarantine = Quarantine(str(origin), seconds=limits.quarantine, clock=self._loop.time)
         self._channels: set[Channel] = set()
         self._ready: list[Channel] = []
         self._undecided: Channel | None = None

@@ -6,7 +6,6 @@ httpx uses the same connections; the pool is the gateway's own (`gateway.transpo
 from __future__ import annotations
 
 import asyncio
-import ssl
 from typing import TYPE_CHECKING, Any, cast
 
 import httpcore
@@ -14,14 +13,15 @@ import httpx
 
 from gateway.transport.bounds import Bounds
 from gateway.transport.channels import Channels
-from gateway.transport.failures import closed_failure
 from gateway.transport.inflate import inflate_answer
 from gateway.transport.origin import IDEMPOTENT, WITH_CONTENT, request_head
+from gateway.transport.pools import PoolLimits, Pools
 from gateway.transport.receive import receive
 from gateway.transport.sockets import Stale
-from gateway.transport.tls import TlsOptions, tls_context
+from gateway.transport.tls import Trust
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterable, Callable, Sequence
 
     from gateway.aio.byte_budget import Hold
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from gateway.transport.channels import Channel
     from gateway.transport.origin import Origin
     from gateway.transport.sockets import Sockets
+    from gateway.transport.tls import TlsOptions
 
 __all__ = ["HttpxTransport"]
 
-_MANY_POOLS = 64
 _ATTEMPTS = 3
 # Concurrent streams that httpcore opens on one HTTP/2 connection, and the identifier of the
 # server's limit (RFC 9113 section 6.5.2).
@@ -61,46 +61,31 @@ class HttpxTransport:
     read as its answer. HTTP/2 numbers its answers, so none can be mistaken for another.
 
     Args:
+        limits: limits on the connections to each origin; TCP and TLS have `connect_timeout` each.
         tls: TLS options or a context that is used unchanged; by default certifi's CA list.
         http2: offer HTTP/2 by ALPN; needs the `h2` package.
         proxy: URL of a proxy; SOCKS needs the `socksio` package.
-        max_connections: connections for each origin; further calls wait in a queue.
-        max_idle: idle connections for each origin; by default all of them.
-        idle_age: seconds after which an idle connection is closed.
-        connect_timeout: seconds for TCP, and again for TLS.
         bounds: limits on an answer.
-        quarantine: seconds for which HTTP/1.1 connections to an origin are not reused after it sent
-            bytes that answer no request; doubled each time, up to an hour.
         hold: returns the reservation of memory for an answer to inflate.
     """
 
     def __init__(
         self,
+        limits: PoolLimits | None = None,
         *,
         tls: TlsOptions | ssl.SSLContext | None = None,
         http2: bool = False,
         proxy: str | None = None,
-        max_connections: int = 100,
-        max_idle: int | None = None,
-        idle_age: float = 30.0,
-        connect_timeout: float = 5.0,
         bounds: Bounds | None = None,
-        quarantine: float = 60.0,
         hold: Callable[[], Hold] | None = None,
     ) -> None:
-        self._tls = tls
-        self._context = tls if isinstance(tls, ssl.SSLContext) else None
+        self._limits = limits or PoolLimits()
+        self._trust = Trust(tls)
         self._http2 = http2
         self._proxy = None if proxy is None else httpx.Proxy(proxy)
-        self._max_connections = max_connections
-        self._max_idle = max_connections if max_idle is None else max_idle
-        self._idle_age = idle_age
-        self._connect_timeout = connect_timeout
         self._bounds = bounds or Bounds()
-        self._quarantine = quarantine
         self._hold = hold
-        self._pools: dict[tuple[str, str, int, str], Channels] = {}
-        self._closed = False
+        self._pools = Pools(self._pool)
 
     @property
     def pools(self) -> list[Channels]:
@@ -122,7 +107,9 @@ class HttpxTransport:
         It behaves like `Http1Transport.exchange`, but is slower.
         """
         progress = _Progress()
-        connect = self._connect_timeout if timeout is None else min(timeout, self._connect_timeout)
+        connect = self._limits.connect_timeout
+        if timeout is not None:
+            connect = min(timeout, connect)
         try:
             async with asyncio.timeout(timeout) as scope:
                 # Refuses invalid HTTP, which HTTP/2 would send.
@@ -147,14 +134,12 @@ class HttpxTransport:
 
     async def aclose(self) -> None:
         """Close every connection; calls in flight fail, and so do later ones."""
-        self._closed = True
-        for pool in self.pools:
-            await pool.aclose()
+        await self._pools.aclose()
 
     async def _send(
         self, origin: Origin, request: httpcore.Request, progress: _Progress
     ) -> RawAnswer:
-        pool = self._pools.get(origin.key) or self._open_pool(origin)
+        pool = self._pools.get(origin.key) or self._pools.open(origin)
         idempotent = request.method.decode("ascii") in IDEMPOTENT
         for attempt in range(_ATTEMPTS):
             channel = await pool.acquire(fresh=attempt > 0)
@@ -189,31 +174,20 @@ class HttpxTransport:
         finally:
             await response.aclose()
 
-    def _open_pool(self, origin: Origin) -> Channels:
-        if self._closed:
-            raise closed_failure()
-        if len(self._pools) >= _MANY_POOLS:
-            # A client that calls ever new origins must not accumulate pools.
-            self._pools = {
-                key: pool for key, pool in self._pools.items() if pool.slots or pool.quarantined
-            }
-        pool = self._pools[origin.key] = Channels(
+    def _pool(self, origin: Origin) -> Channels:
+        return Channels(
             origin,
             self._maker(origin),
+            self._limits,
             # httpcore speaks HTTP/1.1 to a proxy.
             multiplexes=self._http2 and origin.scheme == "https",
-            max_connections=self._max_connections,
-            max_idle=self._max_idle,
-            idle_age=self._idle_age,
-            quarantine=self._quarantine,
             bounds=self._bounds,
         )
-        return pool
 
     def _maker(self, origin: Origin) -> Callable[[Sockets], httpcore.AsyncConnectionInterface]:
         """Return the factory of httpcore's connections to `origin`, through the proxy if any."""
         remote = _url(origin, b"/").origin
-        common: dict[str, Any] = {"ssl_context": self._trust(), "http2": self._http2}
+        common: dict[str, Any] = {"ssl_context": self._trust.context, "http2": self._http2}
 
         def make(sockets: Sockets) -> httpcore.AsyncConnectionInterface:
             # The pool only selects the type of connection; it never stores one.
@@ -226,12 +200,6 @@ class HttpxTransport:
     def _tunnelled(self, origin: Origin) -> bool:
         """Whether a proxy is spoken to in HTTP/1.1 before the origin's protocol is known."""
         return self._proxy is not None and origin.scheme == "https"
-
-    def _trust(self) -> ssl.SSLContext:
-        if self._context is None:
-            options = self._tls if isinstance(self._tls, TlsOptions) else TlsOptions()
-            self._context = tls_context(options)
-        return self._context
 
 
 def _url(origin: Origin, target: bytes) -> httpcore.URL:

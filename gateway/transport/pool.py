@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from gateway.transport.bounds import Bounds
     from gateway.transport.origin import Origin
+    from gateway.transport.pools import PoolLimits
 
 __all__ = ["Pool"]
 
@@ -39,36 +40,28 @@ class Pool:
 
     Args:
         origin: the server to connect to.
+        limits: limits on the connections; `max_connections` is the number of slots, and
+            `connect_timeout` covers DNS, TCP and TLS together.
         context: TLS context of an `https` origin.
         bounds: limits on each answer.
-        max_connections: the number of slots.
-        max_idle: idle connections at most.
-        idle_age: seconds after which an idle connection is closed; less than the server's
-            keep-alive timeout.
-        connect_timeout: seconds for DNS, TCP and TLS together.
-        quarantine: seconds for which connections are not reused after bytes that answer no request.
     """
 
     def __init__(
         self,
         origin: Origin,
+        limits: PoolLimits,
         *,
         context: ssl.SSLContext | None,
         bounds: Bounds,
-        max_connections: int,
-        max_idle: int,
-        idle_age: float,
-        connect_timeout: float,
-        quarantine: float,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self._origin = origin
         self._readers = Readers(bounds)
-        self._max_connections = max_connections
-        self._max_idle = max_idle
-        self._idle_age = idle_age
-        self._connect_timeout = connect_timeout
-        self._quarantine = Quarantine(str(origin), seconds=quarantine, clock=self.loop.time)
+        self._max_connections = limits.max_connections
+        self._max_idle = limits.most_idle
+        self._idle_age = limits.idle_age
+        self._connect_timeout = limits.connect_timeout
+        self._quarantine = Quarantine(str(origin), seconds=limits.quarantine, clock=self.loop.time)
         # asyncio's happy eyeballs are not used: a cancellation can make them leak a socket.
         self._options: dict[str, Any] = {}
         if context is not None:

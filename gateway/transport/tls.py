@@ -11,7 +11,7 @@ import certifi
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["TlsOptions", "tls_context", "unusable_files"]
+__all__ = ["TlsOptions", "Trust", "tls_context", "unusable_files"]
 
 # OpenSSL's reasons, by version, for a file without a key.
 _NO_KEY = {None, "PEM_LIB", "NO_START_LINE"}
@@ -52,6 +52,27 @@ def tls_context(options: TlsOptions) -> ssl.SSLContext:
         context.load_cert_chain(options.client_cert, options.client_key, password=_no_pass_phrase)
     context.set_alpn_protocols(["http/1.1"])
     return context
+
+
+class Trust:
+    """The TLS context of a transport, which is read from its files when it is first needed.
+
+    Args:
+        tls: options, or a context that is used unchanged; by default certifi's CA list.
+    """
+
+    __slots__ = ("_context", "_options")
+
+    def __init__(self, tls: TlsOptions | ssl.SSLContext | None) -> None:
+        self._context = tls if isinstance(tls, ssl.SSLContext) else None
+        self._options = tls if isinstance(tls, TlsOptions) else TlsOptions()
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """The context; raises what `tls_context` does."""
+        if self._context is None:
+            self._context = tls_context(self._options)
+        return self._context
 
 
 def unusable_files(options: TlsOptions) -> dict[str, str]:

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from gateway.transport import Http1Transport, Origin
+from gateway.transport.pools import PoolLimits
 from tests.fault_server import Asked, FaultServer, Peer, answer, chunked, whole
 from tests.waiting import until
 
@@ -94,7 +95,7 @@ async def weather_the_storm() -> None:
     rng = random.Random(7)
     outcomes: Counter[str] = Counter()
     tasks_before = len(asyncio.all_tasks())
-    transport = Http1Transport(max_connections=SLOTS)
+    transport = Http1Transport(PoolLimits(max_connections=SLOTS))
     async with moody(rng) as server:
         sockets_before = sockets()
         origin = Origin.of(server.url)

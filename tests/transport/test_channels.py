@@ -15,6 +15,7 @@ import pytest
 
 from gateway.transport import AnswerTooLarge, Bounds, HttpxTransport, Origin, channels
 from gateway.transport.channels import Channel, Channels
+from gateway.transport.pools import PoolLimits
 from tests.fault_server import (
     Asked,
     Authority,
@@ -99,7 +100,7 @@ async def echo(peer: Peer, asked: Asked) -> bool:
 
 async def disconnects_over_http1() -> None:
     tasks = len(asyncio.all_tasks())
-    transport = HttpxTransport(max_connections=SLOTS)
+    transport = HttpxTransport(PoolLimits(max_connections=SLOTS))
     async with FaultServer(default=echo) as server:
         before = sockets()
         origin = Origin.of(server.url)
@@ -125,7 +126,7 @@ def test_callers_that_leave_early_lose_no_connection_on_uvloop() -> None:
 
 
 async def test_callers_that_time_out_together_lose_no_connection() -> None:
-    transport = HttpxTransport(max_connections=SLOTS)
+    transport = HttpxTransport(PoolLimits(max_connections=SLOTS))
     async with FaultServer(default=hang()) as server:
         origin = Origin.of(server.url)
         outcomes = await leave_early(transport, origin, calls=300, timeout=0.1)
@@ -136,7 +137,7 @@ async def test_callers_that_time_out_together_lose_no_connection() -> None:
 
 
 async def test_an_answer_that_fails_loses_no_connection() -> None:
-    transport = HttpxTransport(max_connections=2)
+    transport = HttpxTransport(PoolLimits(max_connections=2))
     async with FaultServer(default=then_close(b"HTTP/1.1 200 OK\r\ncontent-le")) as server:
         origin = Origin.of(server.url)
         for _ in range(20):
@@ -167,7 +168,7 @@ async def test_an_idle_connection_that_the_server_closes_is_forgotten() -> None:
 
 
 async def test_idle_connections_are_bounded_in_number_and_age() -> None:
-    transport = HttpxTransport(max_idle=2, idle_age=0.05)
+    transport = HttpxTransport(PoolLimits(max_idle=2, idle_age=0.05))
     together = asyncio.Barrier(4)
 
     async def script(peer: Peer, asked: Asked) -> bool:
@@ -187,7 +188,7 @@ async def test_idle_connections_are_bounded_in_number_and_age() -> None:
 
 
 async def test_those_in_line_are_served_in_order_and_the_cancelled_are_skipped() -> None:
-    transport = HttpxTransport(max_connections=1)
+    transport = HttpxTransport(PoolLimits(max_connections=1))
     async with FaultServer(default=echo) as server:
         origin = Origin.of(server.url)
         calls = [
@@ -205,7 +206,7 @@ async def test_those_in_line_are_served_in_order_and_the_cancelled_are_skipped()
 
 
 async def test_closing_fails_what_is_in_flight_in_line_and_later() -> None:
-    transport = HttpxTransport(max_connections=1)
+    transport = HttpxTransport(PoolLimits(max_connections=1))
     async with FaultServer(default=hang()) as server:
         origin = Origin.of(server.url)
         calls = [
@@ -263,16 +264,14 @@ class Connection(httpcore.AsyncConnectionInterface):
         return True
 
 
-def new_channels(**more: Any) -> Channels:
-    options: dict[str, Any] = {
-        "multiplexes": True,
-        "max_connections": 2,
-        "max_idle": 2,
-        "idle_age": 30.0,
-        "quarantine": 60.0,
-        "bounds": Bounds(),
-    }
-    return Channels(Origin("https", "a"), lambda _: Connection(), **options | more)
+def new_channels(max_connections: int = 2, *, multiplexes: bool = True) -> Channels:
+    return Channels(
+        Origin("https", "a"),
+        lambda _: Connection(),
+        PoolLimits(max_connections, max_idle=2),
+        multiplexes=multiplexes,
+        bounds=Bounds(),
+    )
 
 
 async def fails() -> None:
@@ -350,9 +349,9 @@ async def test_a_repeated_call_takes_no_connection_that_served_before() -> None:
 async def stock() -> AsyncIterator[Callable[..., HttpxTransport]]:
     made: list[HttpxTransport] = []
 
-    def make(server: Http2Server, **more: Any) -> HttpxTransport:
-        options = {"max_connections": SLOTS} | more
-        made.append(HttpxTransport(tls=server.trusting, http2=True, **options))
+    def make(server: Http2Server, max_connections: int = SLOTS, **more: Any) -> HttpxTransport:
+        limits = PoolLimits(max_connections)
+        made.append(HttpxTransport(limits, tls=server.trusting, http2=True, **more))
         return made[-1]
 
     yield make
@@ -567,10 +566,10 @@ async def test_https_goes_through_a_tunnel(scheme: str, http2: bool) -> None:
         ProxyServer() as proxy,
     ):
         transport = HttpxTransport(
+            PoolLimits(SLOTS),
             proxy=f"{scheme}://127.0.0.1:{proxy.port}",
             tls=context,
             http2=http2,
-            max_connections=SLOTS,
         )
         origin = Origin.of(server.url)
         for n in range(3):

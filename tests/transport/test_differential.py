@@ -11,6 +11,7 @@ import pytest
 
 from gateway.transport import Exchange, Http1Transport, HttpxTransport, Origin
 from gateway.transport.inflate import DESCRIBED
+from gateway.transport.pools import PoolLimits
 from tests.fault_server import Asked, FaultServer, Peer
 from tests.transport.corpus import Case, corpus, truncated
 
@@ -55,6 +56,9 @@ STRICTER = {
 LUCKY = b"deflate"
 
 
+_LIMITS = PoolLimits(max_idle=0, connect_timeout=60)
+
+
 def stock() -> httpx.AsyncHTTPTransport:
     """Return httpx's transport, each case on a connection of its own.
 
@@ -66,7 +70,7 @@ def stock() -> httpx.AsyncHTTPTransport:
 
 
 def own() -> Http1Transport:
-    return Http1Transport(max_idle=0, connect_timeout=60)
+    return Http1Transport(_LIMITS)
 
 
 def served(cases: Sequence[Case], *, resets: bool = False) -> FaultServer:
@@ -187,9 +191,7 @@ async def test_same_outcome_over_a_reset_connection() -> None:
 async def test_both_transports_of_the_gateway_agree() -> None:
     cases = corpus(400)
     async with served(cases) as server:
-        theirs = await through_exchange(
-            HttpxTransport(max_idle=0, connect_timeout=60), server.url, cases
-        )
+        theirs = await through_exchange(HttpxTransport(_LIMITS), server.url, cases)
         ours = await through_exchange(own(), server.url, cases)
     for case, one, two in zip(cases, theirs, ours, strict=True):
         assert agree(one, two), (case, one, two)

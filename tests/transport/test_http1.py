@@ -19,6 +19,7 @@ from gateway.transport import (
     Origin,
     RawAnswer,
 )
+from gateway.transport.pools import PoolLimits
 from tests.fault_server import (
     UNRESOLVABLE,
     Asked,
@@ -329,7 +330,7 @@ async def test_a_connection_that_does_not_come_is_a_connect_timeout() -> None:
             filler.connect_ex(("127.0.0.1", port))
             fillers.append(filler)
         origin = Origin("http", "127.0.0.1", port)
-        transport = Http1Transport(connect_timeout=0.05)
+        transport = Http1Transport(PoolLimits(connect_timeout=0.05))
         with pytest.raises(httpx.ConnectTimeout):
             await transport.exchange(origin, "GET", b"/")
         with pytest.raises(httpx.ConnectTimeout):
@@ -351,7 +352,7 @@ async def test_a_request_that_is_not_taken_is_a_write_timeout(transport: Http1Tr
 
 
 async def test_no_free_connection_is_a_pool_timeout() -> None:
-    transport = Http1Transport(max_connections=1)
+    transport = Http1Transport(PoolLimits(max_connections=1))
     async with FaultServer(default=hang()) as server:
         origin = Origin.of(server.url)
         busy = asyncio.ensure_future(transport.exchange(origin, "GET", b"/"))
@@ -480,7 +481,7 @@ async def test_inflating_stops_at_the_deadline(transport: Http1Transport) -> Non
 
 
 async def test_closing_ends_calls_in_flight_in_line_and_connecting() -> None:
-    transport = Http1Transport(max_connections=2)
+    transport = Http1Transport(PoolLimits(max_connections=2))
     async with FaultServer(default=hang()) as server:
         origin = Origin.of(server.url)
         calls = [asyncio.ensure_future(transport.exchange(origin, "GET", b"/")) for _ in range(3)]

@@ -19,6 +19,7 @@ from gateway.transport import (
 from gateway.transport import (
     httpx as stock,
 )
+from gateway.transport.pools import PoolLimits
 from tests.fault_server import (
     FaultServer,
     Script,
@@ -83,7 +84,7 @@ async def test_the_same_errors(script: Script, error: type[Exception]) -> None:
 
 
 async def test_the_timeout_tells_where_time_ran_out() -> None:
-    transport = HttpxTransport(max_connections=1)
+    transport = HttpxTransport(PoolLimits(max_connections=1))
     async with FaultServer(default=hang()) as server:
         origin = Origin.of(server.url)
         busy = asyncio.ensure_future(transport.exchange(origin, "GET", b"/"))

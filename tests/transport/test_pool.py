@@ -11,6 +11,7 @@ import pytest
 from gateway.transport import Bounds, Http1Transport, Origin
 from gateway.transport.connection import Connection
 from gateway.transport.pool import Pool
+from gateway.transport.pools import PoolLimits
 from gateway.transport.reader import Readers
 from tests import virtual_time
 from tests.fault_server import Asked, FaultServer, Peer, answer, whole
@@ -63,16 +64,9 @@ class Sockets:
 def new_pool(sockets: Sockets, **options: Any) -> Pool:
     pool = Pool(
         Origin("http", "a"),
+        PoolLimits(2, max_idle=2)._replace(**options),
         context=None,
         bounds=Bounds(),
-        **{
-            "max_connections": 2,
-            "max_idle": 2,
-            "idle_age": 30.0,
-            "connect_timeout": 5.0,
-            "quarantine": 60.0,
-        }
-        | options,
     )
     pool.loop.create_connection = sockets.connect  # type: ignore[assignment]
     return pool
@@ -333,7 +327,7 @@ async def test_never_more_connections_than_slots() -> None:
         await peer.send(answer())
         return True
 
-    transport = Http1Transport(max_connections=4)
+    transport = Http1Transport(PoolLimits(max_connections=4))
     async with FaultServer(default=script) as server:
         origin = Origin.of(server.url)
         calls = [transport.exchange(origin, "GET", b"/", timeout=60) for _ in range(60)]
@@ -343,7 +337,7 @@ async def test_never_more_connections_than_slots() -> None:
 
 
 async def test_a_dead_connection_handed_to_one_in_line_is_replaced() -> None:
-    transport = Http1Transport(max_connections=1)
+    transport = Http1Transport(PoolLimits(max_connections=1))
     async with FaultServer(default=whole(answer())) as server:
         origin = Origin.of(server.url)
         await transport.exchange(origin, "GET", b"/")

@@ -22,6 +22,7 @@ from gateway.transport import (
     HttpxTransport,
     Origin,
 )
+from gateway.transport.pools import PoolLimits
 from tests.fault_server import Asked, Authority, FaultServer, Peer, answer, chunked, whole
 from tests.waiting import until
 
@@ -34,7 +35,7 @@ POISON = answer(body=b"poison")
 
 @pytest.fixture(params=[Http1Transport, HttpxTransport])
 async def transport(request: pytest.FixtureRequest) -> AsyncIterator[Transport]:
-    transport: Transport = request.param(max_connections=4)
+    transport: Transport = request.param(PoolLimits(4))
     yield transport
     await transport.aclose()
 
@@ -156,7 +157,7 @@ async def test_an_offence_closes_every_idle_connection_and_ends_reuse_for_a_whil
 
 @pytest.mark.parametrize("kind", [Http1Transport, HttpxTransport])
 async def test_reuse_goes_on_where_quarantines_are_off(kind: type[Transport]) -> None:
-    transport = kind(quarantine=0)
+    transport = kind(PoolLimits(quarantine=0))
     bad = iter([True])
     async with echoing(
         lambda target: answer(body=target) + (POISON if next(bad, False) else b"")

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from gateway.transport import Http1Transport, HttpxTransport, Origin, TlsOptions
-from gateway.transport.tls import tls_context
+from gateway.transport.tls import Trust, tls_context
 from tests.fault_server import Authority, FaultServer, Peer, answer, whole
 
 if TYPE_CHECKING:
@@ -116,5 +116,19 @@ async def test_a_client_certificate_is_shown(authority: Authority, tmp_path: Pat
         await stranger.aclose()
 
 
-def test_the_default_is_certifis_list_and_is_made_on_first_use() -> None:
-    assert Http1Transport()._context is None
+def test_the_default_is_certifis_list() -> None:
+    assert len(Trust(None).context.get_ca_certs()) > 50
+
+
+def test_files_are_read_when_the_context_is_first_needed_and_only_then() -> None:
+    missing = Trust(TlsOptions(ca_file="/nowhere.pem"))
+    Http1Transport(tls=TlsOptions(ca_file="/nowhere.pem"))
+    with pytest.raises(OSError, match="No such file"):
+        _ = missing.context
+    trust = Trust(TlsOptions(roots="none"))
+    assert trust.context is trust.context
+
+
+def test_a_context_of_ones_own_is_used_unchanged() -> None:
+    context = tls_context(TlsOptions(roots="none"))
+    assert Trust(context).context is context

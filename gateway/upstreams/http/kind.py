@@ -8,7 +8,15 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from gateway.transport import Bounds, Http1Transport, HttpxTransport, Mocked, Origin, TlsOptions
+from gateway.transport import (
+    Bounds,
+    Http1Transport,
+    HttpxTransport,
+    Mocked,
+    Origin,
+    PoolLimits,
+    TlsOptions,
+)
 from gateway.transport.tls import unusable_files
 from gateway.upstreams.http.call import HttpCall
 from gateway.upstreams.http.config import HttpUpstreamConfig
@@ -99,7 +107,6 @@ class _Transports:
         native = config.transport == "native"
         http2 = not native and find_spec("h2") is not None
         self._options: dict[str, Any] = {
-            "connect_timeout": config.connect_timeout,
             "bounds": Bounds(max_body=config.max_body, max_inflated=config.max_body),
             "tls": TlsOptions(**config.tls.model_dump()),
             "hold": None if offload is None else partial(offload.budget.hold, name),
@@ -107,19 +114,22 @@ class _Transports:
         self._route: dict[str, Any] = {"http2": http2, "proxy": config.proxy}
         self._objections = environment.objections
         self._mocked: Mocked | None = None
-        most = config.connections or (
-            _MOST_ADAPTIVE if config.concurrency == "adaptive" else config.concurrency
-        )
+        self._limits = _limits(config)
         self.configured: Exchange = (
-            Http1Transport(max_connections=most, **self._options)
+            Http1Transport(self._limits, **self._options)
             if native
-            else HttpxTransport(max_connections=most, **self._options, **self._route)
+            else HttpxTransport(self._limits, **self._options, **self._route)
         )
 
     def mocked(self) -> Exchange:
         """Return the transport to use while a test's mock answers the upstream's calls."""
         if self._mocked is None:
-            self._mocked = Mocked(self._objections, **self._options, **self._route)
+            self._mocked = Mocked(
+                self._objections,
+                connect_timeout=self._limits.connect_timeout,
+                **self._options,
+                **self._route,
+            )
         return self._mocked
 
     async def aclose(self) -> None:
@@ -127,6 +137,11 @@ class _Transports:
         await self.configured.aclose()
         if self._mocked is not None:
             await self._mocked.aclose()
+
+
+def _limits(config: HttpUpstreamConfig) -> PoolLimits:
+    most = _MOST_ADAPTIVE if config.concurrency == "adaptive" else config.concurrency
+    return PoolLimits(config.connections or most, connect_timeout=config.connect_timeout)
 
 
 def _fields(
