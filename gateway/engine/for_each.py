@@ -57,27 +57,14 @@ class ForEachRunner:
         items, beyond = _items(context.scope, spec)
         keyed = spec.key is not None
         keys = _keys(items, spec)
-        keyless = {
-            at: Outcome.failed(DependencyFailed(f"element {at} has no unique key"), at)
-            for at, key in enumerate(keys)
-            if keyed and isinstance(key, int)
-        }
+        keyless = _keyless(keys) if keyed else {}
         landing: list[asyncio.Future[Outcome]] = []
         if self._followed:
             landing = [loop.create_future() for _ in items]
             context.opened(self._section, Elements(keys, landing, keyed, beyond))
         size = 0
         if spec.batch is not None:
-            fetched = [at for at in range(len(items)) if at not in keyless]
-            answers = await fetch_in_batches(
-                context,
-                self._source,
-                spec,
-                [items[at] for at in fetched],
-                [keys[at] for at in fetched],
-            )
-            found = keyless | dict(zip(fetched, answers, strict=True))
-            outcomes = [found[at] for at in range(len(items))]
+            outcomes = await self._batched(context, items, keys, keyless)
         else:
             calls = _Distinct(context, self._source, spec)
 
@@ -96,6 +83,24 @@ class ForEachRunner:
                 future.set_result(outcome)
         together = _together(keys, outcomes, keyed=keyed, beyond=beyond)
         return together if size <= LARGE else await _written(self._section, together)
+
+    async def _batched(
+        self,
+        context: Context,
+        items: list[Any],
+        keys: list[str | int],
+        keyless: dict[int, Outcome],
+    ) -> list[Outcome]:
+        fetched = [at for at in range(len(items)) if at not in keyless]
+        answers = await fetch_in_batches(
+            context,
+            self._source,
+            self._spec,
+            [items[at] for at in fetched],
+            [keys[at] for at in fetched],
+        )
+        found = keyless | dict(zip(fetched, answers, strict=True))
+        return [found[at] for at in range(len(items))]
 
     async def _follow(self, context: Context) -> Outcome:
         """Take the elements of another section as they land."""
@@ -178,6 +183,15 @@ def _keys(items: Sequence[Any], spec: ForEach) -> list[str | int]:
         else:
             keys.append(key)
     return keys
+
+
+def _keyless(keys: Sequence[str | int]) -> dict[int, Outcome]:
+    """Return the outcome of each element that has only its index for a key."""
+    return {
+        at: Outcome.failed(DependencyFailed(f"element {at} has no unique key"), at)
+        for at, key in enumerate(keys)
+        if isinstance(key, int)
+    }
 
 
 def _key(search_key: Callable[[Any], Any], item: Any) -> str | None:

@@ -136,12 +136,8 @@ def compile_parameter(name: str, schema: Mapping[str, Any], *, in_path: bool) ->
         what = "`type` of its items" if is_array else "`type`"
         raise ParameterError(f"{what} must be one of string, integer, number, boolean"
                              + ("" if is_array else ", array"))  # fmt: skip
-    if in_path and is_array:
-        raise ParameterError("a parameter in the path cannot be an array", ("type",))
-    if in_path and ("default" in schema or not required):
-        raise ParameterError(
-            "a parameter in the path is always required; remove `default` and `required: false`"
-        )
+    if in_path:
+        _check_in_path(is_array=is_array, required=required and "default" not in schema)
     if "default" in schema and not validator.is_valid(schema["default"]):
         wrong = next(iter(validator.iter_errors(schema["default"])))
         raise ParameterError(f"the default does not meet the schema: {wrong.message}", ("default",))
@@ -155,3 +151,12 @@ def compile_parameter(name: str, schema: Mapping[str, Any], *, in_path: bool) ->
         convert=_CONVERT[item_kind],
         validator=validator,
     )
+
+
+def _check_in_path(*, is_array: bool, required: bool) -> None:
+    if is_array:
+        raise ParameterError("a parameter in the path cannot be an array", ("type",))
+    if not required:
+        raise ParameterError(
+            "a parameter in the path is always required; remove `default` and `required: false`"
+        )

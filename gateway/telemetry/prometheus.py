@@ -76,6 +76,9 @@ class _Gateway(Collector):
         yield GaugeMetricFamily(
             "gateway_decoding_waiting", "Large answers waiting to be decoded", budget.waiting
         )
+        yield from self._worker_metrics()
+
+    def _worker_metrics(self) -> Iterator[Metric]:
         lanes = {"quick": self._offload.quick, "slow": self._offload.slow}
         for name, what, counts in (
             ("jobs", "Large answers decoded or shaped by worker processes",
