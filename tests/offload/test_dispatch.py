@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import orjson
@@ -184,3 +185,18 @@ async def test_closing_ends_the_processes_of_both_lanes() -> None:
     await offload.aclose()
     assert not quick.alive
     assert not slow.alive
+
+
+async def test_closing_cancels_no_decoding_in_the_thread() -> None:
+    lanes, release = Lanes(), threading.Event()
+
+    def read(body: bytes) -> bytes:
+        assert release.wait(30)
+        return body
+
+    jobs = [asyncio.create_task(lanes.offload._in_thread("up", read, b"%d" % n)) for n in range(3)]
+    for _ in range(10):
+        await asyncio.sleep(0)
+    await lanes.offload.aclose()
+    release.set()
+    assert await asyncio.gather(*jobs) == [b"0", b"1", b"2"]
