@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
 import typer
 
-from gateway.commands import check, demo, explain, mock, openapi, probe, purge, run, schema
 from gateway.errors import ConfigError
 
-__all__ = ["app", "main"]
+__all__ = ["COMMANDS", "app", "main"]
+
+COMMANDS = ("demo", "run", "mock", "check", "explain", "probe", "purge", "schema", "openapi")
+"""The commands, in the order of the help: each is a function in the module of its name."""
 
 
-def app() -> typer.Typer:
-    """Return the command line application."""
+def app(*names: str) -> typer.Typer:
+    """Return the command line application with the commands `names`, by default with all.
+
+    Only their modules are imported: `gateway check` does not wait for a web framework.
+    """
     commands = typer.Typer(
         name="gateway",
         help="An API aggregation gateway: one YAML file in, merged dashboards out.",
@@ -23,22 +29,21 @@ def app() -> typer.Typer:
         pretty_exceptions_enable=False,
         add_completion=False,
     )
-    commands.command()(demo.demo)
-    commands.command()(run.run)
-    commands.command()(mock.mock)
-    commands.command()(check.check)
-    commands.command()(explain.explain)
-    commands.command()(probe.probe)
-    commands.command()(purge.purge)
-    commands.command()(schema.schema)
-    commands.command()(openapi.openapi)
+    commands.callback()(_several)
+    for name in names or COMMANDS:
+        commands.command()(getattr(import_module(f"gateway.commands.{name}"), name))
     return commands
+
+
+def _several() -> None:
+    # Without a callback Typer would take a single command for the whole application.
+    return
 
 
 def main() -> None:
     """Run the command line; for an invalid configuration, print its mistakes and exit with 1."""
     try:
-        app()()
+        app(*(name for name in sys.argv[1:2] if name in COMMANDS))()
     except ConfigError as error:
         for line in error.lines():
             print(line, file=sys.stderr)  # noqa: T201 - a command line prints
