@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,11 +26,13 @@ ORDER = [
 PARTS_OF_LAYERS = {"layers.budget", "layers.context", "layers.gradient"}
 
 
-def modules() -> Iterator[tuple[str, ast.Module]]:
-    for file in sorted(ROOT.rglob("*.py")):
-        name = ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        if name != "__init__":
-            yield name, ast.parse(file.read_text())
+@functools.cache
+def modules() -> dict[str, ast.Module]:
+    named = {
+        ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file
+        for file in sorted(ROOT.rglob("*.py"))
+    }
+    return {n: ast.parse(file.read_text()) for n, file in named.items() if n != "__init__"}
 
 
 def imported(tree: ast.Module) -> Iterator[str]:
@@ -45,14 +48,18 @@ def imported(tree: ast.Module) -> Iterator[str]:
                 yield whole if is_module else node.module
 
 
-GRAPH = {
-    name: {
-        target.removeprefix("gateway.")
-        for target in imported(tree)
-        if target.startswith("gateway.")
-    }
-    for name, tree in modules()
-}
+@functools.cache
+def imports() -> dict[str, frozenset[str]]:
+    return {name: frozenset(imported(tree)) for name, tree in modules().items()}
+
+
+def graph() -> dict[str, set[str]]:
+    """Return the modules of the gateway that each of them imports."""
+    return {
+        name: {target.removeprefix("gateway.") for target in targets
+               if target.startswith("gateway.")}
+        for name, targets in imports().items()
+    }  # fmt: skip
 
 
 def place(module: str) -> str:
@@ -62,27 +69,27 @@ def place(module: str) -> str:
 def users_of(*libraries: str) -> set[str]:
     return {
         name
-        for name, tree in modules()
-        if any(target.split(".")[0] in libraries for target in imported(tree))
+        for name, targets in imports().items()
+        if any(target.split(".")[0] in libraries for target in targets)
     }
 
 
 def test_every_module_has_its_place_in_the_document() -> None:
-    assert {place(name) for name in GRAPH} == set(ORDER)
+    assert {place(name) for name in graph()} == set(ORDER)
 
 
 def test_imports_go_strictly_downward() -> None:
     rank = {name: at for at, name in enumerate(ORDER)}
     assert not [
         f"{name} imports {target}"
-        for name, targets in GRAPH.items()
+        for name, targets in graph().items()
         for target in targets
         if place(name) != place(target) and rank[place(target)] >= rank[place(name)]
     ]
 
 
 def test_there_is_no_cycle_of_imports() -> None:
-    left = {name: targets - {name} for name, targets in GRAPH.items()}
+    left = {name: targets - {name} for name, targets in graph().items()}
     while free := [name for name, targets in left.items() if not targets & left.keys()]:
         for name in free:
             del left[name]
@@ -92,7 +99,7 @@ def test_there_is_no_cycle_of_imports() -> None:
 def test_layers_never_import_each_other() -> None:
     assert not [
         f"{name} imports {target}"
-        for name, targets in GRAPH.items()
+        for name, targets in graph().items()
         for target in targets - PARTS_OF_LAYERS
         if place(name) == place(target) == "layers"
     ]
@@ -114,7 +121,7 @@ def test_what_is_below_the_web_knows_no_framework_and_no_settings() -> None:
     assert not {name for name in users_of("fastapi", "starlette") if place(name) in below}
     assert not {
         name
-        for name, targets in GRAPH.items()
+        for name, targets in graph().items()
         if "config.settings" in targets and place(name) in below - {"config"}
     }
 
@@ -128,7 +135,7 @@ def test_nothing_happens_at_import() -> None:
     made = {"FastAPI", "Settings", "create_app", "Redis", "Typer", "AsyncClient", "read"}
     assert not [
         f"{name}: {ast.unparse(value.func)}"
-        for name, tree in modules()
+        for name, tree in modules().items()
         for statement in tree.body
         if isinstance(value := getattr(statement, "value", None), ast.Call)
         and ast.unparse(value.func).split(".")[-1] in made

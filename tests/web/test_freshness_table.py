@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import partial
@@ -12,9 +13,14 @@ import respx
 
 import gateway.app
 import gateway.runtime
+from gateway.app import create_app
 from gateway.cache.store.memory import MemoryStore
+from gateway.config.settings import Settings
+from gateway.plan.load import Loaded, loads
+from gateway.runtime import Runtime
 from gateway.upstreams.stack import Shared
-from tests.serving import application, asked
+from gateway.web.application import Application
+from tests.serving import asked
 
 EPOCH = 1_700_000_000.0
 CONFIG = """
@@ -51,6 +57,15 @@ dashboards:
 """
 
 
+@functools.cache
+def loaded() -> Loaded:
+    return loads(CONFIG)
+
+
+def fresh_application() -> Application[Runtime]:
+    return create_app(loaded(), Settings(redis_url=None))
+
+
 class World:
     """Upstreams that answer what they are told to, a clock, and replicas that share a store."""
 
@@ -68,7 +83,7 @@ class World:
             gateway.runtime, "Shared", partial(Shared, now=lambda: self.time, random=lambda: 0.5)
         )
         monkeypatch.setattr(gateway.app, "_open_store", lambda settings, events: self.store)
-        self.app = application(CONFIG)
+        self.app = fresh_application()
 
     async def answer(self, request: httpx.Request) -> httpx.Response:
         name = request.url.host.removesuffix(".test")
@@ -84,7 +99,7 @@ class World:
 
     def elsewhere(self) -> None:
         """Go on in another process, with the same store."""
-        self.app = application(CONFIG)
+        self.app = fresh_application()
 
     async def get(self, path: str, method: str = "GET", **headers: str) -> httpx.Response:
         async with asked(self.app) as client:
