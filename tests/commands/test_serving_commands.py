@@ -9,10 +9,9 @@ import threading
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING
 
-import httpx
 import pytest
 
-from tests.commands.processes import answering, gateway, inside, running
+from tests.commands.processes import answering, gateway, get, inside, running
 from tests.ports import reserved_port
 from tests.waiting import until_blocking
 
@@ -26,10 +25,6 @@ DASHBOARDS = [
     "/weather?city=London&city=Tokyo",
     "/weather/fastest",
 ]
-
-
-def get(url: str) -> httpx.Response:
-    return httpx.get(url, trust_env=False, timeout=120)
 
 
 def test_demo_serves_every_shipped_dashboard_with_all_sections_ok() -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from gateway import cli
-from tests.commands.processes import clean_environment
+from tests.commands.processes import clean_environment, get
 from tests.docs.pages import ROOT, Block, blocks
 from tests.ports import reserved_port
 from tests.waiting import until_blocking
@@ -35,7 +35,9 @@ _PATIENCE = 120
 # Each command is a process of its own. It is forked from one that has imported everything, because
 # the imports take two seconds of a core.
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["gateway.cli", "tests.docs.story"])
+_PROCESSES.set_forkserver_preload(
+    ["tests.docs.story", *(f"gateway.commands.{name}" for name in cli.COMMANDS)]
+)
 
 
 class Story:
@@ -73,7 +75,7 @@ class Story:
     def shown(self, path: str, expected: Any) -> list[str]:
         """Return where the gateway's answer differs from what a page shows of it."""
         url = f"http://localhost:{self._ports['8000']}{path}"
-        found = httpx.get(url, trust_env=False, timeout=_PATIENCE).json()
+        found = get(url).json()
         return list(_missing(expected, found, "answer"))
 
     def end(self) -> None:
@@ -143,7 +145,7 @@ class Story:
     def _await(self, command: str, process: ForkServerProcess, port: int) -> None:
         def answers() -> bool:
             with suppress(httpx.TransportError):
-                httpx.get(f"http://localhost:{port}/healthz", trust_env=False, timeout=30)
+                get(f"http://localhost:{port}/healthz")
                 return True
             assert process.is_alive(), f"`{command}` ended with {process.exitcode}"
             return False
