@@ -116,6 +116,7 @@ OUTCOMES = st.builds(
 )  # fmt: skip
 
 
+@pytest.mark.no_cover
 @given(st.lists(OUTCOMES, min_size=3, max_size=3))
 def test_any_outcomes_make_strict_json_and_the_same_bytes_again(outcomes: list[Outcome]) -> None:
     first, second = compose(THREE, outcomes), compose(THREE, outcomes)
@@ -159,6 +160,7 @@ def test_what_cannot_be_written_for_another_reason_is_a_bug_and_no_endless_searc
         compose(one, [Outcome.failed(DependencyFailed("\ud800"))])
 
 
+@pytest.mark.no_cover
 @given(
     st.lists(st.tuples(OUTCOMES, st.booleans()), min_size=1, max_size=6),
     st.lists(st.booleans(), min_size=6, max_size=6),

@@ -199,6 +199,7 @@ def test_nothing_is_inside_itself(text: str) -> None:
     assert line.endswith("nested too deeply, or inside itself")
 
 
+@pytest.mark.no_cover
 def test_a_billion_laughs_are_too_many() -> None:
     text = "a0: &a0 [" + ",".join("1" * 10) + "]\n"
     for n in range(1, 10):

@@ -353,6 +353,7 @@ def test_requests_carry_deadline_section_headers_tags_and_policy() -> None:
     assert request.cache is one.sections[0].cache is not None
 
 
+@pytest.mark.no_cover
 @given(st.data())
 def test_random_graphs_run_each_section_after_its_needs(data: st.DataObject) -> None:
     count = data.draw(st.integers(1, 8))

@@ -256,6 +256,7 @@ def test_patience_that_ends_in_the_moment_of_the_grant_changes_nothing() -> None
     run(main())
 
 
+@pytest.mark.no_cover
 @settings(max_examples=150, deadline=None)
 @given(seed=st.integers(0, 10**9), limit=st.integers(1, 4), callers=st.integers(1, 40))
 def test_permits_are_conserved_under_random_cancellation(
@@ -285,6 +286,7 @@ def test_permits_are_conserved_under_random_cancellation(
     run(main())
 
 
+@pytest.mark.no_cover
 @settings(max_examples=150, deadline=None)
 @given(seed=st.integers(0, 10**9), callers=st.integers(1, 40))
 def test_permits_are_conserved_while_their_number_changes(seed: int, callers: int) -> None:
@@ -346,6 +348,7 @@ class Serving:
             self.queued -= 1
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("capacity", [5, 40])
 def test_adaptive_finds_what_the_upstream_serves(capacity: int) -> None:
     async def main() -> None:

@@ -87,6 +87,7 @@ def test_a_hanging_upstream_is_left_alone_after_a_while(without: str, opens: boo
     run(main())
 
 
+@pytest.mark.no_cover
 def test_an_upstream_that_always_fails_is_called_hardly_more_often_than_asked() -> None:
     async def main() -> None:
         upstream = FakeUpstream((0.005, UpstreamTimeout("late")))

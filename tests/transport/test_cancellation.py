@@ -131,10 +131,12 @@ async def weather_the_storm() -> None:
     assert outcomes["RemoteProtocolError"] > 10
 
 
+@pytest.mark.no_cover
 def test_ten_thousand_cancellations_lose_nothing_on_asyncio() -> None:
     asyncio.run(weather_the_storm())
 
 
+@pytest.mark.no_cover
 def test_ten_thousand_cancellations_lose_nothing_on_uvloop() -> None:
     uvloop = pytest.importorskip("uvloop")
     uvloop.run(weather_the_storm())

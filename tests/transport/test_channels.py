@@ -116,10 +116,12 @@ async def disconnects_over_http1() -> None:
     assert len(asyncio.all_tasks()) == tasks
 
 
+@pytest.mark.no_cover
 def test_callers_that_leave_early_lose_no_connection_on_asyncio() -> None:
     asyncio.run(disconnects_over_http1())
 
 
+@pytest.mark.no_cover
 def test_callers_that_leave_early_lose_no_connection_on_uvloop() -> None:
     uvloop = pytest.importorskip("uvloop")
     uvloop.run(disconnects_over_http1())

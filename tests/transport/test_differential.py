@@ -164,6 +164,7 @@ def agree(theirs: Outcome, ours: Outcome) -> bool:
     return theirs == (ours[0], headers, ours[2])
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("chunk", range(CASES // CHUNK))
 async def test_same_answer_or_same_error_as_httpx(chunk: int) -> None:
     cases = corpus(CASES)[chunk * CHUNK : (chunk + 1) * CHUNK]
@@ -188,6 +189,7 @@ async def test_same_outcome_over_a_reset_connection() -> None:
     assert any(isinstance(outcome, httpx.ReadError) for outcome in ours)
 
 
+@pytest.mark.no_cover
 async def test_both_transports_of_the_gateway_agree() -> None:
     cases = corpus(400)
     async with served(cases) as server:

@@ -446,6 +446,7 @@ async def test_content_is_inflated_and_its_fields_go(
     assert (b"content-encoding" in names) == (b"content-length" in names) == (coding == "identity")
 
 
+@pytest.mark.no_cover
 async def test_crumbs_and_bombs_take_no_more_memory_than_the_bound() -> None:
     transport = Http1Transport(
         bounds=Bounds(max_body=1 << 20, max_inflated=8 << 20, max_framing=2 << 20)

@@ -68,6 +68,7 @@ async def replicas(
             await one.store.aclose()
 
 
+@pytest.mark.no_cover
 async def test_a_thousand_cold_requests_are_one_call(own_server: RedisServer) -> None:
     upstream = FakeUpstream((0.1, None))
     async with replicas(own_server, upstream) as three:
@@ -180,6 +181,7 @@ async def turmoil(server: RedisServer, served: Served, all_of_them: list[Replica
     await store_is(True)
 
 
+@pytest.mark.no_cover
 async def test_whatever_happens_to_redis_no_request_fails(own_server: RedisServer) -> None:
     async def upstream(request: Request) -> Response:
         await asyncio.sleep(0.005)
@@ -206,6 +208,7 @@ async def test_whatever_happens_to_redis_no_request_fails(own_server: RedisServe
     assert losses >= 2 * 3  # the kill and the pause, in each replica
 
 
+@pytest.mark.no_cover
 async def test_no_byte_of_one_user_reaches_another(own_server: RedisServer) -> None:
     async def upstream(request: Request) -> Response:
         await asyncio.sleep(0.001)

@@ -41,6 +41,7 @@ def test_too_large_an_entry_is_not_stored_and_removes_the_old_one() -> None:
     assert store.size == 0
 
 
+@pytest.mark.no_cover
 def test_any_number_of_keys_stays_inside_the_bound() -> None:
     store = MemoryStore(1_000_000)
     body, value = b'{"id":1}', {"id": 1}

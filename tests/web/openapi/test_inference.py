@@ -436,6 +436,7 @@ EXPRESSIONS = st.recursive(
 )  # fmt: skip
 
 
+@pytest.mark.no_cover
 @settings(max_examples=150, deadline=None)
 @given(SCHEMAS, SCHEMAS, st.data(), EXPRESSIONS)
 def test_what_is_selected_meets_the_inferred_schema(
