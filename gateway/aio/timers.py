@@ -8,7 +8,10 @@ Hierarchical Timing Wheels", 1987). Setting an alarm adds it to a set, stopping 
 from __future__ import annotations
 
 from asyncio import current_task, get_running_loop
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
 
 __all__ = ["Alarm", "Timer", "Wheel"]
 
@@ -30,14 +33,15 @@ class Wheel:
 
     Args:
         tick: seconds by which an alarm may be late; it is never early.
+        loop: the event loop to use from the start, for alarms that are set outside tasks.
     """
 
     __slots__ = ("_loop", "_rate", "_slots")
 
-    def __init__(self, tick: float = 0.004) -> None:
+    def __init__(self, tick: float = 0.004, loop: AbstractEventLoop | None = None) -> None:
         self._rate = 1 / tick
         self._slots: dict[int, set[Alarm]] = {}
-        self._loop: Any = object()  # none yet
+        self._loop: Any = loop or object()  # none yet
 
     def task(self) -> Any:
         """Return the current task, and use its event loop from now on.
@@ -58,7 +62,7 @@ class Wheel:
     def set(self, alarm: Alarm, seconds: float) -> None:
         """Fire `alarm` in `seconds`; `alarm.slot.discard(alarm)` stops it.
 
-        It uses the event loop of the last call of `task`.
+        It uses the event loop of the last call of `task`, or the one given at first.
         """
         due = int((self._loop.time() + seconds) * self._rate) + 1
         slot = self._slots.get(due)

@@ -9,7 +9,6 @@ a request are logged at debug level only.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from functools import partial
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.cache.refreshes import Refresh
 from gateway.events import Attempt, BreakerChange, SectionFailed
+from gateway.telemetry.repeated_lines import RepeatedLines
 from gateway.values.excerpt import one_line
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ __all__ = ["EventLog"]
 
 _sections = logging.getLogger("gateway.section")
 _upstreams = logging.getLogger("gateway.upstream")
-
-_Key = tuple[str, ...]
 
 _BECAME = {
     "failed": "failed",
@@ -50,17 +48,12 @@ class EventLog:
         clock: monotonic seconds.
     """
 
-    __slots__ = ("_clock", "_every", "_loop", "_most", "_timer", "_windows")
+    __slots__ = ("_lines",)
 
     def __init__(
         self, *, every: float = 10.0, most: int = 1000, clock: Clock = time.monotonic
     ) -> None:
-        self._every = every
-        self._most = most
-        self._clock = clock
-        self._windows: dict[_Key, _Window] = {}
-        self._timer: asyncio.TimerHandle | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lines = RepeatedLines(every=every, most=most, clock=clock)
 
     def listen_to(self, events: Events) -> None:
         """Log the events of `events` from now on, each kind while its level is enabled."""
@@ -73,58 +66,16 @@ class EventLog:
 
     async def aclose(self) -> None:
         """Write the counts of what was left out so far."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        windows, self._windows = self._windows, {}
-        for window in windows.values():
-            window.close()
+        self._lines.close()
 
     def _failed(self, event: SectionFailed) -> None:
         key = (event.code, event.dashboard, event.section, event.upstream)
-        self._count(key, _Failure(event, event.code))
+        self._lines.add(key, _Failure(event, event.code))
 
     def _refreshed(self, event: Refresh) -> None:
         if event.code is not None:
             key = (event.code, event.dashboard, event.section, event.upstream, "refresh")
-            self._count(key, _Failure(event, event.code))
-
-    def _count(self, key: _Key, failure: _Failure) -> None:
-        """Write `failure` now, or count it among those of its kind that are left out."""
-        window = self._windows.get(key)
-        if window is None and len(self._windows) >= self._most:
-            key = key[:1]
-            window = self._windows.get(key)
-        now = self._clock()
-        if window is not None and now < window.ends:
-            window.leave_out(failure)
-        else:
-            failure.write(window.left_out if window is not None else 0)
-            self._windows[key] = _Window(now + self._every)
-        self._set_timer(self._every)
-
-    def _set_timer(self, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        # A timer of another loop that has since been closed would never fire.
-        if self._timer is None or self._loop is not loop:
-            self._loop = loop
-            self._timer = loop.call_later(seconds, self._ring)
-
-    def _ring(self) -> None:
-        """Write what was left out in the windows that have ended, and drop quiet kinds."""
-        self._timer = None
-        now = self._clock()
-        for key, window in list(self._windows.items()):
-            if now < window.ends:
-                continue
-            if window.left_out:
-                window.close()
-                self._windows[key] = _Window(now + self._every)
-            else:
-                del self._windows[key]
-        if self._windows:
-            first = min(window.ends for window in self._windows.values())
-            self._set_timer(max(first - now, 0.0))
+            self._lines.add(key, _Failure(event, event.code))
 
 
 class _Failure:
@@ -166,27 +117,6 @@ class _Failure:
                 more=more or None,
             ),
         )
-
-
-class _Window:
-    """The time after a line in which failures of its kind are counted and not written."""
-
-    __slots__ = ("_last", "ends", "left_out")
-
-    def __init__(self, ends: float) -> None:
-        self.ends = ends
-        self.left_out = 0
-        self._last: _Failure | None = None
-
-    def leave_out(self, failure: _Failure) -> None:
-        """Count `failure`."""
-        self.left_out += 1
-        self._last = failure
-
-    def close(self) -> None:
-        """Write the last failure that was left out, with the count of those before it."""
-        if self._last is not None:
-            self._last.write(self.left_out - 1)
 
 
 def _write_breaker(event: BreakerChange) -> None:

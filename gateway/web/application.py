@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from gateway.web.dashboard import DashboardEndpoint
+    from gateway.web.path_index import Found
 
 __all__ = ["Application", "Served"]
 
@@ -86,6 +87,30 @@ class Application(FastAPI, Generic[ServedT]):
                 endpoint.plan.path, _endpoint(endpoint), **self._described.operation(endpoint.plan)
             )
 
+    def find(self, path: bytes) -> Found[DashboardEndpoint] | None:
+        """Return the dashboard at a path below the root path, and its path parameters.
+
+        Raises:
+            UnicodeDecodeError: a parameter is not UTF-8.
+        """
+        found = self._index.find(path)
+        # `/{parameter}` must not shadow the probes.
+        return None if found is not None and found[1] and _is_ours(path) else found
+
+    def direct(self, raw_path: bytes) -> Found[DashboardEndpoint] | None:
+        """Return the dashboard that a server may ask without ASGI, and its path parameters.
+
+        Returns:
+            `None` if the request needs ASGI: it is not for a dashboard, or it passes through
+            middleware that was added to the application.
+        """
+        if self.user_middleware:
+            return None
+        try:
+            return self.find(_below(self.root_path, raw_path) if self.root_path else raw_path)
+        except UnicodeDecodeError:
+            return None
+
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document; made once."""
         if self.openapi_schema is None:
@@ -104,13 +129,12 @@ class Application(FastAPI, Generic[ServedT]):
             if scope["type"] == "http":
                 path = _raw_path(scope)
                 try:
-                    found = self._index.find(path)
+                    found = self.find(path)
                 except UnicodeDecodeError:
                     refusal = problem(422, "the path is not UTF-8")
                     await refusal(scope, receive, send)
                     return
-                # `/{parameter}` must not shadow the probes.
-                if found is not None and not (found[1] and _is_ours(path)):
+                if found is not None:
                     await found[0](scope, receive, send, found[1])
                     return
                 await framework(scope, receive, _not_sniffed(send))
@@ -145,8 +169,12 @@ def _raw_path(scope: Mapping[str, Any]) -> bytes:
     if raw is None:  # optional in ASGI; without it an encoded slash looks like a plain one
         raw = scope["path"].encode("utf-8")
         scope["raw_path"] = raw  # type: ignore[index] # ASGI scopes are mutable
-    root = scope.get("root_path") or ""
-    return raw[len(root) :] if root and raw.startswith(root.encode("utf-8")) else raw
+    return _below(scope.get("root_path") or "", raw)
+
+
+def _below(root_path: str, raw: bytes) -> bytes:
+    """Return a path without the prefix that a proxy strips, if it still has it."""
+    return raw.removeprefix(root_path.encode("utf-8"))
 
 
 def _endpoint(dashboard: DashboardEndpoint) -> Any:

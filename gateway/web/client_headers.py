@@ -9,17 +9,16 @@ dropped.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.upstreams.kind import Sent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["ClientHeaders", "Field", "Read"]
+    from gateway.web.fields import Field
 
-Field: TypeAlias = tuple[bytes, bytes]
-"""Name in lower case, and value."""
+__all__ = ["ClientHeaders", "Read"]
 
 _IF_NONE_MATCH = b"if-none-match"
 _MAX_PROPAGATED = 8192

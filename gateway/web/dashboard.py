@@ -1,6 +1,7 @@
-"""The endpoint of one dashboard: reads parameters, executes the plan, sends one answer. Plain ASGI.
+"""The endpoint of one dashboard: reads parameters, executes the plan, gives one answer.
 
-The path of a request runs without a framework. FastAPI knows the route only for `/docs` and
+`answer` takes a request without ASGI and responds by a callback; the gateway's own server calls it
+directly. Any other server calls the endpoint as ASGI. FastAPI knows the route only for `/docs` and
 OpenAPI.
 """
 
@@ -8,21 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from gateway.aio.timers import Wheel
 from gateway.answers.document import DocumentTemplate, compose
 from gateway.call import Deadline
 from gateway.engine.context import Inputs
 from gateway.web.disconnect import DisconnectWatch
+from gateway.web.fields import Fields
 from gateway.web.parameters import InvalidRequestError, RequestParameters
-from gateway.web.problems import NOSNIFF, invalid, not_for, problem, status_of
+from gateway.web.problems import invalid, not_for, problem, status_of
 from gateway.web.response_cache import CachedAnswer
 from gateway.web.response_headers import ServerTiming, etag, freshness, matches
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
 
+    from starlette.responses import Response
     from starlette.types import Receive, Scope, Send
 
     from gateway.answers.document import Document
@@ -31,14 +35,14 @@ if TYPE_CHECKING:
     from gateway.plan.model import Plan
     from gateway.transport import Objections
     from gateway.web.client_headers import ClientHeaders, Read
+    from gateway.web.fields import Field, Respond
     from gateway.web.load_shedding import InFlight
     from gateway.web.response_cache import ResponseCache
 
 __all__ = ["DashboardEndpoint"]
 
 _log = logging.getLogger("gateway")
-_JSON = (b"content-type", b"application/json")
-_ANY = ((b"vary", b"*"),)
+_SAFE = frozenset({"GET", "HEAD"})
 
 
 class DashboardEndpoint:
@@ -84,52 +88,108 @@ class DashboardEndpoint:
     async def __call__(
         self, scope: Scope, receive: Receive, send: Send, path: Sequence[tuple[str, str]]
     ) -> None:
-        """Answer one request; `path` has the path parameters as text."""
-        method = scope["method"]
-        if method not in {"GET", "HEAD"}:
-            refusal = problem(405, not_for(method, scope["path"]), headers={"allow": "GET, HEAD"})
-            await refusal(scope, receive, send)
-            return
-        read = self._client_headers.read(scope["headers"])
-        key = (scope["raw_path"], scope["query_string"])
+        """Answer one request over ASGI; `path` has the path parameters as text."""
+        answers: list[tuple[int, Fields, bytes]] = []
+        executing = self.answer(
+            scope["method"],
+            scope["raw_path"],
+            scope["query_string"],
+            scope["headers"],
+            path,
+            lambda *answer: answers.append(answer),
+        )
+        if executing is not None:
+            watch = DisconnectWatch(self._wheel, receive)
+            try:
+                await executing
+            except asyncio.CancelledError:
+                if not watch.gone:
+                    raise
+                task = asyncio.current_task()
+                if task is not None:
+                    task.uncancel()
+            finally:
+                watch.stop()
+        for status, fields, body in answers:
+            head = {"type": "http.response.start", "status": status, "headers": [*fields]}
+            await send(head)
+            await send({"type": "http.response.body", "body": body})
+        if executing is not None:
+            await self.settle()
+
+    def answer(
+        self,
+        method: str,
+        raw_path: bytes,
+        query: bytes,
+        fields: Iterable[Field],
+        path: Sequence[tuple[str, str]],
+        respond: Respond,
+    ) -> Coroutine[Any, Any, None] | None:
+        """Answer one request: call `respond` now, or return the work after which it is called.
+
+        Args:
+            method: its method.
+            raw_path: its path as it came, percent-encoded.
+            query: its query as it came.
+            fields: its header fields, with names in lower case.
+            path: the path parameters as text.
+            respond: called once with the answer, unless the work is cancelled. The content of an
+                answer to HEAD is empty where that saves making it.
+
+        Returns:
+            `None` if the request is answered; else what has to run, and be started, until it is.
+            Cancelling it gives up the upstream calls.
+        """
+        if method not in _SAFE:
+            target = unquote(raw_path.decode("utf-8", "replace"))
+            headers = {"allow": "GET, HEAD"}
+            _refuse(respond, problem(405, not_for(method, target), headers=headers))
+            return None
+        read = self._client_headers.read(fields)
+        key = (raw_path, query)
         if self._response_cache is not None and not read.private:
-            cached = self._response_cache.get(key, self._now())
+            now = self._now()
+            cached = self._response_cache.get(key, now)
             if cached is not None:
-                await self._send(send, method, cached, read.if_none_match)
-                return
+                _give(respond, method, cached, read.if_none_match, now)
+                return None
         if not self._in_flight.enter():
-            busy = problem(503, "the gateway is at its limit of requests in flight", retry_after=1)
-            await busy(scope, receive, send)
-            return
-        watch = DisconnectWatch(self._wheel, receive)
-        try:
-            await self._answer(scope, receive, send, path, read, key)
-        except asyncio.CancelledError:
-            if not watch.gone:
-                raise
-            watch_task = asyncio.current_task()
-            if watch_task is not None:
-                watch_task.uncancel()
-        finally:
-            self._in_flight.leave()
-            watch.stop()
+            detail = "the gateway is at its limit of requests in flight"
+            _refuse(respond, problem(503, detail, retry_after=1))
+            return None
+        return self._execute(method, key, read, path, respond)
+
+    async def settle(self) -> None:
+        """Raise what a test's mock objected to during the last answer."""
         if self._objections.expected:
             await self._objections.settle(self._busy)
 
-    async def _answer(
+    async def _execute(
         self,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-        path: Sequence[tuple[str, str]],
-        read: Read,
+        method: str,
         key: tuple[bytes, bytes],
+        read: Read,
+        path: Sequence[tuple[str, str]],
+        respond: Respond,
     ) -> None:
         try:
-            parameters = self._parameters.read(path, scope["query_string"])
+            await self._run(method, key, read, path, respond)
+        finally:
+            self._in_flight.leave()
+
+    async def _run(
+        self,
+        method: str,
+        key: tuple[bytes, bytes],
+        read: Read,
+        path: Sequence[tuple[str, str]],
+        respond: Respond,
+    ) -> None:
+        try:
+            parameters = self._parameters.read(path, key[1])
         except InvalidRequestError as error:
-            refusal = invalid(error.problems)
-            await refusal(scope, receive, send)
+            _refuse(respond, invalid(error.problems))
             return
         deadline = Deadline(self._clock() + self.plan.deadline)
         mark = self._response_cache.mark if self._response_cache is not None else 0
@@ -140,11 +200,10 @@ class DashboardEndpoint:
             _log.exception("dashboard %s failed", self.plan.name)
             if self._objections.expected and isinstance(error, AssertionError):
                 self._objections.add(error)
-            bug = problem(500, "the gateway itself failed; its log has the cause")
-            await bug(scope, receive, send)
+            _refuse(respond, problem(500, "the gateway itself failed; its log has the cause"))
             return
         if merged.required is not None:
-            await self._required_failed(merged, scope, receive, send)
+            _refuse(respond, _required_failed(merged))
             return
         landed = [outcome for outcome in outcomes if outcome is not None]
         answer = CachedAnswer(
@@ -153,37 +212,35 @@ class DashboardEndpoint:
             freshness(landed, complete=merged.complete),
             self._timing.of([outcome.elapsed for outcome in landed]),
             private=read.private,
+            vary=self._client_headers.vary,
         )
         if self._response_cache is not None and not read.private:
             self._response_cache.put(key, answer, self._timing.nothing, mark)
-        await self._send(send, scope["method"], answer, read.if_none_match)
+        _give(respond, method, answer, read.if_none_match, self._now())
 
-    async def _required_failed(
-        self, merged: Document, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        assert merged.required is not None  # noqa: S101 - checked by the caller
-        error = merged.required.error
-        refusal = problem(
-            status_of(error),
-            f"a required section failed: {error.detail}",
-            retry_after=error.retry_after or (1 if status_of(error) == 503 else None),  # noqa: PLR2004
-            code=error.code,
-            errors=merged.errors,
-        )
-        await refusal(scope, receive, send)
 
-    async def _send(
-        self, send: Send, method: str, answer: CachedAnswer, if_none_match: bytes
-    ) -> None:
-        vary = _ANY if answer.varies else self._client_headers.vary
-        headers = [*answer.fields(self._now()), *vary]
-        body = answer.body
-        status = 200
-        if if_none_match and matches(if_none_match, answer.etag):
-            status, body = 304, b""
-        else:
-            headers = [*headers, _JSON, NOSNIFF, (b"content-length", b"%d" % len(body))]
-            if method == "HEAD":
-                body = b""
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+def _required_failed(merged: Document) -> Response:
+    """Return the problem of an answer whose required section failed."""
+    assert merged.required is not None  # noqa: S101 - checked by the caller
+    error = merged.required.error
+    return problem(
+        status_of(error),
+        f"a required section failed: {error.detail}",
+        retry_after=error.retry_after or (1 if status_of(error) == 503 else None),  # noqa: PLR2004
+        code=error.code,
+        errors=merged.errors,
+    )
+
+
+def _refuse(respond: Respond, refusal: Response) -> None:
+    respond(refusal.status_code, Fields(refusal.raw_headers), bytes(refusal.body))
+
+
+def _give(
+    respond: Respond, method: str, answer: CachedAnswer, if_none_match: bytes, now: float
+) -> None:
+    """Respond with an answer, or with 304 if the client has it already."""
+    if if_none_match and matches(if_none_match, answer.etag):
+        respond(304, answer.fields(now), b"")
+    else:
+        respond(200, answer.whole_fields(now), b"" if method == "HEAD" else answer.body)

@@ -8,11 +8,12 @@ from urllib.parse import unquote_to_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["PathIndex"]
+__all__ = ["Found", "PathIndex"]
 
 T = TypeVar("T")
 
 Found = tuple[T, tuple[tuple[str, str], ...]]
+"""A target, and the names and texts of its path parameters."""
 
 
 class _Node(Generic[T]):

@@ -7,15 +7,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.web.fields import Fields
+from gateway.web.problems import NOSNIFF
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gateway.cache.store import Purges
+    from gateway.web.fields import Field
     from gateway.web.response_headers import Freshness
 
 __all__ = ["CachedAnswer", "ResponseCache"]
 
 _LAST = 1.0  # seconds
 _LAST_SHARE = 0.1
-_OVERHEAD = 1024  # key, header values and bookkeeping of one answer, in bytes
+_JSON = (b"content-type", b"application/json")
+_ANY = ((b"vary", b"*"),)
+_OVERHEAD = 2048  # key, header values and bookkeeping of one answer, in bytes
 
 
 class CachedAnswer:
@@ -25,11 +33,11 @@ class CachedAnswer:
         until: POSIX seconds up to which it is served without running its sections. That is a
             little before they expire, so that their cache can refresh them early (XFetch) and no
             client has to wait.
-        varies: it is sent with `Vary: *`.
     """
 
     __slots__ = (
-        "_at", "_fields", "_private", "body", "etag", "freshness", "timing", "until", "varies",
+        "_at", "_fields", "_private", "_vary", "_whole", "body", "etag", "freshness", "timing",
+        "until",
     )  # fmt: skip
 
     def __init__(
@@ -40,37 +48,55 @@ class CachedAnswer:
         timing: bytes,
         *,
         private: bool = False,
+        vary: Sequence[Field] = (),
     ) -> None:
         self.body = body
         self.etag = etag
         self.freshness = freshness
         self.timing = timing
-        self.varies = freshness.varies
+        self._vary = vary
         self._private = private
         ends, began = freshness.fresh_until, freshness.as_of
         self.until = 0.0
         if ends is not None and began is not None:
             self.until = ends - min(_LAST, (ends - began) * _LAST_SHARE)
         self._at = -1
-        self._fields: list[tuple[bytes, bytes]] = []
+        self._fields = self._whole = Fields(())
 
     def again(self, timing: bytes) -> CachedAnswer:
         """Return the answer in the form that later hits send."""
         return CachedAnswer(
-            self.body, self.etag, self.freshness.as_hit(), timing, private=self._private
+            self.body,
+            self.etag,
+            self.freshness.as_hit(),
+            timing,
+            private=self._private,
+            vary=self._vary,
         )
 
-    def fields(self, now: float) -> list[tuple[bytes, bytes]]:
-        """Return the header fields; made once a second at most."""
-        second = int(now)
-        if second != self._at:
-            self._at = second
-            self._fields = [
-                (b"etag", self.etag),
-                *self.freshness.fields(now, private=self._private),
-                (b"server-timing", self.timing),
-            ]
+    def fields(self, now: float) -> Fields:
+        """Return the header fields of a 304; made once a second at most."""
+        if int(now) != self._at:
+            self._make(now)
         return self._fields
+
+    def whole_fields(self, now: float) -> Fields:
+        """Return the header fields of an answer with content; made once a second at most."""
+        if int(now) != self._at:
+            self._make(now)
+        return self._whole
+
+    def _make(self, now: float) -> None:
+        self._at = int(now)
+        fields = [
+            (b"etag", self.etag),
+            *self.freshness.fields(now, private=self._private),
+            (b"server-timing", self.timing),
+            *(_ANY if self.freshness.varies else self._vary),
+        ]
+        self._fields = Fields(fields)
+        length = (b"content-length", b"%d" % len(self.body))
+        self._whole = Fields([*fields, _JSON, NOSNIFF, length])
 
 
 class ResponseCache:

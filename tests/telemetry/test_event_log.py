@@ -187,11 +187,11 @@ def test_memory_and_rate_are_bounded_however_many_kinds_there_are(
         events, log = logging_events(every=10, most=3)
         for number in range(500):
             events.emit(failed(dashboard=f"d{number}"))
-        assert len(log._windows) == 4
+        assert len(log._lines._windows) == 4
         assert len(caplog.records) == 4
         await asyncio.sleep(30)
-        assert len(log._windows) == 0
-        assert log._timer is None
+        assert len(log._lines._windows) == 0
+        assert log._lines._timer is None
 
     run(main())
     assert len(caplog.records) == 5

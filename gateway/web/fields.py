@@ -1,0 +1,43 @@
+"""The header fields of an answer, and the callback that an endpoint answers by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["Field", "Fields", "Respond"]
+
+Field: TypeAlias = tuple[bytes, bytes]
+"""Name in lower case, and value."""
+
+
+class Fields:
+    """The header fields of one answer; their bytes on the wire are joined once.
+
+    Attributes:
+        pairs: the fields, in the order in which they are sent.
+    """
+
+    __slots__ = ("_wire", "pairs")
+
+    def __init__(self, pairs: Sequence[Field]) -> None:
+        self.pairs = pairs
+        self._wire = b""
+
+    def __iter__(self) -> Iterator[Field]:
+        """Iterate over the pairs."""
+        return iter(self.pairs)
+
+    @property
+    def wire(self) -> bytes:
+        """The fields as HTTP/1.1 sends them, each with its line end."""
+        if not self._wire:
+            self._wire = b"".join([b"%b: %b\r\n" % field for field in self.pairs])
+        return self._wire
+
+
+Respond: TypeAlias = Callable[[int, Fields, bytes], None]
+"""Takes the status, the header fields and the content of an answer; called once."""
