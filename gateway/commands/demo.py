@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from gateway.app import create_app
 from gateway.commands.options import output
-from gateway.commands.serving import uvicorn_options
+from gateway.commands.serving import limits_of, uvicorn_options
 from gateway.config.settings import Settings
 from gateway.mock import Knobs, MockServer, create_mock_app
 from gateway.plan.load import compile_config, load, shipped
@@ -76,8 +76,9 @@ async def _serve(host: str, port: int, knobs: Knobs) -> None:
     quiet = {"host": host, "port": port, "redis_url": None, "log_level": "warning"}
     settings = Settings.read(quiet)
     async with MockServer(create_mock_app(knobs), port=0) as upstreams:
-        app = create_app(pointed_at(load(shipped()), upstreams.url), settings)
-        options = uvicorn_options(settings) | {"loop": "none"}
+        loaded = pointed_at(load(shipped()), upstreams.url)
+        app = create_app(loaded, settings)
+        options = uvicorn_options(settings, limits_of(settings, loaded)) | {"loop": "none"}
         server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, **options))
         greeting = asyncio.create_task(_greet(server, host, port, upstreams.url))
         try:

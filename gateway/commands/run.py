@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from gateway.app import create_app
 from gateway.commands.options import DEFAULT_CONFIG, ConfigFile, errors
-from gateway.commands.serving import tune_collector, uvicorn_options
+from gateway.commands.serving import limits_of, tune_collector, uvicorn_options
 from gateway.config.settings import Settings
 from gateway.plan.load import load
 
@@ -54,7 +54,7 @@ def run(
         f"({'Redis cache' if settings.redis_url else 'cache in memory'})",
         highlight=False,
     )
-    options = uvicorn_options(settings)
+    options = uvicorn_options(settings, limits_of(settings, loaded))
     if settings.workers > 1:
         os.environ[_CONFIG] = str(config)
         uvicorn.run(

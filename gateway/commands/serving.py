@@ -5,15 +5,19 @@ from __future__ import annotations
 import gc
 from typing import TYPE_CHECKING, Any
 
+from gateway.server.connections import Connections
+from gateway.server.limits import Limits
 from gateway.telemetry.logs import log_config
 
 if TYPE_CHECKING:
     from gateway.config.settings import Settings
+    from gateway.plan.load import Loaded
 
-__all__ = ["tune_collector", "uvicorn_options"]
+__all__ = ["limits_of", "tune_collector", "uvicorn_options"]
 
 _YOUNG = 50_000
 _WORKER_SILENCE = 30
+_REDIS_CONNECTIONS = 32  # of the pools for commands, scripts and notifications
 
 
 def tune_collector() -> None:
@@ -28,7 +32,14 @@ def tune_collector() -> None:
     gc.set_threshold(_YOUNG, 20, 50)
 
 
-def uvicorn_options(settings: Settings) -> dict[str, Any]:
+def limits_of(settings: Settings, loaded: Loaded) -> Limits:
+    """Return what clients may do; upstreams and Redis get their share of the open files."""
+    upstreams = sum(each.most_connections for each in loaded.config.upstreams.values())
+    redis = _REDIS_CONNECTIONS if settings.redis_url else 0
+    return Limits.of(settings, upstream_connections=upstreams + redis)
+
+
+def uvicorn_options(settings: Settings, limits: Limits) -> dict[str, Any]:
     """Return the options that `uvicorn.run` and `uvicorn.Config` share.
 
     By default uvicorn waits for ever for requests in flight, logs each request at the cost of a
@@ -38,7 +49,7 @@ def uvicorn_options(settings: Settings) -> dict[str, Any]:
     """
     return {
         "loop": "uvloop",
-        "http": "httptools",
+        "http": Connections(limits),
         "ws": "none",
         "access_log": False,
         "server_header": False,

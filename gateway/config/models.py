@@ -87,6 +87,10 @@ Source = Annotated[
 ]
 
 
+_MOST_ADAPTIVE = 200
+"""The highest limit that `concurrency: adaptive` allows."""
+
+
 class UpstreamConfig(Model, ConcurrencyPolicy, TimeoutPolicy):
     """The keys that upstreams of every kind share: the limits and layers around their calls.
 
@@ -117,6 +121,11 @@ class UpstreamConfig(Model, ConcurrencyPolicy, TimeoutPolicy):
     def apart_by(self) -> tuple[str, ...]:
         """Names of client header fields that are part of a cached answer's identity."""
         return ()
+
+    @property
+    def most_connections(self) -> int:
+        """Connections that one process opens at most."""
+        return _MOST_ADAPTIVE if self.concurrency == "adaptive" else self.concurrency
 
 
 class ForEachConfig(Model):

@@ -64,6 +64,26 @@ class Settings(BaseSettings):
     """Seconds that requests in flight have to finish at shutdown."""
     keep_alive: Annotated[int, Field(ge=1, le=3600)] = 75
     """Seconds after which an idle connection of a client is closed."""
+    max_connections: Annotated[int, Field(ge=1)] | None = Field(default=None, examples=[5000])
+    """Maximum number of connections of clients to one process; further ones get 503. By default
+    what the limit of open files (`ulimit -n`) leaves after the connections to upstreams and Redis,
+    and at least a quarter of it."""
+    max_request_line: Size = Field(default=16 * 1024, validate_default=True)
+    """Maximum bytes of a request line; a longer one gets 414."""
+    max_request_head: Size = Field(default=64 * 1024, validate_default=True)
+    """Maximum bytes of a request line and all header fields; a larger head gets 431."""
+    max_request_fields: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """Maximum number of header fields of a request; more of them get 431."""
+    max_unread_body: Size = Field(default=64 * 1024, validate_default=True)
+    """Maximum bytes of a request's content, trailers included, that no route reads; beyond it the
+    connection is closed after the answer."""
+    head_timeout: Annotated[int, Field(ge=1, le=3600)] = 10
+    """Seconds from the first byte of a request, or from the accepted connection, until its head is
+    complete; a slower client gets 408."""
+    body_timeout: Annotated[int, Field(ge=1, le=3600)] = 30
+    """Seconds until the content of a request is complete; a slower client gets 408."""
+    send_timeout: Annotated[int, Field(ge=1, le=3600)] = 30
+    """Seconds after which the connection of a client that does not read its answer is closed."""
     log_level: Level = "info"
     """Least severe level that is logged."""
     log_format: Literal["text", "json"] = Field(default="text", examples=["json"])

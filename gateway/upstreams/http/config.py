@@ -213,3 +213,8 @@ class HttpUpstreamConfig(UpstreamConfig):
     def apart_by(self) -> tuple[str, ...]:
         """Names of the forwarded header fields, which are part of a call's identity."""
         return tuple(self.forward_headers)
+
+    @property
+    def most_connections(self) -> int:
+        """Connections that one process opens at most."""
+        return self.connections or super().most_connections

@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["HTTP"]
 
-_MOST_ADAPTIVE = 200
-"""Connections with `concurrency: adaptive`: the highest limit that it allows."""
-
 
 class _Http:
     """HTTP/1.1 over the gateway's own transport, or HTTP/2 and proxies over httpcore's."""
@@ -140,8 +137,7 @@ class _Transports:
 
 
 def _limits(config: HttpUpstreamConfig) -> PoolLimits:
-    most = _MOST_ADAPTIVE if config.concurrency == "adaptive" else config.concurrency
-    return PoolLimits(config.connections or most, connect_timeout=config.connect_timeout)
+    return PoolLimits(config.most_connections, connect_timeout=config.connect_timeout)
 
 
 def _fields(
