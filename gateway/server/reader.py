@@ -244,9 +244,7 @@ class RequestReader:
         Args:
             modern: it is known that the version is 1.1.
         """
-        parser = self._parser
-        self.method = parser.get_method().decode("ascii")
-        self.keep_alive = parser.should_keep_alive()
+        self.method = self._parser.get_method().decode("ascii")
         if modern:
             self.version = "1.1"
         else:
@@ -305,6 +303,8 @@ class RequestReader:
         """Take note that the head is complete."""
         self.headed = True
         self.phase = _BODY
+        # llhttp forgets it with the end of the message.
+        self.keep_alive = self._parser.should_keep_alive()
 
     def on_body(self, data: bytes) -> None:
         """Take a part of the content."""
