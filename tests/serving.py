@@ -12,6 +12,8 @@ import uvicorn
 from gateway.app import create_app
 from gateway.config.settings import Settings
 from gateway.plan.load import loads
+from gateway.server.connections import Connections
+from gateway.server.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -36,11 +38,12 @@ async def asked(app: Any) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @contextlib.asynccontextmanager
-async def served(app: Any) -> AsyncIterator[str]:
-    """Serve `app` on a free port of the loopback and give its URL."""
+async def served(app: Any, limits: Limits | None = None) -> AsyncIterator[str]:
+    """Serve `app` as the gateway does on a free port of the loopback, and give its URL."""
     config = uvicorn.Config(
-        app, port=0, lifespan="on", log_config=None, access_log=False, timeout_graceful_shutdown=2
-    )
+        app, port=0, lifespan="on", log_config=None, access_log=False, timeout_graceful_shutdown=2,
+        http=Connections(limits or Limits()), proxy_headers=False,
+    )  # fmt: skip
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     running = asyncio.create_task(server._serve())

@@ -16,13 +16,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from starlette.responses import Response
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
     from uvicorn.protocols.http.flow_control import FlowControl
 
     from gateway.server.reader import RequestReader
+    from gateway.server.refusal import Refusal
     from gateway.server.shared import Shared
 
 __all__ = ["Exchange", "ending"]
+
+_DISCONNECT = {"type": "http.disconnect"}
 
 
 class Exchange:
@@ -39,7 +42,7 @@ class Exchange:
         on_response: called when the answer is complete.
     """
 
-    __slots__ = ("_app", "_cycle", "_flow")
+    __slots__ = ("_app", "_cycle", "_flow", "_refusal")
 
     def __init__(
         self,
@@ -55,6 +58,7 @@ class Exchange:
     ) -> None:
         self._flow = flow
         self._app: ASGIApp = shared.app
+        self._refusal: Refusal | None = None
         config = shared.config
         self._cycle = RequestResponseCycle(
             scope=_scope(shared, reader, target, transport),  # type: ignore[arg-type]
@@ -87,13 +91,24 @@ class Exchange:
         await self._cycle.run_asgi(self._serve)  # type: ignore[arg-type]
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Call the application; where the server ends it, the answer is a problem."""
+        """Call the application; what it does not answer itself ends with a problem."""
+
+        async def receiving() -> Message:
+            message: Message = _DISCONNECT if self._refusal else await receive()
+            return _DISCONNECT if self._refusal else message
+
         try:
-            await self._app(scope, receive, send)
+            await self._app(scope, receiving, send)
         except asyncio.CancelledError:
             if self.began:
                 raise
             await ending()(scope, receive, send)
+            return
+        except Exception:
+            if self.began or self._refusal is None:
+                raise
+        if self._refusal is not None and not self.began:
+            await self._refusal.problem()(scope, receive, send)
 
     def body(self, data: bytes) -> None:
         """Give the application a part of the request's content."""
@@ -107,6 +122,15 @@ class Exchange:
     def complete(self) -> None:
         """Take note that the request's content is complete."""
         self._cycle.more_body = False
+        self._cycle.message_event.set()
+
+    def break_off(self, refusal: Refusal) -> None:
+        """Report to an application that reads on that its client has gone; then refuse.
+
+        An application that does not need the rest of the content gives its own answer.
+        """
+        self._refusal = refusal
+        self._cycle.keep_alive = False
         self._cycle.message_event.set()
 
     def close_after(self) -> None:

@@ -388,18 +388,13 @@ class Connection(asyncio.Protocol, Alarm):
             (str(refusal.status), refusal.detail),
             ClientLine("client_refused", self._client(), refusal.detail, refusal.status),
         )
-        if self._exchange is not None and not self._exchange.ended:
-            began = self._exchange.began
-            self._exchange.disconnect()
-            self._exchange = None
-            if began:
-                self._abort()
-                return
-        elif self._answering:  # the answer is on its way: it is the last one
+        if self._answering:  # its content is at fault; the answer that is on its way is the last
             self._keep_alive = False
             self._deaf = True
+            if self._exchange is not None:
+                self._exchange.break_off(refusal)
             return
-        elif self._reader.phase == _BODY and not self._reader.headed:  # the answer has been sent
+        if self._reader.phase == _BODY and not self._reader.headed:  # the answer has been sent
             self._end()
             return
         self._answering = self._deaf = True

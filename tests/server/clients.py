@@ -110,7 +110,11 @@ class Server:
         self.state = ServerState()
         self.state.default_headers = [(b"date", b"today")]
         self.config = uvicorn.Config(
-            app, http=self.connections, ws="none", log_config=None, access_log=False,
+            app,
+            http=self.connections,
+            ws="none",
+            log_config=None,
+            access_log=False,
             proxy_headers=False,
         )
         self.config.load()
@@ -130,7 +134,6 @@ class Client:
 
     def send(self, data: bytes) -> None:
         if not self.transport.lost:
-            assert self.transport.reading, "the server does not read"
             self.connection.data_received(data)
 
     def send_in(self, pieces: Iterator[bytes]) -> None:
@@ -154,8 +157,12 @@ class Client:
         """Whether the server has done all that can be done with what was sent."""
         one = self.connection
         waits = one._reader.pending and not one._deaf and not one._paused
-        wants_more = one._reader.phase == Phase.BODY
-        return self.transport.lost or wants_more or not (one._answering or waits)
+        return self.transport.lost or not (one._answering or waits)
+
+    @property
+    def waits(self) -> bool:
+        """Whether the server waits for the rest of a request's content."""
+        return self.connection._reader.phase == Phase.BODY
 
     @property
     def closed(self) -> bool:

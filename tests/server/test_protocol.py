@@ -39,8 +39,9 @@ def asked(app: Any, *requests: bytes, limits: Limits | None = None) -> Client:
     async def main() -> Client:
         client = Server(app, limits).client()
         for request in requests:
+            await until(lambda: client.quiet or client.waits)
             client.send(request)
-            await until(lambda: client.quiet)
+        await until(lambda: client.quiet)
         return client
 
     return asyncio.run(main())  # FastAPI runs some handlers in threads
@@ -280,7 +281,10 @@ def test_content_that_no_one_reads_is_dropped_and_the_connection_goes_on(made: M
     content = b"x" * 40_000
     length = f"Content-Length: {len(content)}"
     chunks = b"9C40\r\n" + content + b"\r\n0\r\nX-Sum: 1\r\n\r\n"
-    for request in (get("/d/1", length) + content, get("/kept", "Transfer-Encoding: chunked") + chunks):
+    for request in (
+        get("/d/1", length) + content,
+        get("/kept", "Transfer-Encoding: chunked") + chunks,
+    ):
         for cut in (len(request), 200, 20_000, len(request) - 3):
             client = asked(made(), request[:cut], request[cut:] + get("/d/2"))
             assert [a.status for a in client.answers] == [200, 200]
@@ -289,9 +293,7 @@ def test_content_that_no_one_reads_is_dropped_and_the_connection_goes_on(made: M
 
 
 def test_content_that_no_one_reads_is_bounded(made: Make) -> None:
-    client = asked(
-        made(), get("/kept", "Content-Length: 1000000000"), b"x" * 60_000, b"x" * 60_000
-    )
+    client = asked(made(), get("/kept", "Content-Length: 1000000000"), b"x" * 60_000, b"x" * 60_000)
     (answer,) = client.answers
     assert answer.status == 200
     assert client.closed
