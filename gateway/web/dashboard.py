@@ -15,8 +15,9 @@ from gateway.answers.document import DocumentTemplate, compose
 from gateway.call import Deadline
 from gateway.engine.context import Inputs
 from gateway.web.disconnect import DisconnectWatch
+from gateway.web.load_shedding import in_vain
 from gateway.web.parameters import InvalidRequestError, RequestParameters
-from gateway.web.problems import NOSNIFF, invalid, not_for, problem, status_of
+from gateway.web.problems import BUSY, NOSNIFF, invalid, not_for, overloaded, problem, status_of
 from gateway.web.response_cache import CachedAnswer
 from gateway.web.response_headers import ServerTiming, etag, freshness, matches
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from gateway.plan.model import Plan
     from gateway.transport import Objections
     from gateway.web.client_headers import ClientHeaders, Read
-    from gateway.web.load_shedding import InFlight
+    from gateway.web.load_shedding import Admission
     from gateway.web.response_cache import ResponseCache
 
 __all__ = ["DashboardEndpoint"]
@@ -47,7 +48,7 @@ class DashboardEndpoint:
     Args:
         bound: the plan, bound to its calls.
         client_headers: selects the client's header fields to read and pass on.
-        in_flight: the limit on dashboard requests in flight.
+        admission: admits requests when there is time for them.
         response_cache: the response cache; `None` if no section is ever cached.
         clock: monotonic seconds.
         now: POSIX seconds.
@@ -60,7 +61,7 @@ class DashboardEndpoint:
         bound: BoundPlan,
         *,
         client_headers: ClientHeaders,
-        in_flight: InFlight,
+        admission: Admission,
         response_cache: ResponseCache | None,
         clock: Clock,
         now: Clock,
@@ -71,7 +72,7 @@ class DashboardEndpoint:
         self._bound = bound
         self._parameters = RequestParameters(bound.plan.parameters)
         self._client_headers = client_headers
-        self._in_flight = in_flight
+        self._door = admission.door(bound.plan.deadline)
         self._response_cache = response_cache
         self._clock = clock
         self._now = now
@@ -97,13 +98,18 @@ class DashboardEndpoint:
             if cached is not None:
                 await self._send(send, method, cached, read.if_none_match)
                 return
-        if not self._in_flight.enter():
-            busy = problem(503, "the gateway is at its limit of requests in flight", retry_after=1)
-            await busy(scope, receive, send)
-            return
+        arrived = began = self._clock()
         watch = DisconnectWatch(self._wheel, receive)
+        inside = shed = False
         try:
-            await self._answer(scope, receive, send, path, read, key)
+            inside = self._door.enter(arrived)
+            if not inside:
+                inside = await self._door.wait(arrived)
+                began = self._clock()
+            if inside:
+                shed = await self._answer(scope, receive, send, path, read, key, arrived)
+            else:
+                await BUSY(scope, receive, send)
         except asyncio.CancelledError:
             if not watch.gone:
                 raise
@@ -111,7 +117,8 @@ class DashboardEndpoint:
             if watch_task is not None:
                 watch_task.uncancel()
         finally:
-            self._in_flight.leave()
+            if inside:
+                self._door.leave(began, shed=shed)
             watch.stop()
         if self._objections.expected:
             await self._objections.settle(self._busy)
@@ -124,14 +131,16 @@ class DashboardEndpoint:
         path: Sequence[tuple[str, str]],
         read: Read,
         key: tuple[bytes, bytes],
-    ) -> None:
+        arrived: float,
+    ) -> bool:
+        """Answer a request that was begun; return whether it was in vain."""
         try:
             parameters = self._parameters.read(path, scope["query_string"])
         except InvalidRequestError as error:
             refusal = invalid(error.problems)
             await refusal(scope, receive, send)
-            return
-        deadline = Deadline(self._clock() + self.plan.deadline)
+            return False
+        deadline = Deadline(arrived + self.plan.deadline)
         mark = self._response_cache.mark if self._response_cache is not None else 0
         try:
             outcomes = await self._bound.execute(Inputs(parameters, read.sent), deadline)
@@ -142,10 +151,13 @@ class DashboardEndpoint:
                 self._objections.add(error)
             bug = problem(500, "the gateway itself failed; its log has the cause")
             await bug(scope, receive, send)
-            return
+            return False
+        if merged.errors and in_vain(self.plan, outcomes):
+            await overloaded(merged.errors)(scope, receive, send)
+            return True
         if merged.required is not None:
             await self._required_failed(merged, scope, receive, send)
-            return
+            return False
         landed = [outcome for outcome in outcomes if outcome is not None]
         answer = CachedAnswer(
             merged.body,
@@ -157,6 +169,7 @@ class DashboardEndpoint:
         if self._response_cache is not None and not read.private:
             self._response_cache.put(key, answer, self._timing.nothing, mark)
         await self._send(send, scope["method"], answer, read.if_none_match)
+        return False
 
     async def _required_failed(
         self, merged: Document, scope: Scope, receive: Receive, send: Send
