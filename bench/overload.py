@@ -133,6 +133,7 @@ async def closed_loop(url: str, clients: int, seconds: float) -> Load:
     connected = await load.connect(clients)
     gc.freeze()
     gc.disable()
+    print(flush=True)  # the parent reads the CPU time of the server now
     load.began = time.perf_counter()
     load.ends = load.began + seconds
     for client in connected:
@@ -151,6 +152,7 @@ async def open_loop(url: str, rate: float, seconds: float, connections: int) -> 
     load.free = list(connected)
     gc.freeze()
     gc.disable()
+    print(flush=True)
     load.began = start = time.perf_counter()
     load.ends = start + seconds
     sent, unsent, total = 0, 0, int(rate * seconds)
@@ -213,12 +215,15 @@ def generate(url: str, *options: str, core: str = "1") -> subprocess.Popen[str]:
 def measure(server: Server, seconds: float, *options: str) -> dict[str, float]:
     """Run one round with its probes and return the figures."""
     length = ("--seconds", str(seconds))
-    before = sum(server.cpu())
     load = generate(server.url + "/fan3", *length, *options)
+    assert load.stdout is not None
+    load.stdout.readline()
+    before = sum(server.cpu())
     probes = generate(server.url + "/healthz", *length, "--probe")
     said, probed = load.communicate()[0], json.loads(probes.communicate()[0])
     found: dict[str, float] = json.loads(said)
     found["cpu"] = (sum(server.cpu()) - before) / seconds
+    found["per_core"] = found["complete"] / max(found["cpu"], 0.01)
     found["probes"] = sum(took <= _PROBE_WITHIN for took in probed) / max(1, len(probed))
     found["slowest_probe"] = max(probed)
     return found
@@ -230,6 +235,7 @@ def show(name: str, found: dict[str, float]) -> None:
         f"  incomplete {found['incomplete']:6.0f}  refused {found['refused']:6.0f}"
         f"  lost {found['lost']:4.0f}  p50 {found['p50'] * 1000:4.0f} ms"
         f"  p99 {found['p99'] * 1000:4.0f} ms  core {found['cpu']:4.2f}"
+        f"  per core {found['per_core']:5.0f}"
         f"  probes {found['probes']:6.1%} (slowest {found['slowest_probe'] * 1000:.0f} ms)"
         f"  {found['seconds']}",
         flush=True,
