@@ -133,8 +133,8 @@ async def closed_loop(url: str, clients: int, seconds: float) -> Load:
     connected = await load.connect(clients)
     gc.freeze()
     gc.disable()
-    print(flush=True)  # the parent reads the CPU time of the server now
     load.began = time.perf_counter()
+    asyncio.get_running_loop().call_later(1.0, _say)
     load.ends = load.began + seconds
     for client in connected:
         client.ask(load.began)
@@ -152,7 +152,7 @@ async def open_loop(url: str, rate: float, seconds: float, connections: int) -> 
     load.free = list(connected)
     gc.freeze()
     gc.disable()
-    print(flush=True)
+    asyncio.get_running_loop().call_later(1.0, _say)
     load.began = start = time.perf_counter()
     load.ends = start + seconds
     sent, unsent, total = 0, 0, int(rate * seconds)
@@ -170,6 +170,10 @@ async def open_loop(url: str, rate: float, seconds: float, connections: int) -> 
     for client in connected:
         client.transport.abort()
     return load
+
+
+def _say() -> None:
+    print(flush=True)  # the parent reads the CPU time of the server now
 
 
 async def probe(url: str, seconds: float) -> list[float]:
@@ -217,13 +221,15 @@ def measure(server: Server, seconds: float, *options: str) -> dict[str, float]:
     length = ("--seconds", str(seconds))
     load = generate(server.url + "/fan3", *length, *options)
     assert load.stdout is not None
-    load.stdout.readline()
-    before = sum(server.cpu())
     probes = generate(server.url + "/healthz", *length, "--probe")
+    load.stdout.readline()  # after the first second
+    before = sum(server.cpu())
     said, probed = load.communicate()[0], json.loads(probes.communicate()[0])
     found: dict[str, float] = json.loads(said)
-    found["cpu"] = (sum(server.cpu()) - before) / seconds
-    found["per_core"] = found["complete"] / max(found["cpu"], 0.01)
+    steady: list[int] = found["seconds"][1:]  # type: ignore[assignment]
+    spent = sum(server.cpu()) - before
+    found["cpu"] = spent / len(steady)
+    found["per_core"] = sum(steady) / max(spent, 0.01)
     found["probes"] = sum(took <= _PROBE_WITHIN for took in probed) / max(1, len(probed))
     found["slowest_probe"] = max(probed)
     return found
@@ -279,7 +285,7 @@ def main() -> None:
                         cwd=HERE.parent)  # fmt: skip
         server.start()
         try:
-            measure(server, 1.0, "--clients", "64")  # warm
+            measure(server, 2.0, "--clients", "64")  # warm
             capacity = 0.0
             for count in [int(one) for one in given.counts.split(",") if one]:
                 found = measure(server, given.seconds, "--clients", str(count))

@@ -179,16 +179,15 @@ def concurrency(policy: ConcurrencyPolicy, *, upstream: str, events: Events, clo
 def _fixed(permits: Permits, queue: _Queue) -> Layer:
     def layer(call: Call) -> Call:
         async def limited(request: Request) -> Response:
-            waited = False
             if permits.in_flight < permits.limit:
                 permits.in_flight += 1
+                began = 0.0
             else:
-                waited = True
                 began = await queue.pass_through(request)
             try:
                 return await call(request)
             finally:
-                if waited:
+                if began:
                     queue.learn(began)
                 permits.release()
 

@@ -6,9 +6,10 @@ finished in time is wasted. Therefore:
 
 - **Pace.** One turn of the loop begins only as many requests as keep the turn short; the rest wait
   unstarted. Requests in flight come first: each turn serves everything that has arrived for them.
-  The number follows the measured lag of the loop, the time from when a callback was due until it
-  ran (the gradient of Netflix's concurrency-limits and of Envoy's adaptive concurrency filter, with
-  CoDel's target). It limits starts, not requests in flight, so slow upstreams do not lower it.
+  The number follows the measured length of the turns (the gradient of Netflix's
+  concurrency-limits and of Envoy's adaptive concurrency filter, with a target as CoDel has one). It
+  limits starts, not requests in flight, so slow upstreams do not lower it; and turns are measured
+  in CPU time, because a process that shares its core does not get more of it by beginning less.
 - **Queue.** Waiting requests are served by adaptive LIFO, as in Facebook's "Fail at Scale", the
   dashboards in turns. A request that can no longer be answered within its deadline is never begun.
 - **Refusals are work too.** What is too late is refused at a pace of its own, a fraction of that of
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Admission", "Door", "Refusal", "in_vain"]
 
-TARGET = 0.005
-"""Seconds that a turn of the loop may take under load (CoDel's target)."""
+TARGET = 0.0025
+"""Seconds of CPU time that a turn of the loop may take under load."""
 
 _FIRST = 32.0  # starts in a turn until something is measured
 _MOST = 256.0
@@ -83,6 +84,7 @@ class Admission:
     Args:
         maximum: most requests in flight, including those that wait.
         clock: monotonic seconds.
+        cpu: seconds of CPU time of this thread.
 
     Attributes:
         maximum: most requests in flight, including those that wait.
@@ -97,13 +99,17 @@ class Admission:
     """
 
     __slots__ = (
-        "_asked", "_doors", "_loop", "_pending", "_timer", "admitted", "clock", "in_flight", "lag",
-        "left", "maximum", "pace", "refused", "waiting", "window_ends",
+        "_asked", "_cpu", "_doors", "_loop", "_may_refuse", "_pending", "_spent", "_timer",
+        "admitted", "clock", "in_flight", "lag", "left", "maximum", "pace", "refused", "waiting",
+        "window_ends",
     )  # fmt: skip
 
-    def __init__(self, maximum: int, clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self, maximum: int, clock: Clock = time.monotonic, cpu: Clock = time.thread_time
+    ) -> None:
         self.maximum = maximum
         self.clock = clock
+        self._cpu = cpu
         self.in_flight = self.waiting = self.admitted = self.left = 0
         self.refused = dict.fromkeys(Refusal, 0)
         self.lag = 0.0
@@ -112,7 +118,8 @@ class Admission:
         self._doors: dict[Door, None] = {}  # those where somebody waits, in turns
         self._loop: AbstractEventLoop | None = None
         self._pending = False  # a turn is measured
-        self._asked = 0.0
+        self._asked = self._spent = 0.0  # when its turn began, by both clocks
+        self._may_refuse = 0.0
         self._timer: TimerHandle | None = None
 
     @property
@@ -137,6 +144,7 @@ class Admission:
         if not self._pending and self._loop is not None:
             self._pending = True
             self._asked = now
+            self._spent = self._cpu()
             self._loop.call_soon(self._turn)
 
     def enqueue(self, door: Door, now: float) -> None:
@@ -161,9 +169,10 @@ class Admission:
         """Judge the turn that is over, and begin what the next one can take."""
         now = self.clock()
         self._pending = False
-        self.lag = lag = now - self._asked
-        if lag > TARGET:
-            self.pace = max(1.0, self.pace * max(_STEEPEST, TARGET / lag))
+        self.lag = now - self._asked
+        took = self._cpu() - self._spent
+        if took > TARGET:
+            self.pace = max(1.0, self.pace * max(_STEEPEST, TARGET / took))
         elif self.left <= 0:
             self.pace = min(_MOST, self.pace * _GROWTH)
         self.left = int(self.pace)
@@ -182,11 +191,13 @@ class Admission:
             elif door.waiting:
                 doors[door] = None  # after the others
         doors.update(stuck)
-        refusals = 1 + int(self.pace) // _STARTS_PER_REFUSAL
+        begun = int(self.pace) - self.left
+        self._may_refuse += begun / _STARTS_PER_REFUSAL if begun else self.pace
         for door in list(doors):
-            refusals -= door.refuse_late(now, refusals)
+            self._may_refuse -= door.refuse_late(now, int(self._may_refuse))
             if not door.waiting:
                 del doors[door]
+        self._may_refuse = min(self._may_refuse, self.pace)
         if any(door.may_go_on(now) for door in doors):
             self.measure(now)
         elif doors and self._timer is None and self._loop is not None:
