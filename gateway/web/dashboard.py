@@ -152,12 +152,13 @@ class DashboardEndpoint:
             bug = problem(500, "the gateway itself failed; its log has the cause")
             await bug(scope, receive, send)
             return False
-        if merged.errors and in_vain(self.plan, outcomes):
+        vain = bool(merged.errors) and in_vain(self.plan, outcomes)
+        if merged.required is not None:
+            await self._required_failed(merged, scope, receive, send, vain=vain)
+            return vain
+        if vain:
             await overloaded(merged.errors)(scope, receive, send)
             return True
-        if merged.required is not None:
-            await self._required_failed(merged, scope, receive, send)
-            return False
         landed = [outcome for outcome in outcomes if outcome is not None]
         answer = CachedAnswer(
             merged.body,
@@ -172,14 +173,15 @@ class DashboardEndpoint:
         return False
 
     async def _required_failed(
-        self, merged: Document, scope: Scope, receive: Receive, send: Send
+        self, merged: Document, scope: Scope, receive: Receive, send: Send, *, vain: bool
     ) -> None:
         assert merged.required is not None  # noqa: S101 - checked by the caller
         error = merged.required.error
+        status = 503 if vain else status_of(error)
         refusal = problem(
-            status_of(error),
+            status,
             f"a required section failed: {error.detail}",
-            retry_after=error.retry_after or (1 if status_of(error) == 503 else None),  # noqa: PLR2004
+            retry_after=error.retry_after or (1 if status == 503 else None),  # noqa: PLR2004
             code=error.code,
             errors=merged.errors,
         )

@@ -102,7 +102,7 @@ def overloaded(errors: Sequence[Mapping[str, Any]]) -> Response:
         errors: the faults of all sections as a document lists them.
     """
     detail = "no section arrived, because too many calls to the upstreams are in flight"
-    return problem(503, detail, retry_after=1, errors=errors)
+    return problem(503, detail, retry_after=1, code=errors[0]["code"], errors=errors)
 
 
 def not_for(method: str, path: str) -> str:
