@@ -4,12 +4,16 @@
 has a deadline of 500 ms. A closed loop of ever more clients, then an open loop at multiples of the
 capacity that was found, and beside each of them a probe of `/healthz` every 50 ms on a connection
 of its own. An answer counts if it is a complete 200 within the deadline, as its client sees it.
+
+"core" is the share of core 0 that the gateway got after the first second, and "per core" the
+complete answers for each second of its CPU time; on a busy machine compare these.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import gc
 import json
 import subprocess
@@ -17,6 +21,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import uvloop
@@ -74,12 +79,7 @@ class Client(asyncio.Protocol):
 
 
 class Load:
-    """What the clients of one round saw.
-
-    Args:
-        url: what they ask for.
-        ends: for a closed loop, when they stop asking (`time.perf_counter`).
-    """
+    """What the clients of one round saw, and the complete answers of each second of it."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -98,6 +98,7 @@ class Load:
         for _ in range(count):
             _, client = await loop.create_connection(lambda: Client(self), self.host, self.port)
             clients.append(client)
+        await probe(f"http://{self.host}:{self.port}/healthz", 0.001)  # all are accepted now
         return clients
 
     def landed(
@@ -134,11 +135,11 @@ async def closed_loop(url: str, clients: int, seconds: float) -> Load:
     gc.freeze()
     gc.disable()
     load.began = time.perf_counter()
-    asyncio.get_running_loop().call_later(1.0, _say)
+    _say_when(1.0, seconds)
     load.ends = load.began + seconds
     for client in connected:
         client.ask(load.began)
-    await asyncio.sleep(seconds)
+    await asyncio.sleep(seconds + 0.1)
     for client in connected:
         client.transport.abort()
     return load
@@ -152,7 +153,7 @@ async def open_loop(url: str, rate: float, seconds: float, connections: int) -> 
     load.free = list(connected)
     gc.freeze()
     gc.disable()
-    asyncio.get_running_loop().call_later(1.0, _say)
+    _say_when(1.0, seconds)
     load.began = start = time.perf_counter()
     load.ends = start + seconds
     sent, unsent, total = 0, 0, int(rate * seconds)
@@ -172,8 +173,10 @@ async def open_loop(url: str, rate: float, seconds: float, connections: int) -> 
     return load
 
 
-def _say() -> None:
-    print(flush=True)  # the parent reads the CPU time of the server now
+def _say_when(*moments: float) -> None:
+    """Print a line at each of these moments, when the parent reads the server's CPU time."""
+    for seconds in moments:
+        asyncio.get_running_loop().call_later(seconds, functools.partial(print, flush=True))
 
 
 async def probe(url: str, seconds: float) -> list[float]:
@@ -216,7 +219,7 @@ def generate(url: str, *options: str, core: str = "1") -> subprocess.Popen[str]:
     return subprocess.Popen(pinned(command, core), stdout=subprocess.PIPE, text=True)
 
 
-def measure(server: Server, seconds: float, *options: str) -> dict[str, float]:
+def measure(server: Server, seconds: float, *options: str) -> dict[str, Any]:
     """Run one round with its probes and return the figures."""
     length = ("--seconds", str(seconds))
     load = generate(server.url + "/fan3", *length, *options)
@@ -224,10 +227,11 @@ def measure(server: Server, seconds: float, *options: str) -> dict[str, float]:
     probes = generate(server.url + "/healthz", *length, "--probe")
     load.stdout.readline()  # after the first second
     before = sum(server.cpu())
-    said, probed = load.communicate()[0], json.loads(probes.communicate()[0])
-    found: dict[str, float] = json.loads(said)
-    steady: list[int] = found["seconds"][1:]  # type: ignore[assignment]
+    load.stdout.readline()  # at the end
     spent = sum(server.cpu()) - before
+    said, probed = load.communicate()[0], json.loads(probes.communicate()[0])
+    found: dict[str, Any] = json.loads(said)
+    steady: list[int] = found["seconds"][1:]
     found["cpu"] = spent / len(steady)
     found["per_core"] = sum(steady) / max(spent, 0.01)
     found["probes"] = sum(took <= _PROBE_WITHIN for took in probed) / max(1, len(probed))
@@ -235,7 +239,7 @@ def measure(server: Server, seconds: float, *options: str) -> dict[str, float]:
     return found
 
 
-def show(name: str, found: dict[str, float]) -> None:
+def show(name: str, found: dict[str, Any]) -> None:
     print(
         f"{name:>14}  complete {found['complete']:7.0f}/s  late {found['late']:6.0f}"
         f"  incomplete {found['incomplete']:6.0f}  refused {found['refused']:6.0f}"

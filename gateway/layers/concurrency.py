@@ -136,9 +136,7 @@ class _Waiter(Alarm):
 
     __slots__ = ("_queue", "granted", "until")
 
-    def __init__(
-        self, granted: Future[bool], queue: AdaptiveLifo[_Waiter], until: float
-    ) -> None:
+    def __init__(self, granted: Future[bool], queue: AdaptiveLifo[_Waiter], until: float) -> None:
         self.granted = granted
         self.until = until
         self._queue = queue

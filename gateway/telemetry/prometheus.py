@@ -120,7 +120,10 @@ class _Gateway(Collector):
 
 
 def router(
-    store: Store, response_cache: Callable[[], ResponseCache], admission: Admission, offload: Offload
+    store: Store,
+    response_cache: Callable[[], ResponseCache],
+    admission: Admission,
+    offload: Offload,
 ) -> APIRouter:
     """Return the route `/metrics`; `response_cache` returns the current response cache."""
     registry = CollectorRegistry()

@@ -102,11 +102,9 @@ class DashboardEndpoint:
         watch = DisconnectWatch(self._wheel, receive)
         inside = shed = False
         try:
-            inside = self._door.enter(arrived)
-            if not inside:
-                inside = await self._door.wait(arrived)
-                began = self._clock()
+            inside = self._door.enter(arrived) or await self._door.wait(arrived)
             if inside:
+                began = self._clock()
                 shed = await self._answer(scope, receive, send, path, read, key, arrived)
             else:
                 await BUSY(scope, receive, send)

@@ -32,7 +32,6 @@ from gateway.engine.outcome import State
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future, TimerHandle
-
     from collections.abc import Sequence
 
     from gateway.call import Clock
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Admission", "Door", "Refusal", "in_vain"]
 
-TARGET = 0.0025
+TARGET = 0.001
 """Seconds of CPU time that a turn of the loop may take under load."""
 
 _FIRST = 32.0  # starts in a turn until something is measured

@@ -328,27 +328,27 @@ def test_every_request_is_counted_until_it_has_ended(steps: list[str]) -> None:
         inside: list[Door] = []
 
         def collect() -> None:
-            for door, task in list(tasks):
-                if task.done():
-                    tasks.remove((door, task))
-                    if not task.cancelled() and task.result():
-                        inside.append(door)
+            for door, task in [one for one in tasks if one[1].done()]:
+                tasks.remove((door, task))
+                if not task.cancelled() and task.result():
+                    inside.append(door)
 
         for number, step in enumerate(steps):
+            door = doors[number % 2]
             if step == "come":
-                tasks.append((doors[number % 2], coming(doors[number % 2])))
+                tasks.append((door, coming(door)))
             elif step == "cancel" and tasks:
                 tasks[number % len(tasks)][1].cancel()
             elif step in {"leave", "vain"} and inside:
                 inside.pop(number % len(inside)).leave(loop_time(), shed=step == "vain")
             await asyncio.sleep(0.3 if step == "wait" else 0)
             collect()
-        for _ in range(200):
-            while inside:
-                inside.pop().leave(loop_time())
+        while tasks or inside:
+            for door in inside:
+                door.leave(loop_time())
+            inside.clear()
             await asyncio.sleep(0.01)
             collect()
-        assert not tasks
         assert (gate.in_flight, gate.waiting) == (0, 0)
         assert all(door.in_flight == door.waiting == 0 for door in doors)
 
@@ -463,5 +463,3 @@ def test_refusals_without_a_pace_of_their_own_take_the_time_of_answers(
     unpaced, _ = simulated(6000, fresh_door)
     assert paced >= 0.8 * CAPACITY
     assert unpaced <= 0.5 * CAPACITY
-
-
