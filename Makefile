@@ -21,7 +21,7 @@ ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundl
 export UV_SYSTEM_CERTS ?= true
 endif
 
-.PHONY: help setup run test check format bench chaos profile schema clean
+.PHONY: help setup run test check format bench chaos overload profile schema clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ bench: $(STAMP) ## Benchmark the gateway against its peers; writes docs/benchmar
 
 chaos: $(STAMP) ## Check the guarantees of the shared cache: replicas, kills, faults, many keys (4 min)
 	@$(BIN)/python bench/cache_chaos.py $(ARGS)
+
+overload: $(STAMP) ## Measure goodput under overload: 6,000 clients, 10 times the capacity (2 min)
+	@$(BIN)/python bench/overload.py $(ARGS)
 
 profile: $(STAMP) ## Profile one dashboard under load
 	@$(BIN)/python bench/profile.py $(ARGS)

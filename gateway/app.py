@@ -19,7 +19,7 @@ from gateway.telemetry import prometheus
 from gateway.telemetry.event_log import EventLog
 from gateway.transport import Objections
 from gateway.web.application import Application
-from gateway.web.load_shedding import InFlight
+from gateway.web.load_shedding import Admission
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -73,7 +73,7 @@ def create_app(
     app = Application(
         Runtime(loaded, process),
         routers=[
-            prometheus.router(process.store, response_cache, process.in_flight, process.offload),
+            prometheus.router(process.store, response_cache, process.admission, process.offload),
             *([purge.router(token, process.store, response_cache)] if token else []),
         ],
         title="Aggregation gateway",
@@ -102,7 +102,7 @@ def _open_process(settings: Settings, events: Events) -> Process:
         store=_open_store(settings, events),
         events=events,
         objections=Objections(),
-        in_flight=InFlight(settings.max_in_flight),
+        admission=Admission(settings.max_in_flight),
         offload=Offload(settings.decoding_memory, slow=Processes(settings.decoding_processes)),
         response_memory=settings.cache_memory // 4,
     )

@@ -132,6 +132,7 @@ class CallError(GatewayError):
             `expose_errors`; `detail` then ends with it.
         cause: the transport's error where there was no answer, for logs only: it may name
             addresses.
+        shed: the gateway dropped the call, unstarted, because of its own limits.
     """
 
     code: ClassVar[ErrorCode]
@@ -147,6 +148,7 @@ class CallError(GatewayError):
         retry_after: float | None = None,
         excerpt: str = "",
         cause: str = "",
+        shed: bool = False,
     ) -> None:
         super().__init__(detail)
         self.detail = detail
@@ -155,6 +157,7 @@ class CallError(GatewayError):
         self.retry_after = retry_after
         self.excerpt = excerpt
         self.cause = cause
+        self.shed = shed
         if retryable is not None:
             self.retryable = retryable
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gateway.plan.load import Loaded
     from gateway.plan.model import Plan
     from gateway.transport import Objections
-    from gateway.web.load_shedding import InFlight
+    from gateway.web.load_shedding import Admission
 
 __all__ = ["Process", "Runtime", "close", "open_upstreams"]
 
@@ -39,7 +39,7 @@ class Process(NamedTuple):
         store: where answers are cached.
         events: the listeners.
         objections: assertions that failed in a test's mocks.
-        in_flight: the bound on dashboards in flight.
+        admission: admits requests for dashboards.
         offload: where large answers are decoded and shaped.
         response_memory: most bytes of cached whole answers.
     """
@@ -47,7 +47,7 @@ class Process(NamedTuple):
     store: Store
     events: Events
     objections: Objections
-    in_flight: InFlight
+    admission: Admission
     offload: Offload
     response_memory: int
 
@@ -119,7 +119,7 @@ class Runtime:
         return DashboardEndpoint(
             bound,
             client_headers=_client_headers(bound.plan, self.upstreams),
-            in_flight=process.in_flight,
+            admission=process.admission,
             response_cache=self.response_cache if _is_cached(bound.plan, self.loaded) else None,
             clock=shared.clock,
             now=shared.now,

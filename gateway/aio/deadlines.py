@@ -1,8 +1,10 @@
-"""The four timers that enforce one deadline, and the order in which they fire.
+"""The five timers that enforce one deadline, and the order in which they fire.
 
 =========  ===========================  ====================  ====================================
 timer      fires                        set by                what it reports
 =========  ===========================  ====================  ====================================
+queue      `QUEUE_MARGIN` before        layers/concurrency    the gateway is too busy: the call
+           the deadline at the latest   .py                   was never begun
 attempt    `ATTEMPT_MARGIN` before      layers/timeout.py     the upstream is too slow: a breaker
            the deadline at the latest                         sees an upstream that hangs
 call       at the deadline              layers/deadline.py    the request ran out of time
@@ -26,10 +28,20 @@ if TYPE_CHECKING:
     from gateway.aio.timers import Wheel
     from gateway.call import Clock, Deadline
 
-__all__ = ["ATTEMPT_MARGIN", "CALLER_GRACE", "TICK", "DeadlineTimer", "execution_grace"]
+__all__ = [
+    "ATTEMPT_MARGIN",
+    "CALLER_GRACE",
+    "QUEUE_MARGIN",
+    "TICK",
+    "DeadlineTimer",
+    "execution_grace",
+]
 
 TICK = 0.004
 """Seconds by which a timer may be late."""
+
+QUEUE_MARGIN = 0.010
+"""Seconds before the deadline at which a wait for a permit ends; more than two ticks."""
 
 ATTEMPT_MARGIN = 0.010
 """Seconds before the deadline at which an attempt ends; more than two ticks."""

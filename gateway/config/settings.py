@@ -59,7 +59,8 @@ class Settings(BaseSettings):
     decoding_processes: Annotated[int, Field(ge=1, le=64)] = 1
     """Processes that decode the largest answers, started when the first one comes."""
     max_in_flight: Annotated[int, Field(ge=1)] = 10_000
-    """Maximum number of requests in flight in one process; further ones get 503 and Retry-After."""
+    """Maximum number of requests in flight in one process, those that wait to be begun included;
+    further ones get 503 and Retry-After."""
     drain_seconds: Annotated[int, Field(ge=0, le=3600)] = 20
     """Seconds that requests in flight have to finish at shutdown."""
     keep_alive: Annotated[int, Field(ge=1, le=3600)] = 75

@@ -75,6 +75,11 @@ class Outcome:
         return Outcome(State.FALLBACK, fallback, fallback, faults=self.faults)
 
     @property
+    def shed(self) -> bool:
+        """Whether it failed only because of the gateway's own limits."""
+        return self.state is State.FAILED and all(fault.error.shed for fault in self.faults)
+
+    @property
     def usable(self) -> bool:
         """Whether other sections can refer to the value."""
         return self.state is not State.FAILED and self.state is not State.SKIPPED
@@ -106,7 +111,8 @@ class LargeOutcome(Outcome):
 
 def dependency_failed(name: str, outcome: Outcome) -> DependencyFailed:
     """Return the error of a section that refers to the section `name`, which failed."""
-    retryable = any(fault.error.retryable for fault in outcome.faults)
     return DependencyFailed(
-        f"section {name}, which this section refers to, failed", retryable=retryable
+        f"section {name}, which this section refers to, failed",
+        retryable=any(fault.error.retryable for fault in outcome.faults),
+        shed=outcome.shed,
     )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from gateway.cache.store import Store
     from gateway.offload import Offload
-    from gateway.web.load_shedding import InFlight
+    from gateway.web.load_shedding import Admission
     from gateway.web.response_cache import ResponseCache
 
 __all__ = ["router"]
@@ -35,12 +35,12 @@ class _Gateway(Collector):
         self,
         store: Store,
         response_cache: Callable[[], ResponseCache],
-        in_flight: InFlight,
+        admission: Admission,
         offload: Offload,
     ) -> None:
         self._store = store
         self._response_cache = response_cache
-        self._in_flight = in_flight
+        self._admission = admission
         self._offload = offload
 
     def collect(self) -> Iterator[Metric]:
@@ -61,14 +61,7 @@ class _Gateway(Collector):
             "Memory of cached whole answers",
             self._response_cache().size,
         )
-        yield GaugeMetricFamily(
-            "gateway_requests_in_flight", "Dashboard requests in flight", self._in_flight.count
-        )
-        yield CounterMetricFamily(
-            "gateway_requests_refused",
-            "Dashboard requests answered 503 because too many were in flight",
-            self._in_flight.refused,
-        )
+        yield from self._admissions()
         budget = self._offload.budget
         yield GaugeMetricFamily(
             "gateway_decoding_bytes", "Large answers being decoded", budget.used
@@ -93,13 +86,51 @@ class _Gateway(Collector):
                 family.add_metric([lane], count)
             yield family
 
+    def _admissions(self) -> Iterator[Metric]:
+        admission = self._admission
+        yield GaugeMetricFamily(
+            "gateway_requests_in_flight", "Dashboard requests in flight", admission.in_flight
+        )
+        yield GaugeMetricFamily(
+            "gateway_requests_waiting", "Dashboard requests not yet begun", admission.waiting
+        )
+        yield GaugeMetricFamily(
+            "gateway_requests_limit",
+            "Dashboard requests in flight that are admitted now",
+            admission.limit,
+        )
+        yield GaugeMetricFamily(
+            "gateway_requests_pace",
+            "Dashboard requests begun in one turn of the event loop at most",
+            admission.pace,
+        )
+        yield GaugeMetricFamily(
+            "gateway_event_loop_lag_seconds",
+            "Time from when a callback of the event loop was last due until it ran",
+            admission.lag,
+        )
+        yield CounterMetricFamily(
+            "gateway_requests_admitted", "Dashboard requests begun", admission.admitted
+        )
+        refused = CounterMetricFamily(
+            "gateway_requests_refused",
+            "Dashboard requests answered 503 because of overload",
+            labels=["reason"],
+        )
+        for reason, count in admission.refused.items():
+            refused.add_metric([reason], count)
+        yield refused
+
 
 def router(
-    store: Store, response_cache: Callable[[], ResponseCache], in_flight: InFlight, offload: Offload
+    store: Store,
+    response_cache: Callable[[], ResponseCache],
+    admission: Admission,
+    offload: Offload,
 ) -> APIRouter:
     """Return the route `/metrics`; `response_cache` returns the current response cache."""
     registry = CollectorRegistry()
-    registry.register(_Gateway(store, response_cache, in_flight, offload))
+    registry.register(_Gateway(store, response_cache, admission, offload))
     ProcessCollector(registry=registry)
     GCCollector(registry=registry)
     routes = APIRouter(tags=["operations"])

@@ -18,8 +18,9 @@ from gateway.call import Deadline
 from gateway.engine.context import Inputs
 from gateway.web.disconnect import DisconnectWatch
 from gateway.web.fields import Fields
+from gateway.web.load_shedding import in_vain
 from gateway.web.parameters import InvalidRequestError, RequestParameters
-from gateway.web.problems import invalid, not_for, problem, status_of
+from gateway.web.problems import BUSY, invalid, not_for, overloaded, problem, status_of
 from gateway.web.response_cache import CachedAnswer
 from gateway.web.response_headers import ServerTiming, etag, freshness, matches
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from gateway.transport import Objections
     from gateway.web.client_headers import ClientHeaders, Read
     from gateway.web.fields import Field, Respond
-    from gateway.web.load_shedding import InFlight
+    from gateway.web.load_shedding import Admission
     from gateway.web.response_cache import ResponseCache
 
 __all__ = ["DashboardEndpoint"]
@@ -51,7 +52,7 @@ class DashboardEndpoint:
     Args:
         bound: the plan, bound to its calls.
         client_headers: selects the client's header fields to read and pass on.
-        in_flight: the limit on dashboard requests in flight.
+        admission: decides which requests are begun.
         response_cache: the response cache; `None` if no section is ever cached.
         clock: monotonic seconds.
         now: POSIX seconds.
@@ -64,7 +65,7 @@ class DashboardEndpoint:
         bound: BoundPlan,
         *,
         client_headers: ClientHeaders,
-        in_flight: InFlight,
+        admission: Admission,
         response_cache: ResponseCache | None,
         clock: Clock,
         now: Clock,
@@ -75,7 +76,7 @@ class DashboardEndpoint:
         self._bound = bound
         self._parameters = RequestParameters(bound.plan.parameters)
         self._client_headers = client_headers
-        self._in_flight = in_flight
+        self._door = admission.door(bound.plan.deadline)
         self._response_cache = response_cache
         self._clock = clock
         self._now = now
@@ -154,11 +155,7 @@ class DashboardEndpoint:
             if cached is not None:
                 _give(respond, method, cached, read.if_none_match, now)
                 return None
-        if not self._in_flight.enter():
-            detail = "the gateway is at its limit of requests in flight"
-            _refuse(respond, problem(503, detail, retry_after=1))
-            return None
-        return self._execute(method, key, read, path, respond)
+        return self._execute(method, key, read, path, respond, self._clock())
 
     async def settle(self) -> None:
         """Raise what a test's mock objected to during the last answer."""
@@ -172,11 +169,23 @@ class DashboardEndpoint:
         read: Read,
         path: Sequence[tuple[str, str]],
         respond: Respond,
+        arrived: float,
     ) -> None:
+        """Answer a request once it is admitted."""
+        inside = shed = False
+        began = arrived
         try:
-            await self._run(method, key, read, path, respond)
+            inside = self._door.enter(arrived)
+            if not inside:
+                inside = await self._door.wait(arrived)
+                began = self._clock()
+            if inside:
+                shed = await self._run(method, key, read, path, respond, arrived)
+            else:
+                _refuse(respond, BUSY)
         finally:
-            self._in_flight.leave()
+            if inside:
+                self._door.leave(began, shed=shed)
 
     async def _run(
         self,
@@ -185,13 +194,15 @@ class DashboardEndpoint:
         read: Read,
         path: Sequence[tuple[str, str]],
         respond: Respond,
-    ) -> None:
+        arrived: float,
+    ) -> bool:
+        """Answer a request that was begun; return whether it was in vain."""
         try:
             parameters = self._parameters.read(path, key[1])
         except InvalidRequestError as error:
             _refuse(respond, invalid(error.problems))
-            return
-        deadline = Deadline(self._clock() + self.plan.deadline)
+            return False
+        deadline = Deadline(arrived + self.plan.deadline)
         mark = self._response_cache.mark if self._response_cache is not None else 0
         try:
             outcomes = await self._bound.execute(Inputs(parameters, read.sent), deadline)
@@ -201,10 +212,14 @@ class DashboardEndpoint:
             if self._objections.expected and isinstance(error, AssertionError):
                 self._objections.add(error)
             _refuse(respond, problem(500, "the gateway itself failed; its log has the cause"))
-            return
+            return False
+        vain = bool(merged.errors) and in_vain(self.plan, outcomes)
         if merged.required is not None:
-            _refuse(respond, _required_failed(merged))
-            return
+            _refuse(respond, _required_failed(merged, vain=vain))
+            return vain
+        if vain:
+            _refuse(respond, overloaded(merged.errors))
+            return True
         landed = [outcome for outcome in outcomes if outcome is not None]
         answer = CachedAnswer(
             merged.body,
@@ -217,16 +232,18 @@ class DashboardEndpoint:
         if self._response_cache is not None and not read.private:
             self._response_cache.put(key, answer, self._timing.nothing, mark)
         _give(respond, method, answer, read.if_none_match, self._now())
+        return False
 
 
-def _required_failed(merged: Document) -> Response:
+def _required_failed(merged: Document, *, vain: bool) -> Response:
     """Return the problem of an answer whose required section failed."""
     assert merged.required is not None  # noqa: S101 - checked by the caller
     error = merged.required.error
+    status = 503 if vain else status_of(error)
     return problem(
-        status_of(error),
+        status,
         f"a required section failed: {error.detail}",
-        retry_after=error.retry_after or (1 if status_of(error) == 503 else None),  # noqa: PLR2004
+        retry_after=error.retry_after or (1 if status == 503 else None),  # noqa: PLR2004
         code=error.code,
         errors=merged.errors,
     )

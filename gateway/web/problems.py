@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 __all__ = [
+    "BUSY",
     "MEDIA_TYPE",
     "NOSNIFF",
     "invalid",
@@ -31,6 +32,7 @@ __all__ = [
     "on_bug",
     "on_http_error",
     "on_invalid_body",
+    "overloaded",
     "problem",
     "status_of",
 ]
@@ -87,6 +89,20 @@ def problem(
     response = Response(orjson.dumps(body), status, fields, MEDIA_TYPE)
     response.raw_headers.append(NOSNIFF)
     return response
+
+
+BUSY = problem(503, "the gateway has more requests than it can answer in time", retry_after=1)
+"""The answer to a request that was not begun; made once, so that it costs no more than a hit."""
+
+
+def overloaded(errors: Sequence[Mapping[str, Any]]) -> Response:
+    """Return the 503 problem of an answer that is empty because of the gateway's own limits.
+
+    Args:
+        errors: the faults of all sections as a document lists them.
+    """
+    detail = "no section arrived, because too many calls to the upstreams are in flight"
+    return problem(503, detail, retry_after=1, code=errors[0]["code"], errors=errors)
 
 
 def not_for(method: str, path: str) -> str:

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.aio.adaptive_lifo import AdaptiveLifo
+from gateway.aio.deadlines import QUEUE_MARGIN, TICK
 from gateway.errors import DeadlineExceeded, ErrorCode, LimiterFull, UpstreamStatus, UpstreamTimeout
 from gateway.events import Events, LimitChange, Rejection
 from gateway.layers.concurrency import ConcurrencyPolicy, Permits, concurrency
-from tests.layers.fakes import NAME, FakeUpstream, context, request
+from tests.layers.fakes import NAME, FakeUpstream, about, context, request
 from tests.operations import target_of
 from tests.virtual_time import loop_time, run
 
@@ -80,6 +82,7 @@ def test_the_queue_is_bounded() -> None:
         with pytest.raises(LimiterFull, match="in flight") as caught:
             await call(request())
         assert caught.value.retry_after == 1
+        assert caught.value.shed
         assert caught.value.upstream == NAME
         assert heard == [Rejection(NAME, "section", ErrorCode.LIMITER_FULL, "limiter_full")]
         for task in tasks:
@@ -113,7 +116,7 @@ def test_the_wait_is_bounded() -> None:
         began = loop_time()
         with pytest.raises(LimiterFull):
             await call(request())
-        assert loop_time() - began == pytest.approx(0.5)
+        assert loop_time() - began == pytest.approx(0.5 + TICK / 2, abs=TICK)
         assert heard == [Rejection(NAME, "section", ErrorCode.LIMITER_FULL, "queue_timeout")]
         await first
         await call(request())
@@ -137,14 +140,14 @@ def test_the_wait_goes_on_when_the_deadline_is_put_off(free_after: float, served
         else:
             with pytest.raises(LimiterFull):
                 await waiting
-            assert loop_time() - began == pytest.approx(1)
+            assert loop_time() - began == pytest.approx(1 + TICK / 2, abs=TICK)
         await first
 
     run(main())
 
 
 @pytest.mark.parametrize("left", [0.3, 0.0, -1.0])
-def test_the_wait_ends_with_the_deadline(left: float) -> None:
+def test_the_wait_ends_before_the_deadline(left: float) -> None:
     async def main() -> None:
         heard: list[Event] = []
         call = limited(
@@ -153,9 +156,11 @@ def test_the_wait_ends_with_the_deadline(left: float) -> None:
         first = start(call)
         await asyncio.sleep(0)
         began = loop_time()
-        with pytest.raises(DeadlineExceeded):
+        with pytest.raises(DeadlineExceeded) as caught:
             await call(request(left))
-        assert loop_time() - began == pytest.approx(max(left, 0), abs=1e-6)
+        assert loop_time() - began <= max(left - QUEUE_MARGIN + TICK, 0)
+        assert loop_time() - began >= left - 2 * QUEUE_MARGIN
+        assert caught.value.shed
         assert heard == [Rejection(NAME, "section", ErrorCode.DEADLINE_EXCEEDED, "deadline")]
         first.cancel()
 
@@ -190,7 +195,7 @@ def test_a_hanging_upstream_takes_its_own_permits_only() -> None:
 
 def test_one_cancelled_while_waiting_leaves_the_queue() -> None:
     async def main() -> None:
-        permits = Permits(1)
+        permits = Permits(1, loop_time)
         permits.in_flight = 1
         waiting = await blocked(permits)
         waiting.cancel()
@@ -204,7 +209,7 @@ def test_one_cancelled_while_waiting_leaves_the_queue() -> None:
 
 def test_one_cancelled_in_the_moment_of_the_grant_passes_it_on() -> None:
     async def main() -> None:
-        permits = Permits(1)
+        permits = Permits(1, loop_time)
         permits.in_flight = 1
         granted, next_one = await blocked(permits), await blocked(permits)
         permits.release()
@@ -218,7 +223,7 @@ def test_one_cancelled_in_the_moment_of_the_grant_passes_it_on() -> None:
 
 def test_a_permit_is_not_given_to_one_already_cancelled() -> None:
     async def main() -> None:
-        permits = Permits(1)
+        permits = Permits(1, loop_time)
         permits.in_flight = 1
         gone, next_one = await blocked(permits), await blocked(permits)
         gone.cancel()
@@ -231,10 +236,10 @@ def test_a_permit_is_not_given_to_one_already_cancelled() -> None:
 
 def test_one_cancelled_in_the_moment_its_patience_ends_holds_nothing() -> None:
     async def main() -> None:
-        permits = Permits(1)
+        permits = Permits(1, loop_time)
         permits.in_flight = 1
         waiting = await blocked(permits)
-        permits._expire(permits._waiters[0])
+        permits._queue.oldest().ring()
         waiting.cancel()
         await asyncio.wait([waiting])
         assert waiting.cancelled()
@@ -245,12 +250,12 @@ def test_one_cancelled_in_the_moment_its_patience_ends_holds_nothing() -> None:
 
 def test_patience_that_ends_in_the_moment_of_the_grant_changes_nothing() -> None:
     async def main() -> None:
-        permits = Permits(1)
+        permits = Permits(1, loop_time)
         permits.in_flight = 1
         waiting = await blocked(permits)
-        waiter = permits._waiters[0]
+        waiter = permits._queue.oldest()
         permits.release()
-        permits._expire(waiter)
+        waiter.ring()
         assert await waiting
 
     run(main())
@@ -292,7 +297,7 @@ def test_permits_are_conserved_under_random_cancellation(
 def test_permits_are_conserved_while_their_number_changes(seed: int, callers: int) -> None:
     async def main() -> None:
         rng = random.Random(seed)
-        permits = Permits(3)
+        permits = Permits(3, loop_time)
         holders = 0
 
         async def hold() -> None:
@@ -323,6 +328,110 @@ def test_permits_are_conserved_while_their_number_changes(seed: int, callers: in
         for outcome in await asyncio.gather(*tasks, return_exceptions=True):
             assert outcome is None or isinstance(outcome, asyncio.CancelledError)
         assert (holders, permits.in_flight, permits.waiting) == (0, 0, 0)
+
+    run(main())
+
+
+async def answered_in_time(call: Call, *, every: float, deadline: float, count: int) -> int:
+    """Send `count` calls at a regular pace; return how many were answered."""
+    calls = []
+    for _ in range(count):
+        calls.append(start(call, deadline))
+        await asyncio.sleep(every)
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    return sum(not isinstance(outcome, BaseException) for outcome in outcomes)
+
+
+class Wasting:
+    """An upstream that works on what it was given, although no one waits for it any more."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.in_time = self.late = 0
+
+    async def __call__(self, request: Any) -> Any:
+        await asyncio.sleep(self.seconds)
+        if loop_time() > request.deadline.at:
+            self.late += 1
+            raise UpstreamTimeout("late")
+        self.in_time += 1
+        return {}
+
+
+@pytest.mark.parametrize("times", [3, 10])
+def test_overload_does_not_lower_what_is_answered_in_time(times: int) -> None:
+    async def main() -> None:
+        upstream = Wasting(0.05)
+        call = limited(upstream, concurrency=2, queue=10_000, queue_timeout=60)
+        await answered_in_time(call, every=0.025 / times, deadline=0.3, count=400 * times)
+        capacity = 400 * 0.025 / 0.05 * 2
+        assert upstream.in_time >= 0.95 * capacity
+        assert upstream.late <= 0.02 * capacity
+
+    run(main())
+
+
+def test_first_in_first_out_would_serve_everyone_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same overload without the mechanisms: the test above depends on them."""
+    monkeypatch.setattr(AdaptiveLifo, "overloaded", lambda *_: False)
+    monkeypatch.setattr("gateway.layers.concurrency.QUEUE_MARGIN", 0.0)
+    monkeypatch.setattr("gateway.layers.concurrency._LEARNING", 0.0)
+
+    async def main() -> None:
+        upstream = Wasting(0.05)
+        call = limited(upstream, concurrency=2, queue=10_000, queue_timeout=60)
+        await answered_in_time(call, every=0.025 / 3, deadline=0.3, count=1200)
+        assert upstream.in_time <= 0.1 * 400
+
+    run(main())
+
+
+def test_the_newest_goes_first_while_the_oldest_has_waited_half_of_its_time() -> None:
+    async def main() -> None:
+        upstream = FakeUpstream((1, None))
+        call = limited(upstream, concurrency=1, queue_timeout=60)
+        calls = [asyncio.ensure_future(call(request(3.5, target=f"/{n}"))) for n in range(4)]
+        await asyncio.sleep(1.5)
+        calls.append(asyncio.ensure_future(call(request(3.5, target="/new"))))
+        await asyncio.gather(*calls, return_exceptions=True)
+        assert [target_of(r) for r in upstream.requests][:3] == ["/0", "/1", "/new"]
+
+    run(main())
+
+
+def test_a_full_queue_drops_its_oldest_while_it_is_overloaded() -> None:
+    async def main() -> None:
+        upstream = FakeUpstream((3, None))
+        call = limited(upstream, concurrency=1, queue=2, queue_timeout=4)
+        first, oldest, second = start(call), start(call), start(call)
+        await asyncio.sleep(2.5)
+        newest = start(call)
+        with pytest.raises(LimiterFull) as caught:
+            await oldest
+        assert caught.value.shed
+        assert loop_time() - upstream.started[0] == about(2.5)
+        await newest
+        assert upstream.calls == 2
+        await first
+        with pytest.raises(LimiterFull):
+            await second
+
+    run(main())
+
+
+def test_no_permit_goes_to_a_call_with_less_time_than_a_call_takes() -> None:
+    async def main() -> None:
+        upstream = FakeUpstream((1, None))
+        call = limited(upstream, concurrency=1, queue_timeout=60)
+        await asyncio.gather(*[start(call) for _ in range(40)])  # it learns what a call takes
+        before = upstream.calls
+        first = start(call)
+        await asyncio.sleep(0)
+        with pytest.raises(DeadlineExceeded) as caught:
+            await call(request(1.5))
+        assert caught.value.shed
+        await first
+        assert upstream.calls == before + 1
 
     run(main())
 

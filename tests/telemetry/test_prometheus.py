@@ -28,11 +28,11 @@ async def read(client: httpx.AsyncClient) -> dict[str, float]:
     answer = await client.get("/metrics")
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/plain; version=")
-    return {
-        sample.name: sample.value
-        for family in text_string_to_metric_families(answer.text)
-        for sample in family.samples
-    }
+    found: dict[str, float] = {}
+    for family in text_string_to_metric_families(answer.text):
+        for sample in family.samples:
+            found[sample.name] = found.get(sample.name, 0) + sample.value
+    return found
 
 
 @respx.mock
@@ -67,6 +67,11 @@ async def test_what_is_under_way_and_what_is_refused_is_told() -> None:
         told = await read(client)
         assert told["gateway_requests_in_flight"] == 1
         assert told["gateway_requests_refused_total"] == 1
+        assert told["gateway_requests_admitted_total"] == 1
+        assert told["gateway_requests_limit"] == 1
+        assert told["gateway_requests_waiting"] == 0
+        assert 1 <= told["gateway_requests_pace"] <= 256
+        assert told["gateway_event_loop_lag_seconds"] >= 0
         go.set()
         await first
         assert (await read(client))["gateway_requests_in_flight"] == 0

@@ -1,0 +1,50 @@
+"""Adaptive LIFO: a queue that serves the oldest first, and the newest first while it is overloaded.
+
+While a queue is short, its order only decides who waits a little longer, and first in, first out is
+fair. While it is longer than its waiters can bear, first in, first out serves everyone just too
+late. The newest has the most time left (Maurer, "Fail at Scale", ACM Queue 2015).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Generic, TypeVar
+
+__all__ = ["AdaptiveLifo"]
+
+T = TypeVar("T")
+
+
+class AdaptiveLifo(Generic[T]):
+    """Waiters in the order of their arrival; every operation takes constant time.
+
+    It is overloaded while the oldest waiter has spent half of the time that it can wait.
+    """
+
+    __slots__ = ("_waiting",)
+
+    def __init__(self) -> None:
+        self._waiting: OrderedDict[T, float] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def append(self, waiter: T, now: float, until: float) -> None:
+        """Add a waiter that can wait from `now` until `until`."""
+        self._waiting[waiter] = (now + until) / 2
+
+    def discard(self, waiter: T) -> None:
+        """Remove a waiter if it is there."""
+        self._waiting.pop(waiter, None)
+
+    def oldest(self) -> T:
+        """Return the waiter that came first, and leave it."""
+        return next(iter(self._waiting))
+
+    def overloaded(self, now: float) -> bool:
+        """Return whether the oldest waiter has spent half of its time."""
+        return bool(self._waiting) and next(iter(self._waiting.values())) < now
+
+    def take(self, now: float) -> T:
+        """Remove and return the waiter to serve next."""
+        return self._waiting.popitem(last=self.overloaded(now))[0]
