@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import gc
-
 from hypothesis import HealthCheck, settings
+
+from gateway.commands.serving import tune_collector
 
 # hypothesis fails an example that takes over 200 ms, and a strategy that is slow to draw from. Both
 # are judgements of the machine.
@@ -13,6 +13,5 @@ settings.load_profile("no clock")
 
 
 def pytest_collection_finish() -> None:
-    """Leave the thousands of collected tests out of every later search for garbage."""
-    gc.collect()
-    gc.freeze()
+    """Collect garbage as `gateway run` does: seldom, and never over the thousands of tests."""
+    tune_collector()

@@ -75,6 +75,7 @@ def test_what_has_to_stay_fresh_for_a_while_is_refreshed_in_time(
     assert decide(entry(cost=2), 1060 - left, 0, lambda: 0.5, min_fresh=10) is decision
 
 
+@pytest.mark.no_cover
 @given(st.floats(0, 1, exclude_max=True), st.floats(0, 60), st.floats(0, 5))
 def test_a_fresh_entry_is_always_served(drawn: float, age: float, cost: float) -> None:
     decision = decide(entry(cost=cost), 1000 + age, 1, lambda: drawn)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from gateway import cli
+from gateway.cache.store.redis.store import RedisStore
 from tests.commands.processes import clean_environment, get
 from tests.docs.pages import ROOT, Block, blocks
 from tests.ports import reserved_port
@@ -174,6 +175,9 @@ def _run_gateway(
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     sys.argv = ["gateway", *arguments]
+    # The store of a page is not late, the machine may be: a gateway waits 40 ms for Redis.
+    patience: Any = RedisStore.__init__.__kwdefaults__
+    patience["timeout"] = 5.0
     try:
         cli.main()
     finally:

@@ -252,6 +252,7 @@ def test_a_probe_without_a_verdict_is_given_back(end: str) -> None:
     run(main())
 
 
+@pytest.mark.no_cover
 def test_cancelled_calls_never_open_it() -> None:
     async def main() -> None:
         call = guarded(FakeUpstream((60, None)))

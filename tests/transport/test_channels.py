@@ -396,6 +396,7 @@ async def test_http2_connections_take_as_many_exchanges_as_the_server_says(
         assert len(server.connections) == connections
 
 
+@pytest.mark.no_cover
 async def test_callers_that_leave_early_end_no_http2_connection_and_spoil_no_answer(
     stock: Callable[..., HttpxTransport],
 ) -> None:
