@@ -40,9 +40,10 @@ async def asked(app: Any) -> AsyncIterator[httpx.AsyncClient]:
 @contextlib.asynccontextmanager
 async def served(app: Any, limits: Limits | None = None) -> AsyncIterator[str]:
     """Serve `app` as the gateway does on a free port of the loopback, and give its URL."""
+    connections: Any = Connections(limits or Limits())
     config = uvicorn.Config(
         app, port=0, lifespan="on", log_config=None, access_log=False, timeout_graceful_shutdown=2,
-        http=Connections(limits or Limits()), proxy_headers=False,
+        http=connections, proxy_headers=False,
     )  # fmt: skip
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]

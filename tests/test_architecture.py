@@ -111,8 +111,9 @@ def test_only_the_redis_store_knows_redis_and_aiocache() -> None:
 
 def test_only_the_transport_speaks_http_to_upstreams() -> None:
     # upstreams.http.call maps httpx's errors; a command is a client of the gateway itself.
-    users = {place(name) for name in users_of("httpx", "httpcore", "httptools")}
+    users = {place(name) for name in users_of("httpx", "httpcore")}
     assert users == {"transport", "upstreams", "commands"}
+    assert {place(name) for name in users_of("httptools")} == {"transport", "server"}
     assert users_of("aiohttp", "requests", "urllib3") == set()
 
 

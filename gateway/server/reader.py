@@ -80,7 +80,8 @@ class RequestReader:
     __slots__ = (
         "_coding", "_content", "_counted", "_framing", "_host", "_known_host", "_length",
         "_limits", "_line", "_parser", "_quick", "_repeated", "_tail", "expects", "fields",
-        "headed", "keep_alive", "method", "pending", "phase", "receiver", "upgrades", "url", "version",
+        "headed", "keep_alive", "method", "pending", "phase", "receiver", "upgrades", "url",
+        "version",
     )  # fmt: skip
 
     def __init__(self, limits: Limits) -> None:

@@ -106,7 +106,7 @@ class Server:
     """What uvicorn does for the connections of an application."""
 
     def __init__(self, app: Any, limits: Limits | None = None) -> None:
-        self.connections = Connections(limits or Limits())
+        self.connections: Any = Connections(limits or Limits())
         self.state = ServerState()
         self.state.default_headers = [(b"date", b"today")]
         self.config = uvicorn.Config(

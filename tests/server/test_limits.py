@@ -330,10 +330,11 @@ def test_answers_cost_no_timer_each() -> None:
 
 
 def test_limits_are_settings() -> None:
-    settings = Settings(
-        max_connections=1, max_request_line=2, max_request_head=3, max_request_fields=4,
-        max_unread_body=5, head_timeout=6, body_timeout=7, send_timeout=8, keep_alive=9,
-    )  # fmt: skip
+    names = [
+        "max_connections", "max_request_line", "max_request_head", "max_request_fields",
+        "max_unread_body", "head_timeout", "body_timeout", "send_timeout", "keep_alive",
+    ]  # fmt: skip
+    settings = Settings.read({name: at for at, name in enumerate(names, 1)})
     assert Limits.of(settings, upstream_connections=0) == Limits(
         request_line=2, head=3, fields=4, head_time=6, body_time=7, idle_time=9, send_time=8,
         unread_body=5, connections=1,
