@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+import struct
 from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
@@ -495,6 +497,9 @@ class Connection(asyncio.Protocol, Alarm):
     def _cut_off(self, detail: str) -> None:
         line = ClientLine("client_cut_off", self._client(), detail)
         self._shared.report(("cut off", detail), line)
+        found = self.transport.get_extra_info("socket")
+        if found is not None:  # a reset: the system must not hold for it what it does not read
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._abort()
 
     # Flow

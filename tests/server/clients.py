@@ -106,12 +106,13 @@ class Server:
     """What uvicorn does for the connections of an application."""
 
     def __init__(self, app: Any, limits: Limits | None = None) -> None:
-        self.connections: Any = Connections(limits or Limits())
+        http: Any = Connections(limits or Limits())
+        self.connections: Connections = http
         self.state = ServerState()
         self.state.default_headers = [(b"date", b"today")]
         self.config = uvicorn.Config(
             app,
-            http=self.connections,
+            http=http,
             ws="none",
             log_config=None,
             access_log=False,
@@ -157,7 +158,7 @@ class Client:
         """Whether the server has done all that can be done with what was sent."""
         one = self.connection
         waits = one._reader.pending and not one._deaf and not one._paused
-        return self.transport.lost or not (one._answering or waits)
+        return bool(self.transport.lost or not (one._answering or waits))
 
     @property
     def waits(self) -> bool:
