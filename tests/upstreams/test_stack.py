@@ -250,7 +250,8 @@ def test_waiting_for_a_permit_is_charged_to_the_deadline_and_not_to_the_timeout(
             assert under.wire.at == [0, 1.5, 3]
             held = asyncio.create_task(under.ask())
             await asyncio.sleep(0)
-            assert await under.fails(DeadlineExceeded, within=1) == 1
+            # It ends as soon as too little time is left for a call.
+            assert 0.5 <= await under.fails(DeadlineExceeded, within=1) < 1
             await held
 
     run(main())

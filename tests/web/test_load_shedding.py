@@ -85,7 +85,7 @@ def test_the_pace_follows_the_length_of_the_turns() -> None:
             work(seconds)
             door.leave(loop_time())
 
-        await asyncio.gather(*[one(TARGET) for _ in range(200)])
+        await asyncio.gather(*[one(2 * TARGET) for _ in range(200)])
         assert gate.pace == 1
         await asyncio.gather(*[one(TARGET / 1000) for _ in range(2000)])
         assert gate.pace > before
