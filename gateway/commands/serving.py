@@ -1,19 +1,37 @@
-"""How uvicorn is set up for the gateway."""
+"""How the server is set up for the gateway."""
 
 from __future__ import annotations
 
 import gc
-from typing import TYPE_CHECKING, Any
+import logging
+import os
+import signal
+from typing import TYPE_CHECKING
 
+import typer
+import uvicorn
+import uvloop
+from rich.markup import escape
+
+from gateway.commands.options import errors
+from gateway.server import Connection, Drain, Server, listen
 from gateway.telemetry.logs import log_config
 
 if TYPE_CHECKING:
-    from gateway.config.settings import Settings
+    import socket
+    from collections.abc import Callable
 
-__all__ = ["tune_collector", "uvicorn_options"]
+    from gateway.config.settings import Settings
+    from gateway.runtime import Runtime
+    from gateway.server import Link
+    from gateway.web.application import Application
+
+__all__ = ["open_listeners", "open_server", "serve", "tune_collector"]
+
+_BACKLOG = 4096
+"""Most connections that wait to be accepted."""
 
 _YOUNG = 50_000
-_WORKER_SILENCE = 30
 
 
 def tune_collector() -> None:
@@ -28,24 +46,77 @@ def tune_collector() -> None:
     gc.set_threshold(_YOUNG, 20, 50)
 
 
-def uvicorn_options(settings: Settings) -> dict[str, Any]:
-    """Return the options that `uvicorn.run` and `uvicorn.Config` share.
+def open_listeners(host: str, port: int) -> list[socket.socket]:
+    """Listen; if that is not possible, print why and end the command with 1."""
+    try:
+        return listen(host, port, backlog=_BACKLOG)
+    except OSError as error:
+        where, why = escape(f"{host}:{port}"), escape(error.strerror or str(error))
+        errors().print(f"cannot listen on {where} ({why})", highlight=False)
+        raise typer.Exit(1) from None
 
-    By default uvicorn waits for ever for requests in flight, logs each request at the cost of a
-    third of the throughput, and sends its name in every answer. It also kills a worker that is
-    silent for 5 s, and a new worker is silent until its imports are done: on a busy machine no
-    worker would survive its start.
+
+def open_server(
+    app: Application[Runtime],
+    settings: Settings,
+    *,
+    on_started: Callable[[], None] | None = None,
+    handles_signals: bool = True,
+) -> Server:
+    """Return the server of an application.
+
+    By default uvicorn logs each request at the cost of a third of the throughput, and sends its
+    name in every answer.
     """
-    return {
-        "loop": "uvloop",
-        "http": "httptools",
-        "ws": "none",
-        "access_log": False,
-        "server_header": False,
-        "proxy_headers": False,  # the gateway does not use the client's address
-        "log_config": log_config(settings.log_level, settings.log_format),
-        "timeout_graceful_shutdown": settings.drain_seconds,
-        "timeout_keep_alive": settings.keep_alive,
-        "timeout_worker_healthcheck": _WORKER_SILENCE,
-        "backlog": 4096,
-    }
+    config = uvicorn.Config(
+        app,
+        http=Connection,
+        ws="none",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # the gateway does not use the client's address
+        log_config=log_config(settings.log_level, settings.log_format),
+        timeout_keep_alive=settings.keep_alive,
+        backlog=_BACKLOG,
+    )
+    return Server(
+        config,
+        app.lifecycle,
+        Drain(settings.drain_delay, settings.drain_seconds),
+        on_started=on_started,
+        handles_signals=handles_signals,
+    )
+
+
+def serve(
+    app: Application[Runtime],
+    settings: Settings,
+    listeners: list[socket.socket],
+    link: Link | None = None,
+) -> None:
+    """Serve until the process is told to end; it does nothing else after that.
+
+    Args:
+        app: the application.
+        settings: of the process.
+        listeners: the listening sockets.
+        link: that of a worker to its supervisor, which handles signals.
+    """
+
+    def attach() -> None:
+        if link is not None:
+            link.attach(server)
+
+    server = open_server(app, settings, on_started=attach, handles_signals=link is None)
+
+    async def main() -> None:
+        await server.serve(listeners)
+        # A signal during the exit of the interpreter would make it an error.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        if not server.clean:  # closing the event loop would wait for what hangs
+            logging.shutdown()
+            os._exit(1)
+
+    tune_collector()
+    uvloop.run(main())
