@@ -130,9 +130,12 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Begin to serve a request."""
         self._receiving = False
-        super().on_headers_complete()
         if self._lifecycle.draining:
+            self._close_politely()
+            super().on_headers_complete()
             self._say_close(self.cycle)
+        else:
+            super().on_headers_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._serving = cycle
