@@ -18,7 +18,7 @@ ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundl
 export UV_SYSTEM_CERTS ?= true
 endif
 
-.PHONY: help setup run test check format bench chaos profile schema clean
+.PHONY: help setup run test check format bench chaos rolling profile schema clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ bench: $(STAMP) ## Benchmark the gateway against its peers; writes docs/benchmar
 
 chaos: $(STAMP) ## Check the guarantees of the shared cache: replicas, kills, faults, many keys (4 min)
 	@$(BIN)/python bench/cache_chaos.py $(ARGS)
+
+rolling: $(STAMP) ## Check that 20 rolling restarts lose no request (5 min); ARGS="--workers 2"
+	@$(BIN)/python bench/rolling_restart.py $(ARGS)
 
 profile: $(STAMP) ## Profile one dashboard under load
 	@$(BIN)/python bench/profile.py $(ARGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging.config
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,7 +11,13 @@ from rich.markup import escape
 
 from gateway.app import create_app
 from gateway.commands.options import DEFAULT_CONFIG, ConfigFile, errors
-from gateway.commands.serving import open_listeners, serve, tune_collector
+from gateway.commands.serving import (
+    ending_quietly,
+    ignore_signals,
+    open_listeners,
+    serve,
+    tune_collector,
+)
 from gateway.config.settings import Settings
 from gateway.plan.load import load
 from gateway.server import Link, Supervisor
@@ -39,6 +46,11 @@ def run(
     Everything else comes from the environment: GATEWAY_REDIS_URL enables the shared cache;
     GATEWAY_HOST, GATEWAY_PORT and GATEWAY_WORKERS are the defaults of the options.
     """
+    with ending_quietly():
+        raise typer.Exit(_run(config, host, port, workers))
+
+
+def _run(config: Path, host: str | None, port: int | None, workers: int | None) -> int:
     settings = Settings.read()
     loaded = load(config)  # reported once here, and not by every worker
     given = {"host": host, "port": port, "workers": workers}
@@ -55,7 +67,7 @@ def run(
     )
     if settings.workers == 1:
         serve(app, settings, listeners)
-        return
+        return 0
     del app
 
     def work(link: Link) -> int:
@@ -65,4 +77,6 @@ def run(
     logging.config.dictConfig(log_config(settings.log_level, settings.log_format))
     tune_collector()  # before the processes part, so that they share what they have
     patience = settings.drain_delay + settings.drain_seconds + _MARGIN
-    raise typer.Exit(Supervisor(work, settings.workers, patience=patience).run())
+    code = Supervisor(work, settings.workers, patience=patience).run()
+    ignore_signals()
+    return code

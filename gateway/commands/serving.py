@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import signal
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import typer
@@ -19,14 +20,21 @@ from gateway.telemetry.logs import log_config
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from gateway.config.settings import Settings
     from gateway.runtime import Runtime
     from gateway.server import Link
     from gateway.web.application import Application
 
-__all__ = ["open_listeners", "open_server", "serve", "tune_collector"]
+__all__ = [
+    "ending_quietly",
+    "ignore_signals",
+    "open_listeners",
+    "open_server",
+    "serve",
+    "tune_collector",
+]
 
 _BACKLOG = 4096
 """Most connections that wait to be accepted."""
@@ -54,6 +62,30 @@ def open_listeners(host: str, port: int) -> list[socket.socket]:
         where, why = escape(f"{host}:{port}"), escape(error.strerror or str(error))
         errors().print(f"cannot listen on {where} ({why})", highlight=False)
         raise typer.Exit(1) from None
+
+
+@contextmanager
+def ending_quietly() -> Iterator[None]:
+    """End the process with 0 at a SIGTERM before the server handles it.
+
+    Process 1 of a container ignores a signal that it does not handle.
+    """
+
+    def end(*_: object) -> None:
+        raise SystemExit(0)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGTERM) is end:
+            signal.signal(signal.SIGTERM, before)
+
+
+def ignore_signals() -> None:
+    """Ignore signals from here to the exit of the interpreter: the work has ended."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def open_server(
@@ -111,9 +143,7 @@ def serve(
 
     async def main() -> None:
         await server.serve(listeners)
-        # A signal during the exit of the interpreter would make it an error.
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)
+        ignore_signals()
         if not server.clean:  # closing the event loop would wait for what hangs
             logging.shutdown()
             os._exit(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,6 +13,9 @@ from gateway.server.connection import State
 from gateway.server.server import _Idle
 from tests.server.serving import running
 from tests.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
 
 FOREVER = 3600.0
 CLOSE = b"connection: close"
@@ -223,3 +226,20 @@ async def test_it_can_be_told_to_end_before_it_has_started() -> None:
     async with running(delay=FOREVER) as it:
         it.server.end(delay=False)
         await it.ended()
+
+
+@pytest.mark.parametrize(
+    "drain",
+    [
+        test_it_serves_new_and_open_connections_during_the_delay_and_announces_the_close,
+        test_a_request_in_flight_when_the_drain_begins_is_answered_with_close,
+        test_of_pipelined_requests_only_the_last_answer_announces_the_close,
+        test_idle_connections_are_closed_after_the_delay_and_the_process_ends,
+        test_a_client_can_read_the_whole_answer_while_it_still_sends,
+        test_an_answer_that_has_begun_is_cut_off_at_the_end,
+        test_a_second_signal_ends_it_at_once,
+        test_a_connection_that_waits_to_be_accepted_is_served_before_the_socket_closes,
+    ],
+)
+def test_it_is_the_same_on_uvloop(drain: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    pytest.importorskip("uvloop").run(drain())
