@@ -2,8 +2,8 @@
 
 from gateway.server.connection import Connection
 from gateway.server.listening import listen
-from gateway.server.server import Drain, Server
+from gateway.server.server import Drain, Drainable, Server, State
 from gateway.server.supervisor import Supervisor
 from gateway.server.worker import Link
 
-__all__ = ["Connection", "Drain", "Link", "Server", "Supervisor", "listen"]
+__all__ = ["Connection", "Drain", "Drainable", "Link", "Server", "State", "Supervisor", "listen"]

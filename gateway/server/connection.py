@@ -3,37 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.server import ServerState
 
 from gateway.web.lifecycle import Lifecycle
 from gateway.web.problems import problem
 
 if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
     from uvicorn._types import ASGI3Application
     from uvicorn.config import Config
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+    from uvicorn.server import ServerState
 
-__all__ = ["Closing", "Connection", "State"]
+__all__ = ["Closing", "Connection"]
 
 _LINGER = 1.0
 """Seconds for a client to close its side after we have closed ours."""
-
-
-class State(ServerState):
-    """What all connections of a server share.
-
-    Attributes:
-        lifecycle: whether the process drains.
-        app: the application, if it differs from that of the configuration.
-    """
-
-    def __init__(self, lifecycle: Lifecycle) -> None:
-        super().__init__()
-        self.lifecycle = lifecycle
-        self.app: Any = None
 
 
 class Connection(HttpToolsProtocol):
@@ -52,7 +40,7 @@ class Connection(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._lifecycle = getattr(server_state, "lifecycle", None) or Lifecycle()
-        self.app = getattr(server_state, "app", None) or self.app
+        self.app = _ending_quietly(self.app)
         self._receiving = False
         self._polite = False
         self._serving: RequestResponseCycle | None = None
@@ -210,6 +198,16 @@ class _Lingering(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._timer.cancel()
         self._before.connection_lost(exc)
+
+
+def _ending_quietly(app: Any) -> Any:
+    # uvicorn logs a cancelled request with its traceback. Only the end of the drain cancels one,
+    # and its client has been answered by then.
+    async def ending_quietly(scope: Scope, receive: Receive, send: Send) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await app(scope, receive, send)
+
+    return ending_quietly
 
 
 def _disconnect(cycle: RequestResponseCycle) -> None:

@@ -7,11 +7,11 @@ import contextlib
 import logging
 import signal
 import threading
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import uvicorn
+from uvicorn.server import ServerState
 
-from gateway.server.connection import Connection, State
 from gateway.server.listening import readable, turn_away
 
 if TYPE_CHECKING:
@@ -19,11 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from types import FrameType
 
-    from starlette.types import ASGIApp, Receive, Scope, Send
-
     from gateway.web.lifecycle import Lifecycle
 
-__all__ = ["Drain", "Server"]
+__all__ = ["Drain", "Drainable", "Server", "State"]
 
 _log = logging.getLogger("gateway.server")
 
@@ -48,6 +46,44 @@ class Drain(NamedTuple):
     seconds: float = 20.0
 
 
+class Drainable(Protocol):
+    """What the server asks of a connection that drains.
+
+    While `State.lifecycle` says that the process drains, the last answer of each connection carries
+    `Connection: close`.
+    """
+
+    transport: asyncio.Transport
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is being received or answered, and the connection is open."""
+
+    def fileno(self) -> int:
+        """Return the descriptor of the socket; -1 once it is closed."""
+
+    def announce(self) -> None:
+        """Say `Connection: close` in the answer under way, if its head has not been sent."""
+
+    def close_idle(self) -> None:
+        """Close the connection, which is idle, without a reset."""
+
+    def give_up(self) -> None:
+        """Answer with 503 what has no answer, cut off an answer that has begun, and close."""
+
+
+class State(ServerState):
+    """What the connections of a server share.
+
+    Attributes:
+        lifecycle: whether the process drains.
+    """
+
+    def __init__(self, lifecycle: Lifecycle) -> None:
+        super().__init__()
+        self.lifecycle = lifecycle
+
+
 class Server(uvicorn.Server):
     """Serves an application until it is told to end, then drains.
 
@@ -55,7 +91,7 @@ class Server(uvicorn.Server):
     second one of either ends it at once. SIGHUP never ends it.
 
     Args:
-        config: uvicorn's; its protocol class must be a `Connection`.
+        config: uvicorn's; its protocol makes connections that are `Drainable`.
         lifecycle: the application's; its `draining` is set as soon as the drain begins.
         drain: how long the drain may take.
         on_started: called once the server accepts connections.
@@ -63,6 +99,7 @@ class Server(uvicorn.Server):
         handles_signals: false where another process decides, as for a worker.
 
     Attributes:
+        announced: the drain has begun, and every connection knows.
         clean: the application was closed; false if it did not close in time at a forced end.
     """
 
@@ -78,6 +115,7 @@ class Server(uvicorn.Server):
     ) -> None:
         super().__init__(config)
         self.server_state = State(lifecycle)
+        self.announced = False
         self.clean = True
         self._lifecycle = lifecycle
         self._drain = drain
@@ -133,7 +171,6 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Open the application, then accept connections."""
-        cast("State", self.server_state).app = _ending_quietly(self.config.loaded_app)
         await super().startup(sockets)
         # The application's lifespan begins a new life; the end may have been asked for before.
         self._lifecycle.draining = self.should_exit
@@ -164,6 +201,7 @@ class Server(uvicorn.Server):
         self._lifecycle.draining = True
         for connection in _connections(state.connections):
             connection.announce()
+        self.announced = True
         _log.info("draining: serving for %g s, then finishing what is in flight", self._delay)
         ends = now() + self._delay
         await self._until(ends, lambda: idle.look(now()))
@@ -226,7 +264,7 @@ class _Idle:
 
     def __init__(self, connections: Iterable[Any]) -> None:
         self._connections = connections
-        self._since: dict[Connection, float] = {}
+        self._since: dict[Drainable, float] = {}
 
     def look(self, now: float) -> None:
         """Look at all connections."""
@@ -251,19 +289,10 @@ class _Idle:
         return len(self._since)
 
 
-def _connections(connections: Iterable[Any]) -> list[Connection]:
-    return [one for one in connections if isinstance(one, Connection)]
+def _connections(connections: Iterable[Any]) -> list[Drainable]:
+    # Another protocol may have taken a connection over.
+    return [one for one in connections if hasattr(one, "announce")]
 
 
 def _sockets(servers: Iterable[asyncio.Server]) -> list[socket.socket]:
     return [one for server in servers for one in server.sockets]
-
-
-def _ending_quietly(app: ASGIApp) -> ASGIApp:
-    # uvicorn logs a cancelled request with its traceback. Only the end of the drain cancels one,
-    # and its client has been answered by then.
-    async def ending_quietly(scope: Scope, receive: Receive, send: Send) -> None:
-        with contextlib.suppress(asyncio.CancelledError):
-            await app(scope, receive, send)
-
-    return ending_quietly

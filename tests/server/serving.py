@@ -45,6 +45,7 @@ class Running(NamedTuple):
 
     server: Server
     app: App
+    lifecycle: Lifecycle
     task: asyncio.Task[None]
     listener: socket
     address: tuple[str, int]
@@ -68,8 +69,8 @@ class Client:
         self.writer = writer
 
     def send(self, *paths: str, method: str = "GET") -> None:
-        for path in paths:
-            self.writer.write(f"{method} {path} HTTP/1.1\r\nhost: it\r\n\r\n".encode())
+        heads = [f"{method} {path} HTTP/1.1\r\nhost: it\r\n\r\n" for path in paths]
+        self.writer.write("".join(heads).encode())
 
     async def head(self) -> bytes:
         async with asyncio.timeout(90):
@@ -91,7 +92,8 @@ class Client:
 async def running(*, delay: float = 0, seconds: float = 90) -> AsyncIterator[Running]:
     app = App()
     config = uvicorn.Config(app, http=Connection, ws="none", lifespan="off", log_config=None)
-    server = Server(config, Lifecycle(), Drain(delay, seconds), handles_signals=False)
+    lifecycle = Lifecycle()
+    server = Server(config, lifecycle, Drain(delay, seconds), handles_signals=False)
     (listener,) = listen("127.0.0.1", 0)
     address = listener.getsockname()
     clients: list[Client] = []
@@ -100,7 +102,7 @@ async def running(*, delay: float = 0, seconds: float = 90) -> AsyncIterator[Run
         async with asyncio.timeout(90):
             while not server.started:
                 await asyncio.sleep(0.005)
-        yield Running(server, app, task, listener, address, clients)
+        yield Running(server, app, lifecycle, task, listener, address, clients)
     finally:
         for client in clients:
             client.writer.close()
