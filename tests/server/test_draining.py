@@ -56,13 +56,25 @@ async def test_a_request_in_flight_when_the_drain_begins_is_answered_with_close(
         await it.ended()
 
 
-async def test_of_pipelined_requests_only_the_last_answer_announces_the_close() -> None:
+async def test_of_requests_pipelined_before_the_drain_only_the_last_answer_says_close() -> None:
+    await pipelines(draining=False)
+
+
+async def test_of_requests_pipelined_in_the_drain_only_the_last_answer_says_close() -> None:
+    await pipelines(draining=True)
+
+
+async def pipelines(*, draining: bool) -> None:
     async with running(delay=FOREVER) as it:
         client = await it.connect()
+        if draining:
+            it.server.end()
+            await until(lambda: it.server.announced)
         client.send("/held", "/", "/")
         await it.app.asked.wait()
-        it.server.end()
-        await until(lambda: it.server.announced)
+        if not draining:
+            it.server.end()
+            await until(lambda: it.server.announced)
         it.app.may_answer.set()
         assert [CLOSE in await client.answer() for _ in range(3)] == [False, False, True]
         assert await client.rest() == b""
@@ -159,6 +171,14 @@ async def test_a_second_signal_ends_it_at_once() -> None:
 
 
 async def test_a_connection_that_waits_to_be_accepted_is_served_before_the_socket_closes() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        # Where it does nothing, nothing waits for handshakes either.
+        patch.setattr("gateway.server.server.turn_away", lambda _: False)
+        await serves_what_waits()
+    await serves_what_waits()
+
+
+async def serves_what_waits() -> None:
     async with running() as it:
         late = [socket.create_connection(it.address) for _ in range(20)]
         for one in late:
@@ -228,7 +248,8 @@ async def test_it_can_be_told_to_end_before_it_has_started() -> None:
     [
         test_it_serves_new_and_open_connections_during_the_delay_and_announces_the_close,
         test_a_request_in_flight_when_the_drain_begins_is_answered_with_close,
-        test_of_pipelined_requests_only_the_last_answer_announces_the_close,
+        test_of_requests_pipelined_before_the_drain_only_the_last_answer_says_close,
+        test_of_requests_pipelined_in_the_drain_only_the_last_answer_says_close,
         test_idle_connections_are_closed_after_the_delay_and_the_process_ends,
         test_a_client_can_read_the_whole_answer_while_it_still_sends,
         test_an_answer_that_has_begun_is_cut_off_at_the_end,
