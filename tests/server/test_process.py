@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import concurrent.futures
+import os
 import signal
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler
@@ -12,12 +15,11 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.commands.processes import answering, running
+from tests.commands.processes import answering, clean_environment, running
 from tests.ports import reserved_port
 from tests.waiting import until_blocking
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -160,3 +162,19 @@ def _answers(gateway: Gateway) -> bool:
     except httpx.TransportError:
         return False
     return True
+
+
+def test_sigterm_before_it_serves_ends_it_with_0(tmp_path: Path) -> None:
+    # Process 1 of a container would ignore a signal that it does not handle.
+    config = tmp_path / "gateway.yaml"
+    os.mkfifo(config)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gateway", "run", "--config", str(config)], env=clean_environment()
+    )
+    try:
+        with config.open("w"):  # it has begun to read its configuration
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(120) == 0
+    finally:
+        process.kill()
+        process.wait(120)
