@@ -58,7 +58,7 @@ class Server:
             pinned(self.command, self.cores),
             stdout=self._output,
             stderr=subprocess.STDOUT,
-            env=os.environ | self.env,
+            env=os.environ | {"GATEWAY_DRAIN_DELAY": "0"} | self.env,
             cwd=self.cwd,
             start_new_session=True,
         )

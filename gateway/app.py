@@ -124,13 +124,13 @@ def _lifespan(
 ) -> Callable[[Application[Runtime]], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: Application[Runtime]) -> AsyncIterator[None]:
-        app.state.draining = False
+        app.lifecycle.draining = False
         await process.store.open()
         app.served.start()
         try:
             yield
         finally:
-            app.state.draining = True
+            app.lifecycle.draining = True
             await close(app.served, process.offload, process.store, log)
             process.objections.raise_first()
 

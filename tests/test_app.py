@@ -217,7 +217,7 @@ async def test_health_and_docs(settings: Settings) -> None:
         assert (await client.get("/healthz")).json() == {"status": "ok"}
         assert (await client.get("/readyz")).json() == {"status": "ok"}
         assert (await client.get("/docs")).status_code == 200
-        app.state.draining = True
+        app.lifecycle.draining = True
         assert (await client.get("/readyz")).status_code == 503
     async with asked(create_app(SHIPPED, Settings.read({"docs": False}))) as client:
         assert (await client.get("/docs")).status_code == 404
@@ -443,7 +443,7 @@ async def test_the_lifespan_closes_what_was_opened(settings: Settings) -> None:
     app = create_app(SHIPPED, settings)
     async with served(app) as url, httpx.AsyncClient() as client:
         assert (await client.get(f"{url}/readyz")).status_code == 200
-    assert app.state.draining is True
+    assert app.lifecycle.draining is True
 
 
 async def test_worker_processes_end_with_the_application(

@@ -130,3 +130,13 @@ def test_the_wheel_carries_the_shipped_configuration_and_the_types(tmp_path: Pat
     assert shipped == (ROOT / "config" / "gateway.yaml").read_text()
     assert "gateway/py.typed" in names
     assert not any(name.startswith(("tests/", "bench/", "docs/")) for name in names)
+
+
+def test_kubernetes_waits_until_the_gateway_has_drained() -> None:
+    (deployment,) = yaml.safe_load_all((ROOT / "k8s" / "deployment.yaml").read_text())
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert "lifecycle" not in container  # the gateway itself waits for load balancers
+    environment = {one["name"]: one["value"] for one in container["env"]}
+    drain = [float(environment[f"GATEWAY_DRAIN_{name}"]) for name in ("DELAY", "SECONDS")]
+    assert pod["terminationGracePeriodSeconds"] >= sum(drain) + 5

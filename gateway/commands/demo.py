@@ -7,19 +7,19 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-import uvicorn
 import uvloop
 from rich.markup import escape
 
 from gateway.app import create_app
 from gateway.commands.options import output
-from gateway.commands.serving import limits_of, uvicorn_options
+from gateway.commands.serving import open_listeners, open_server
 from gateway.config.settings import Settings
 from gateway.mock import Knobs, MockServer, create_mock_app
 from gateway.plan.load import compile_config, load, shipped
 
 if TYPE_CHECKING:
     from gateway.plan.load import Loaded
+    from gateway.server import Server
 
 __all__ = ["demo", "pointed_at"]
 
@@ -73,21 +73,21 @@ def pointed_at(loaded: Loaded, url: str) -> Loaded:
 
 
 async def _serve(host: str, port: int, knobs: Knobs) -> None:
-    quiet = {"host": host, "port": port, "redis_url": None, "log_level": "warning"}
+    # No load balancer is in front, so nothing has to wait for one.
+    quiet = {"redis_url": None, "log_level": "warning", "drain_delay": 0}
     settings = Settings.read(quiet)
+    listeners = open_listeners(host, port)
     async with MockServer(create_mock_app(knobs), port=0) as upstreams:
-        loaded = pointed_at(load(shipped()), upstreams.url)
-        app = create_app(loaded, settings)
-        options = uvicorn_options(settings, limits_of(settings, loaded)) | {"loop": "none"}
-        server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, **options))
+        app = create_app(pointed_at(load(shipped()), upstreams.url), settings)
+        server = open_server(app, settings)
         greeting = asyncio.create_task(_greet(server, host, port, upstreams.url))
         try:
-            await server.serve()
+            await server.serve(listeners)
         finally:
             greeting.cancel()
 
 
-async def _greet(server: uvicorn.Server, host: str, port: int, upstreams: str) -> None:
+async def _greet(server: Server, host: str, port: int, upstreams: str) -> None:
     """Print the URLs to open, once the gateway accepts connections."""
     while not server.started:
         await asyncio.sleep(0.02)

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Annotated
+import logging.config
+from pathlib import Path
+from typing import Annotated
 
 import typer
-import uvicorn
 from rich.markup import escape
 
 from gateway.app import create_app
 from gateway.commands.options import DEFAULT_CONFIG, ConfigFile, errors
-from gateway.commands.serving import limits_of, tune_collector, uvicorn_options
+from gateway.commands.serving import (
+    ending_quietly,
+    ignore_signals,
+    open_listeners,
+    serve,
+    tune_collector,
+)
 from gateway.config.settings import Settings
 from gateway.plan.load import load
+from gateway.server import Link, Supervisor
+from gateway.telemetry.logs import log_config
 
-if TYPE_CHECKING:
-    from gateway.runtime import Runtime
-    from gateway.web.application import Application
+__all__ = ["run"]
 
-__all__ = ["factory", "run"]
-
-_CONFIG = "GATEWAY_CONFIG"
+_MARGIN = 10.0
+"""Seconds that a worker may take longer than its drain before it is killed."""
 
 
 def run(
@@ -41,37 +46,37 @@ def run(
     Everything else comes from the environment: GATEWAY_REDIS_URL enables the shared cache;
     GATEWAY_HOST, GATEWAY_PORT and GATEWAY_WORKERS are the defaults of the options.
     """
+    with ending_quietly():
+        raise typer.Exit(_run(config, host, port, workers))
+
+
+def _run(config: Path, host: str | None, port: int | None, workers: int | None) -> int:
     settings = Settings.read()
     loaded = load(config)  # reported once here, and not by every worker
     given = {"host": host, "port": port, "workers": workers}
     settings = settings.model_copy(update={k: v for k, v in given.items() if v is not None})
-    # Built here even with several workers, which build their own: if building fails, each worker
-    # would exit and uvicorn would replace it for ever.
+    # Built here even with several workers, which build their own: a mistake is reported once.
     app = create_app(loaded, settings)
+    listeners = open_listeners(settings.host, settings.port)
+    port = listeners[0].getsockname()[1]
     errors().print(
         f"{len(loaded.plans)} dashboards from {escape(loaded.file)} on "
-        f"http://{escape(settings.host)}:{settings.port} "
+        f"http://{escape(settings.host)}:{port} "
         f"({'Redis cache' if settings.redis_url else 'cache in memory'})",
         highlight=False,
     )
-    options = uvicorn_options(settings, limits_of(settings, loaded))
-    if settings.workers > 1:
-        os.environ[_CONFIG] = str(config)
-        uvicorn.run(
-            "gateway.commands.run:factory",
-            factory=True,
-            host=settings.host,
-            port=settings.port,
-            workers=settings.workers,
-            **options,
-        )
-    else:
-        tune_collector()
-        uvicorn.run(app, host=settings.host, port=settings.port, **options)
+    if settings.workers == 1:
+        serve(app, settings, listeners)
+        return 0
+    del app
 
+    def work(link: Link) -> int:
+        serve(create_app(loaded, settings), settings, listeners, link)
+        return 0
 
-def factory() -> Application[Runtime]:
-    """Return the application of one worker process."""
-    app = create_app(os.environ.get(_CONFIG, str(DEFAULT_CONFIG)))
-    tune_collector()
-    return app
+    logging.config.dictConfig(log_config(settings.log_level, settings.log_format))
+    tune_collector()  # before the processes part, so that they share what they have
+    patience = settings.drain_delay + settings.drain_seconds + _MARGIN
+    code = Supervisor(work, settings.workers, patience=patience).run()
+    ignore_signals()
+    return code

@@ -1,22 +1,46 @@
-"""How uvicorn is set up for the gateway."""
+"""How the server is set up for the gateway."""
 
 from __future__ import annotations
 
 import gc
-from typing import TYPE_CHECKING, Any
+import logging
+import os
+import signal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from gateway.server.connections import Connections
-from gateway.server.limits import Limits
+import typer
+import uvicorn
+import uvloop
+from rich.markup import escape
+
+from gateway.commands.options import errors
+from gateway.server import Connections, Drain, Limits, Server, listen
 from gateway.telemetry.logs import log_config
 
 if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterator
+
     from gateway.config.settings import Settings
     from gateway.plan.load import Loaded
+    from gateway.runtime import Runtime
+    from gateway.server import Link
+    from gateway.web.application import Application
 
-__all__ = ["limits_of", "tune_collector", "uvicorn_options"]
+__all__ = [
+    "ending_quietly",
+    "ignore_signals",
+    "open_listeners",
+    "open_server",
+    "serve",
+    "tune_collector",
+]
+
+_BACKLOG = 4096
+"""Most connections that wait to be accepted."""
 
 _YOUNG = 50_000
-_WORKER_SILENCE = 30
 _REDIS_CONNECTIONS = 32  # of the pools for commands, scripts and notifications
 
 
@@ -32,31 +56,106 @@ def tune_collector() -> None:
     gc.set_threshold(_YOUNG, 20, 50)
 
 
-def limits_of(settings: Settings, loaded: Loaded) -> Limits:
+def open_listeners(host: str, port: int) -> list[socket.socket]:
+    """Listen; if that is not possible, print why and end the command with 1."""
+    try:
+        return listen(host, port, backlog=_BACKLOG)
+    except OSError as error:
+        where, why = escape(f"{host}:{port}"), escape(error.strerror or str(error))
+        errors().print(f"cannot listen on {where} ({why})", highlight=False)
+        raise typer.Exit(1) from None
+
+
+@contextmanager
+def ending_quietly() -> Iterator[None]:
+    """End the process with 0 at a SIGTERM before the server handles it.
+
+    Process 1 of a container ignores a signal that it does not handle.
+    """
+
+    def end(*_: object) -> None:
+        raise SystemExit(0)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGTERM) is end:
+            signal.signal(signal.SIGTERM, before)
+
+
+def ignore_signals() -> None:
+    """Ignore signals from here to the exit of the interpreter: the work has ended."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def open_server(
+    app: Application[Runtime],
+    settings: Settings,
+    *,
+    on_started: Callable[[], None] | None = None,
+    handles_signals: bool = True,
+) -> Server:
+    """Return the server of an application.
+
+    By default uvicorn logs each request at the cost of a third of the throughput, and sends its
+    name in every answer.
+    """
+    config = uvicorn.Config(
+        app,
+        http=Connections(_limits(settings, app.served.loaded)),  # type: ignore[arg-type] # makes one
+        ws="none",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # the gateway does not use the client's address
+        log_config=log_config(settings.log_level, settings.log_format),
+        timeout_keep_alive=settings.keep_alive,
+        backlog=_BACKLOG,
+    )
+    return Server(
+        config,
+        app.lifecycle,
+        Drain(settings.drain_delay, settings.drain_seconds),
+        on_started=on_started,
+        handles_signals=handles_signals,
+    )
+
+
+def _limits(settings: Settings, loaded: Loaded) -> Limits:
     """Return what clients may do; upstreams and Redis get their share of the open files."""
     upstreams = sum(each.most_connections for each in loaded.config.upstreams.values())
     redis = _REDIS_CONNECTIONS if settings.redis_url else 0
     return Limits.of(settings, upstream_connections=upstreams + redis)
 
 
-def uvicorn_options(settings: Settings, limits: Limits) -> dict[str, Any]:
-    """Return the options that `uvicorn.run` and `uvicorn.Config` share.
+def serve(
+    app: Application[Runtime],
+    settings: Settings,
+    listeners: list[socket.socket],
+    link: Link | None = None,
+) -> None:
+    """Serve until the process is told to end; it does nothing else after that.
 
-    By default uvicorn waits for ever for requests in flight, logs each request at the cost of a
-    third of the throughput, and sends its name in every answer. It also kills a worker that is
-    silent for 5 s, and a new worker is silent until its imports are done: on a busy machine no
-    worker would survive its start.
+    Args:
+        app: the application.
+        settings: of the process.
+        listeners: the listening sockets.
+        link: that of a worker to its supervisor, which handles signals.
     """
-    return {
-        "loop": "uvloop",
-        "http": Connections(limits),
-        "ws": "none",
-        "access_log": False,
-        "server_header": False,
-        "proxy_headers": False,  # the gateway does not use the client's address
-        "log_config": log_config(settings.log_level, settings.log_format),
-        "timeout_graceful_shutdown": settings.drain_seconds,
-        "timeout_keep_alive": settings.keep_alive,
-        "timeout_worker_healthcheck": _WORKER_SILENCE,
-        "backlog": 4096,
-    }
+
+    def attach() -> None:
+        if link is not None:
+            link.attach(server)
+
+    server = open_server(app, settings, on_started=attach, handles_signals=link is None)
+
+    async def main() -> None:
+        await server.serve(listeners)
+        ignore_signals()
+        if not server.clean:  # closing the event loop would wait for what hangs
+            logging.shutdown()
+            os._exit(1)
+
+    tune_collector()
+    uvloop.run(main())

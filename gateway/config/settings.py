@@ -61,8 +61,10 @@ class Settings(BaseSettings):
     max_in_flight: Annotated[int, Field(ge=1)] = 10_000
     """Maximum number of requests in flight in one process, those that wait to be begun included;
     further ones get 503 and Retry-After."""
+    drain_delay: Annotated[float, Field(ge=0, le=3600)] = 5
+    """Seconds that the process goes on serving after SIGTERM, while /readyz already says 503."""
     drain_seconds: Annotated[int, Field(ge=0, le=3600)] = 20
-    """Seconds that requests in flight have to finish at shutdown."""
+    """Seconds that requests in flight have to finish after the delay."""
     keep_alive: Annotated[int, Field(ge=1, le=3600)] = 75
     """Seconds after which an idle connection of a client is closed."""
     max_connections: Annotated[int, Field(ge=1)] | None = Field(default=None, examples=[5000])

@@ -407,7 +407,9 @@ class Connection(asyncio.Protocol, Alarm):
     def _end(self) -> None:
         """Close once the client has what was sent."""
         reader, transport, shared = self._reader, self.transport, self._shared
-        linger = self._deaf or bool(reader.pending) or reader.phase != _BETWEEN
+        unread = bool(reader.pending) or reader.phase != _BETWEEN
+        # What the system has not given us yet would reset the connection too; it comes in a drain.
+        linger = self._deaf or unread or shared.draining
         self._ending = self._deaf = True
         reader.pending.clear()
         if linger and not transport.is_closing() and self._can_linger():

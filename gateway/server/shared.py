@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.aio.timers import Wheel
 from gateway.telemetry.repeated_lines import RepeatedLines
 from gateway.web.application import Application
+from gateway.web.lifecycle import Lifecycle
 
 if TYPE_CHECKING:
     import asyncio
@@ -42,7 +43,6 @@ class Shared:
 
     Attributes:
         app: the ASGI application.
-        draining: every answer ends its connection.
         log: where uvicorn logs failures of applications.
         wheel: the alarms of the connections.
     """
@@ -60,7 +60,7 @@ class Shared:
         self.state = state
         self.app_state = app_state
         self.loop = loop
-        self.draining = False
+        self._lifecycle = getattr(state, "lifecycle", None) or Lifecycle()
         self.log = logging.getLogger("uvicorn.error")
         self.access_log = logging.getLogger("uvicorn.access")
         self.wheel = Wheel(_TICK, loop)
@@ -72,6 +72,11 @@ class Shared:
         # uvicorn's access log and root path are matters of ASGI.
         needs_asgi = config.root_path or config.access_log or not isinstance(app, Application)
         self._application: Application[Any] | None = None if needs_asgi else app
+
+    @property
+    def draining(self) -> bool:
+        """Whether the process drains: every answer ends its connection."""
+        return self._lifecycle.draining
 
     def is_full(self) -> bool:
         """Whether there are more connections than the limit allows."""

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from gateway.plan.path import RESERVED
 from gateway.web import health
+from gateway.web.lifecycle import Lifecycle
 from gateway.web.openapi.document import OpenApi
 from gateway.web.path_index import PathIndex
 from gateway.web.problems import NOSNIFF, on_bug, on_http_error, on_invalid_body, problem
@@ -58,16 +59,18 @@ class Application(FastAPI, Generic[ServedT]):
 
     Attributes:
         served: the dashboards that it serves now.
+        lifecycle: whether the process drains; the server sets it.
     """
 
     def __init__(
         self, served: ServedT, *, routers: Sequence[APIRouter] = (), **settings: Any
     ) -> None:
         super().__init__(redirect_slashes=False, **settings)
+        self.lifecycle = Lifecycle()
         self.add_exception_handler(HTTPException, on_http_error)
         self.add_exception_handler(RequestValidationError, on_invalid_body)
         self.add_exception_handler(Exception, on_bug)
-        for router in (health.router(), *routers):
+        for router in (health.router(self.lifecycle), *routers):
             self.include_router(router)
         self._operational = list(self.router.routes)
         self.serve(served)

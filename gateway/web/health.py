@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 from pydantic import BaseModel
+
+from gateway.web.lifecycle import Lifecycle
 
 __all__ = ["Health", "router"]
 
@@ -21,7 +23,7 @@ class Health(BaseModel):
     status: Literal["ok", "draining"]
 
 
-def router() -> APIRouter:
+def router(lifecycle: Lifecycle) -> APIRouter:
     """Return the routes `/healthz` and `/readyz`."""
     routes = APIRouter(tags=["operations"])
 
@@ -39,8 +41,8 @@ def router() -> APIRouter:
         description="Returns 503 while the process drains before it ends. Calls no upstream.",
         responses={503: {"model": Health, "description": "The process is draining"}},
     )
-    async def readyz(request: Request, response: Response) -> Health:
-        if getattr(request.app.state, "draining", False):
+    async def readyz(response: Response) -> Health:
+        if lifecycle.draining:
             response.status_code = 503
             return Health(status="draining")
         return Health(status="ok")

@@ -1,0 +1,61 @@
+"""Listening sockets: what cannot be listened on, and how they run dry."""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+import pytest
+
+from gateway.server.listening import listen, readable, turn_away
+from tests.ports import refused
+
+
+def test_a_name_is_listened_on_at_each_of_its_addresses() -> None:
+    listeners = listen("localhost", 0)
+    try:
+        for listener in listeners:
+            with socket.create_connection(listener.getsockname()[:2]):
+                assert readable([listener.fileno()]) == {listener.fileno()}
+    finally:
+        for listener in listeners:
+            listener.close()
+
+
+def test_a_taken_address_and_a_foreign_one_are_errors() -> None:
+    with refused() as port, pytest.raises(OSError, match="in use"):
+        listen("127.0.0.1", port)
+    with pytest.raises(OSError, match="assign"):
+        listen("192.0.2.1", 0)
+
+
+def test_a_closed_descriptor_is_not_readable() -> None:
+    assert readable([-1]) == set()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the filter is Linux's")
+def test_new_connections_are_turned_away_and_those_that_wait_are_not_lost() -> None:
+    (listener,) = listen("127.0.0.1", 0)
+    address = listener.getsockname()
+    with listener, socket.create_connection(address) as early, socket.socket() as late:
+        assert turn_away([listener])
+        late.setblocking(False)
+        late.connect_ex(address)  # without the filter it would be connected at once
+        accepted, _ = listener.accept()
+        with accepted:
+            early.sendall(b"asked")
+            assert accepted.recv(10) == b"asked"
+            accepted.sendall(b"answered")
+            assert early.recv(10) == b"answered"
+        assert readable([listener.fileno()]) == set()
+    with socket.socket() as after:
+        assert after.connect_ex(address) != 0
+
+
+def test_a_system_without_filters_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert not turn_away([])
+    monkeypatch.setattr(sys, "platform", "linux")
+    with socket.socket() as closed:
+        pass
+    assert not turn_away([closed])
