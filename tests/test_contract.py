@@ -14,6 +14,7 @@ from gateway.commands.demo import pointed_at
 from gateway.config.settings import Settings
 from gateway.mock import Knobs, MockServer, create_mock_app
 from gateway.plan.load import load, shipped
+from gateway.server.limits import Limits
 from tests.serving import served
 
 if TYPE_CHECKING:
@@ -31,7 +32,10 @@ async def _serve(ready: threading.Event, stop: threading.Event, url: list[str]) 
     knobs = Knobs.parse([], ["posts=0.2"])
     async with MockServer(create_mock_app(knobs), port=0) as upstreams:
         loaded = pointed_at(load(shipped()), upstreams.url)
-        async with served(create_app(loaded, Settings.read({"redis_url": None}))) as gateway:
+        # What is too long for the server never reaches the application, whose contract this is.
+        limits = Limits(request_line=1 << 20, head=1 << 21)
+        app = create_app(loaded, Settings.read({"redis_url": None}))
+        async with served(app, limits) as gateway:
             url.append(gateway)
             ready.set()
             while not stop.is_set():
