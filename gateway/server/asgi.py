@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
@@ -62,7 +62,7 @@ class Exchange:
         config = shared.config
         self._cycle = RequestResponseCycle(
             scope=_scope(shared, reader, target, transport),  # type: ignore[arg-type]
-            transport=transport,
+            transport=cast("asyncio.Transport", _Writing(transport)),
             flow=flow,
             logger=shared.log,
             access_logger=shared.access_log,
@@ -85,6 +85,11 @@ class Exchange:
     def ended(self) -> bool:
         """Whether the whole answer has been sent."""
         return bool(self._cycle.response_complete)
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the connection closes after the answer."""
+        return not self._cycle.keep_alive
 
     async def run(self) -> None:
         """Run the application."""
@@ -143,6 +148,29 @@ class Exchange:
             self._cycle.disconnected = True
         self._cycle.message_event.set()
         self._flow.resume_writing()
+
+
+class _Writing:
+    """A transport that the cycle writes to. Closing it is left to the connection.
+
+    Closing at once while a client still sends would reset the connection, and the client would lose
+    an answer that it has already received.
+    """
+
+    __slots__ = ("_closed", "_transport", "write")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._closed = False
+        self.write = transport.write
+
+    def is_closing(self) -> bool:
+        """Whether the cycle or the connection has closed it."""
+        return self._closed or self._transport.is_closing()
+
+    def close(self) -> None:
+        """Note that nothing follows."""
+        self._closed = True
 
 
 def _scope(

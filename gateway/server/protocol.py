@@ -313,7 +313,7 @@ class Connection(asyncio.Protocol, Alarm):
 
     async def _run_exchange(self, exchange: Exchange) -> None:
         await exchange.run()
-        if self.transport.is_closing() and not self._ending:
+        if not exchange.ended and not self._ending:
             self._end()  # the application broke off its answer
 
     def _hand_over(self) -> bool:
@@ -368,6 +368,8 @@ class Connection(asyncio.Protocol, Alarm):
         shared = self._shared
         shared.state.total_requests += 1
         if self._exchange is not None:
+            if self._exchange.is_last:
+                self._keep_alive = False
             self._exchange = None
             self._reader.receiver = None
         if self._lost or self._ending:
