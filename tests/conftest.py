@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 from gateway.commands.serving import tune_collector
@@ -15,3 +19,19 @@ settings.load_profile("no clock")
 def pytest_collection_finish() -> None:
     """Collect garbage as `gateway run` does: seldom, and never over the thousands of tests."""
     tune_collector()
+
+
+# Three measurements of coverage start in a worker of pytest-xdist: as a process that `patch =
+# subprocess` finds, by pytest-cov as in a single process, and by pytest-cov as in a worker. Only the
+# last one counts, and only it is off in a test marked `no_cover`.
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """End the first one: it is for the processes that tests start."""
+    os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """End the second one."""
+    controller: Any = getattr(config.pluginmanager.getplugin("_cov"), "cov_controller", None)
+    if hasattr(config, "workerinput") and controller is not None:
+        controller.cov.stop()

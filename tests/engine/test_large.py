@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import Any
 
 import orjson
@@ -25,9 +26,12 @@ ANSWERS: dict[str, Any] = {"/some": SOME, "/most": MOST, "/one": {"n": 1, "list"
                            "/object": {"a": {"b": 7}, "list": MOST}}  # fmt: skip
 
 
-def answering(*, undecoded: bool) -> Upstreams:
-    bodies = {target: orjson.dumps(value) for target, value in ANSWERS.items()}
+@functools.cache
+def body_of(path: str) -> bytes:
+    return orjson.dumps(ANSWERS[path])
 
+
+def answering(*, undecoded: bool) -> Upstreams:
     async def answer(request: Request) -> Any:
         await asyncio.sleep(0.01)
         path = target_of(request).partition("?")[0]
@@ -35,7 +39,7 @@ def answering(*, undecoded: bool) -> Upstreams:
             return {"at": target_of(request)}
         stale = path == "/stale"
         path = "/most" if stale else path
-        body = bodies[path]
+        body = body_of(path)
         hidden = undecoded and body.count(b",") > MANY
         return Response(
             UNDECODED if hidden else ANSWERS[path],
