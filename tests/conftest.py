@@ -31,7 +31,9 @@ def pytest_xdist_setupnodes() -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """End the second one."""
-    controller: Any = getattr(config.pluginmanager.getplugin("_cov"), "cov_controller", None)
-    if hasattr(config, "workerinput") and controller is not None:
-        controller.cov.stop()
+    """End the second one; with `--no-cov`, take pytest-cov out, which fails at the marker then."""
+    plugin: Any = config.pluginmanager.getplugin("_cov")
+    if plugin is not None and plugin.cov_controller is None:
+        config.pluginmanager.unregister(plugin)
+    elif plugin is not None and hasattr(config, "workerinput"):
+        plugin.cov_controller.cov.stop()
