@@ -176,7 +176,7 @@ class Response:
 
     def marked(self, cache: str) -> Response:
         """Return the same answer with another cache state."""
-        return self.with_provenance(self.provenance._replace(cache=cache))
+        return self.with_provenance(self.provenance.but(cache=cache))
 
     def with_provenance(self, provenance: Provenance) -> Response:
         """Return the same answer with another provenance."""

@@ -202,7 +202,7 @@ class Entry:
     def serve_stale(self, upstream: str, reason: CallError | None = None) -> Response:
         """Return the response once it is stale, because of `reason` where there is one."""
         response = self.serve(upstream)
-        provenance = self.provenance(CacheState.STALE)._replace(stale=True, reason=reason)
+        provenance = self.provenance(CacheState.STALE).but(stale=True, reason=reason)
         return response.with_provenance(provenance)
 
     def __repr__(self) -> str:

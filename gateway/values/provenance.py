@@ -6,7 +6,8 @@ document and its header fields.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from gateway.values.restrictions import UNRESTRICTED
 
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["FETCHED", "Provenance"]
 
 
-class Provenance(NamedTuple):
-    """Where an answer came from, and how good it still is.
+@dataclass(slots=True)
+class Provenance:
+    """Where an answer came from, and how good it still is. Many share one, so it is not modified.
 
     Attributes:
         as_of: POSIX seconds at which the upstream generated it; `None` if it was fetched for this
@@ -40,11 +42,15 @@ class Provenance(NamedTuple):
     cache: str = ""
     restrictions: Restriction = UNRESTRICTED
 
+    def but(self, **changes: Any) -> Provenance:
+        """Return it with other values of some attributes."""
+        return replace(self, **changes)
+
     def restricted(self, restrictions: Restriction) -> Provenance:
         """Return it with further restrictions."""
         if not restrictions:
             return self
-        return self._replace(restrictions=self.restrictions | restrictions)
+        return self.but(restrictions=self.restrictions | restrictions)
 
     @classmethod
     def of_all(cls, provenances: Sequence[Provenance]) -> Provenance:

@@ -145,12 +145,14 @@ def freshness(outcomes: Sequence[Outcome], *, complete: bool) -> Freshness:
     words = set()
     restrictions = UNRESTRICTED
     for outcome in outcomes:
-        began, ends, _, reason, cache, forbidden = outcome.provenance
-        if forbidden:
-            restrictions |= forbidden
+        provenance = outcome.provenance
+        if provenance.restrictions:
+            restrictions |= provenance.restrictions
         if outcome.state is State.SKIPPED:
             continue
-        words.add("failing" if cache == "stale" and reason is not None else cache)
+        is_failing = provenance.cache == "stale" and provenance.reason is not None
+        words.add("failing" if is_failing else provenance.cache)
+        began, ends = provenance.as_of, provenance.fresh_until
         if began is not None and (as_of is None or began < as_of):
             as_of = began
         if ends is None or outcome.state is not State.OK:

@@ -13,7 +13,7 @@ STALE = Provenance(as_of=1.0, fresh_until=2.0, stale=True, reason=LATE, cache="s
 
 def test_further_restrictions_are_added() -> None:
     both = Restriction.PRIVATE | Restriction.NO_STORE
-    assert MISS.restricted(Restriction.NO_STORE) == MISS._replace(restrictions=both)
+    assert MISS.restricted(Restriction.NO_STORE) == MISS.but(restrictions=both)
     assert FETCHED.restricted(Restriction(0)) is FETCHED
 
 
@@ -23,10 +23,10 @@ def test_further_restrictions_are_added() -> None:
         ([], FETCHED),
         ([FETCHED, FETCHED], FETCHED),
         ([HIT], HIT),
-        ([HIT, MISS], MISS._replace(as_of=5.0)),
+        ([HIT, MISS], MISS.but(as_of=5.0)),
         ([HIT, STALE], STALE),
         ([HIT, FETCHED], Provenance(as_of=5.0)),
-        ([STALE, MISS], STALE._replace(restrictions=Restriction.PRIVATE)),
+        ([STALE, MISS], STALE.but(restrictions=Restriction.PRIVATE)),
     ],
 )
 def test_a_list_is_as_good_as_its_worst_element(
