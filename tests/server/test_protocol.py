@@ -312,7 +312,8 @@ def test_content_that_no_one_reads_is_bounded(made: Make) -> None:
 def test_trailers_are_bounded(made: Make) -> None:
     request = get("/kept", "Transfer-Encoding: chunked") + b"1\r\nx\r\n0\r\n"
     client = asked(made(), request, b"a" * 40_000, b"a" * 40_000)
-    assert [a.status for a in client.answers] == [200]
+    # Over ASGI a dashboard that takes 50 ms learns that its client breaks off, and gives up.
+    assert [a.status for a in client.answers] in ([200], [400])
     assert client.closed
 
 
