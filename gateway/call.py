@@ -37,12 +37,17 @@ Sleep = Callable[[float], Awaitable[None]]
 
 
 class Deadline:
-    """The moment (monotonic seconds) at which the whole request must be answered."""
+    """The moment (monotonic seconds) at which the whole request must be answered.
 
-    __slots__ = ("at",)
+    Attributes:
+        alarm: rings when it has passed; `None` while nothing waits for it.
+    """
+
+    __slots__ = ("alarm", "at")
 
     def __init__(self, at: float) -> None:
         self.at = at
+        self.alarm: Any = None
 
     def remaining(self, now: float) -> float:
         """Return the seconds left at `now`, negative once it has passed."""

@@ -20,9 +20,9 @@ Each timer leaves the one before it time to report, because the inner one knows 
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
-from gateway.aio.timers import Timer
+from gateway.aio.timers import Alarm, Timer
 
 if TYPE_CHECKING:
     from gateway.aio.timers import Wheel
@@ -33,7 +33,9 @@ __all__ = [
     "CALLER_GRACE",
     "QUEUE_MARGIN",
     "TICK",
+    "DeadlineAlarm",
     "DeadlineTimer",
+    "Watcher",
     "execution_grace",
 ]
 
@@ -99,3 +101,51 @@ class DeadlineTimer(Timer):
             self._wheel.set(self, left)
         else:
             super().ring()
+
+
+class Watcher(Protocol):
+    """Ends something at its deadline."""
+
+    def expired(self, watched: Any) -> None:
+        """End `watched`: its deadline has passed."""
+
+
+class DeadlineAlarm(Alarm):
+    """One alarm for everything that one deadline ends; it rings when the deadline has passed.
+
+    Args:
+        wheel: the wheel that runs it.
+        deadline: the deadline; it may be extended in the meantime.
+        clock: the clock of the deadline.
+
+    Attributes:
+        watched: what ends at the deadline, with the watcher that ends it.
+    """
+
+    __slots__ = ("_clock", "_deadline", "_wheel", "watched")
+
+    def __init__(self, wheel: Wheel, deadline: Deadline, clock: Clock) -> None:
+        self._wheel = wheel
+        self._deadline = deadline
+        self._clock = clock
+        self.watched: dict[Any, Watcher] = {}
+        wheel.attach()
+        wheel.set(self, deadline.remaining(clock()))
+
+    def ring(self) -> None:
+        """End what is watched, unless there is time left."""
+        left = self._deadline.remaining(self._clock())
+        if left > 0:
+            self._wheel.set(self, left)
+            return
+        self._deadline.alarm = None
+        while self.watched:
+            watched, watcher = self.watched.popitem()
+            watcher.expired(watched)
+
+    def forget(self, watched: Any) -> None:
+        """Stop watching; the alarm is stopped when nothing is left to watch."""
+        self.watched.pop(watched, None)
+        if not self.watched:
+            self.slot.discard(self)
+            self._deadline.alarm = None

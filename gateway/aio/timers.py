@@ -43,6 +43,14 @@ class Wheel:
         self._slots: dict[int, set[Alarm]] = {}
         self._loop: Any = loop or object()  # none yet
 
+    def attach(self) -> Any:
+        """Return the running event loop, and use it from now on."""
+        loop = get_running_loop()
+        if loop is not self._loop:
+            self._loop = loop
+            self._slots = {}  # alarms of the previous loop, now closed, would never fire
+        return loop
+
     def task(self) -> Any:
         """Return the current task, and use its event loop from now on.
 
@@ -52,9 +60,7 @@ class Wheel:
         return current_task(self._loop) or self._moved()
 
     def _moved(self) -> Any:
-        self._loop = get_running_loop()
-        self._slots = {}  # alarms of the previous loop, now closed, would never fire
-        task = current_task(self._loop)
+        task = current_task(self.attach())
         if task is None:
             raise RuntimeError("an alarm can only be set inside a task")
         return task
@@ -62,7 +68,7 @@ class Wheel:
     def set(self, alarm: Alarm, seconds: float) -> None:
         """Fire `alarm` in `seconds`; `alarm.slot.discard(alarm)` stops it.
 
-        It uses the event loop of the last call of `task`, or the one given at first.
+        It uses the event loop of the last call of `attach` or `task`, or the one given at first.
         """
         due = int((self._loop.time() + seconds) * self._rate) + 1
         slot = self._slots.get(due)

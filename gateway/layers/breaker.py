@@ -12,14 +12,17 @@ from pydantic import Field
 
 from gateway.errors import BreakerOpen, ErrorCode, Failed
 from gateway.events import BreakerChange, Rejection, cause_of
+from gateway.layers.passage import Gate
 from gateway.values.base import Policy
 from gateway.values.units import Positive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.call import Call, Layer, Request, Response
+    from gateway.call import Response
+    from gateway.errors import CallError
     from gateway.layers.context import LayerContext
+    from gateway.layers.passage import Passage
 
 __all__ = ["Breaker", "BreakerPolicy", "breaker"]
 
@@ -151,7 +154,7 @@ class Breaker:
         return calls >= self._policy.minimum and bad >= self._policy.failure_rate * calls
 
 
-def breaker(policy: BreakerPolicy, context: LayerContext) -> Layer:
+def breaker(policy: BreakerPolicy, context: LayerContext) -> Gate:
     """Return a layer that raises `BreakerOpen` after too many calls failed recently.
 
     Only a `Failed` that is the upstream's fault counts as a failure; a 404 counts as a success. A
@@ -161,64 +164,60 @@ def breaker(policy: BreakerPolicy, context: LayerContext) -> Layer:
         policy: when to open and for how long.
         context: its events receive rejections and state changes.
     """
-    machine = Breaker(policy, context.random)
-    admit = _Admission(machine, context)
-    clock = context.clock
-
-    def layer(call: Call) -> Call:
-        async def guarded(request: Request) -> Response:
-            if machine.state != CLOSED:
-                admit(request.section, clock())
-            epoch = machine.epoch
-            try:
-                response = await call(request)
-            except Failed as error:
-                before = machine.state
-                (machine.fail if error.fault else machine.succeed)(epoch, clock())
-                admit.emit(before, request.section, error)
-                raise
-            except BaseException:
-                machine.forget(epoch)
-                raise
-            before = machine.state
-            machine.succeed(epoch, clock())
-            if before != CLOSED:
-                admit.emit(before, request.section)
-            return response
-
-        return guarded
-
-    return layer
+    return _BreakerGate(Breaker(policy, context.random), context)
 
 
-class _Admission:
-    """Admits calls to a breaker that is not closed, and emits its events."""
+class _BreakerGate(Gate):
+    """Asks the state machine, reports to it, and emits its events."""
 
-    __slots__ = ("_events", "_machine", "_upstream")
+    __slots__ = ("_machine",)
 
     def __init__(self, machine: Breaker, context: LayerContext) -> None:
+        super().__init__(context)
         self._machine = machine
-        self._upstream = context.upstream
-        self._events = context.events
 
-    def __call__(self, section: str, now: float) -> None:
-        """Admit a call, or raise `BreakerOpen`."""
+    def admit(self, passage: Passage) -> None:
         machine = self._machine
+        if machine.state != CLOSED:
+            self._probe(passage.request.section)
+        passage.epoch = machine.epoch
+
+    def succeeded(self, passage: Passage, response: Response) -> None:
+        before = self._machine.state
+        self._machine.succeed(passage.epoch, self.clock())
+        if before != CLOSED:
+            self._emit(before, passage.request.section)
+
+    def failed(self, passage: Passage, error: CallError) -> None:
+        machine = self._machine
+        if not isinstance(error, Failed):
+            machine.forget(passage.epoch)
+            return
+        before = machine.state
+        (machine.fail if error.fault else machine.succeed)(passage.epoch, self.clock())
+        self._emit(before, passage.request.section, error)
+
+    def abandoned(self, passage: Passage, bug: BaseException | None) -> None:
+        self._machine.forget(passage.epoch)
+
+    def _probe(self, section: str) -> None:
+        """Admit a call to a breaker that is not closed, or raise `BreakerOpen`."""
+        machine, now = self._machine, self.clock()
         before = machine.state
         admitted = machine.admit(now)
-        self.emit(before, section)
+        self._emit(before, section)
         if admitted:
             return
-        if self._events.wants(Rejection):
+        if self.events.wants(Rejection):
             code = ErrorCode.BREAKER_OPEN
-            self._events.emit(Rejection(self._upstream, section, code, "breaker_open"))
+            self.events.emit(Rejection(self.upstream, section, code, "breaker_open"))
         raise BreakerOpen(
             "the upstream failed too often recently",
-            upstream=self._upstream,
+            upstream=self.upstream,
             retry_after=machine.retry_after(now),
         )
 
-    def emit(self, before: str, section: str, error: Failed | None = None) -> None:
+    def _emit(self, before: str, section: str, error: Failed | None = None) -> None:
         """Emit a state change, if there was one since `before`; `error` is its cause."""
         after = self._machine.state
         if before == after or not self._events.wants(BreakerChange):

@@ -8,12 +8,14 @@ from pydantic import Field
 
 from gateway.errors import BreakerOpen, ErrorCode, Failed
 from gateway.events import CoolDown, Rejection
+from gateway.layers.passage import Gate
 from gateway.values.base import Policy
 from gateway.values.units import Positive
 
 if TYPE_CHECKING:
-    from gateway.call import Call, Layer, Request, Response
+    from gateway.errors import CallError
     from gateway.layers.context import LayerContext
+    from gateway.layers.passage import Passage
 
 __all__ = ["CoolDownPolicy", "cooldown"]
 
@@ -25,44 +27,43 @@ class CoolDownPolicy(Policy):
     """Longest time for which calls are stopped, even if the upstream asks for more."""
 
 
-def cooldown(policy: CoolDownPolicy, context: LayerContext) -> Layer:
+def cooldown(policy: CoolDownPolicy, context: LayerContext) -> Gate:
     """Return a layer that refuses calls until the time that an overloaded upstream has asked for.
 
     Refused calls raise `BreakerOpen`, because callers handle both alike: no call until
     `retry_after`. The event's `why` is `cooldown`.
     """
-    upstream, events, clock = context.upstream, context.events, context.clock
-    until = float("-inf")
+    return _CoolDownGate(policy, context)
 
-    def refuse(section: str, seconds: float) -> BreakerOpen:
-        if events.wants(Rejection):
-            events.emit(Rejection(upstream, section, ErrorCode.BREAKER_OPEN, "cooldown"))
+
+class _CoolDownGate(Gate):
+    __slots__ = ("_policy", "_until")
+
+    def __init__(self, policy: CoolDownPolicy, context: LayerContext) -> None:
+        super().__init__(context)
+        self._policy = policy
+        self._until = float("-inf")
+
+    def admit(self, passage: Passage) -> None:
+        if self._until > passage.now:
+            seconds = self._until - self.clock()
+            if seconds > 0:
+                raise self._refused(passage.request.section, seconds)
+
+    def failed(self, passage: Passage, error: CallError) -> None:
+        if not isinstance(error, Failed) or not error.overloaded or not error.retry_after:
+            return
+        seconds = min(error.retry_after, self._policy.max)
+        self._until = max(self._until, self.clock() + seconds)
+        if self.events.wants(CoolDown):
+            self.events.emit(CoolDown(self.upstream, passage.request.section, seconds))
+
+    def _refused(self, section: str, seconds: float) -> BreakerOpen:
+        if self.events.wants(Rejection):
+            code = ErrorCode.BREAKER_OPEN
+            self.events.emit(Rejection(self.upstream, section, code, "cooldown"))
         return BreakerOpen(
             "the upstream is overloaded and asked callers to wait",
-            upstream=upstream,
+            upstream=self.upstream,
             retry_after=seconds,
         )
-
-    def heed(error: Failed, section: str) -> None:
-        nonlocal until
-        if not error.overloaded or not error.retry_after:
-            return
-        seconds = min(error.retry_after, policy.max)
-        until = max(until, clock() + seconds)
-        if events.wants(CoolDown):
-            events.emit(CoolDown(upstream, section, seconds))
-
-    def layer(call: Call) -> Call:
-        async def cooled(request: Request) -> Response:
-            seconds = until - clock()
-            if seconds > 0:
-                raise refuse(request.section, seconds)
-            try:
-                return await call(request)
-            except Failed as error:
-                heed(error, request.section)
-                raise
-
-        return cooled
-
-    return layer

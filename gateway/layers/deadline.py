@@ -6,52 +6,71 @@ kind sends the remaining time to the upstream with each attempt.
 
 from __future__ import annotations
 
-from asyncio import CancelledError
 from typing import TYPE_CHECKING
 
-from gateway.aio.deadlines import DeadlineTimer
+from gateway.aio.deadlines import DeadlineAlarm
 from gateway.aio.timers import Wheel
 from gateway.errors import DeadlineExceeded, ErrorCode
 from gateway.events import Rejection
+from gateway.layers.passage import Gate
 
 if TYPE_CHECKING:
-    from gateway.call import Call, Layer, Request, Response
+    from gateway.call import Request, Response
+    from gateway.errors import CallError
     from gateway.layers.context import LayerContext
+    from gateway.layers.passage import Passage
 
 __all__ = ["deadline"]
 
 
-def deadline(context: LayerContext) -> Layer:
+def deadline(context: LayerContext) -> Gate:
     """Return the layer that raises `DeadlineExceeded` when the request's time is up.
 
     Args:
         context: its events receive rejections.
     """
-    wheel, clock = Wheel(), context.clock
-
-    def layer(call: Call) -> Call:
-        async def bounded(request: Request) -> Response:
-            remaining = request.deadline.at - clock()
-            if remaining <= 0:
-                raise _exceeded("too little time was left to start", context, request)
-            timer = DeadlineTimer(wheel, remaining, request.deadline, clock)
-            try:
-                return await call(request)
-            except CancelledError:
-                if timer.stop():
-                    spent = "the request's deadline has passed"
-                    raise _exceeded(spent, context, request) from None
-                raise
-            finally:
-                timer.stop()
-
-        return bounded
-
-    return layer
+    return _DeadlineGate(context)
 
 
-def _exceeded(detail: str, context: LayerContext, request: Request) -> DeadlineExceeded:
-    upstream, events = context.upstream, context.events
-    if events.wants(Rejection):
-        events.emit(Rejection(upstream, request.section, ErrorCode.DEADLINE_EXCEEDED, "deadline"))
-    return DeadlineExceeded(detail, upstream=upstream)
+class _DeadlineGate(Gate):
+    __slots__ = ("_wheel",)
+
+    def __init__(self, context: LayerContext) -> None:
+        super().__init__(context)
+        self._wheel = Wheel()
+
+    def admit(self, passage: Passage) -> None:
+        request = passage.request
+        deadline = request.deadline
+        if deadline.at <= passage.now:
+            raise self._exceeded("too little time was left to start", request)
+        # All calls of one execution share its deadline, and so they share one alarm.
+        alarm = deadline.alarm
+        if alarm is None:
+            alarm = deadline.alarm = DeadlineAlarm(self._wheel, deadline, self.clock)
+        alarm.watched[passage] = self
+
+    def succeeded(self, passage: Passage, response: Response) -> None:
+        self._stop(passage)
+
+    def failed(self, passage: Passage, error: CallError) -> None:
+        self._stop(passage)
+
+    def abandoned(self, passage: Passage, bug: BaseException | None) -> None:
+        self._stop(passage)
+
+    def expired(self, passage: Passage) -> None:
+        """End a call whose deadline has passed."""
+        error = self._exceeded("the request's deadline has passed", passage.request)
+        passage.interrupt(self, error)
+
+    def _stop(self, passage: Passage) -> None:
+        alarm = passage.request.deadline.alarm
+        if alarm is not None:
+            alarm.forget(passage)
+
+    def _exceeded(self, detail: str, request: Request) -> DeadlineExceeded:
+        code = ErrorCode.DEADLINE_EXCEEDED
+        if self.events.wants(Rejection):
+            self.events.emit(Rejection(self.upstream, request.section, code, "deadline"))
+        return DeadlineExceeded(detail, upstream=self.upstream)

@@ -6,47 +6,55 @@ checks for listeners at each call, so that they can subscribe at any time.
 
 from __future__ import annotations
 
-from asyncio import CancelledError
 from typing import TYPE_CHECKING, Any
 
-from gateway.errors import CallError, Rejected
+from gateway.errors import Rejected
 from gateway.events import Attempt, cause_of
+from gateway.layers.passage import Gate
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
-    from gateway.call import Call, Layer, Request, Response
-    from gateway.errors import ErrorCode
+    from gateway.call import Response
+    from gateway.errors import CallError, ErrorCode
     from gateway.layers.context import LayerContext
+    from gateway.layers.passage import Passage
 
 __all__ = ["observe"]
 
 
-def observe(context: LayerContext) -> Layer:
+def observe(context: LayerContext) -> Gate:
     """Return a layer that emits an `Attempt` for each call that ends."""
-    wants = context.events.wants
-
-    def layer(call: Call) -> Call:
-        def observed(request: Request) -> Awaitable[Response]:
-            # No extra coroutine while no listener wants it.
-            return _reported(call, request, context) if wants(Attempt) else call(request)
-
-        return observed
-
-    return layer
+    return _ObserveGate(context)
 
 
-async def _reported(call: Call, request: Request, context: LayerContext) -> Response:
-    """Make the call, and emit how it ended."""
-    began = context.clock()
+class _ObserveGate(Gate):
+    __slots__ = ()
 
-    def emit(code: ErrorCode | None, status: int | None, **more: Any) -> None:
-        context.events.emit(
+    def admit(self, passage: Passage) -> None:
+        passage.sent_at = self.clock()
+
+    def succeeded(self, passage: Passage, response: Response) -> None:
+        if self.events.wants(Attempt):
+            self._emit(passage, None, response.status)
+
+    def failed(self, passage: Passage, error: CallError) -> None:
+        # What an inner layer refuses was not sent, so it is no attempt.
+        if self.events.wants(Attempt) and not isinstance(error, Rejected):
+            self._emit(passage, **cause_of(error))
+
+    def abandoned(self, passage: Passage, bug: BaseException | None) -> None:
+        if bug is None and self.events.wants(Attempt):
+            self._emit(passage, None, None, cancelled=True)
+
+    def _emit(
+        self, passage: Passage, code: ErrorCode | None, status: int | None, **more: Any
+    ) -> None:
+        request = passage.request
+        self.events.emit(
             Attempt(
-                context.upstream,
+                self.upstream,
                 request.section,
                 request.attempt,
-                context.clock() - began,
+                self.clock() - passage.sent_at,
                 code,
                 status,
                 dashboard=request.dashboard,
@@ -54,16 +62,3 @@ async def _reported(call: Call, request: Request, context: LayerContext) -> Resp
                 **more,
             )
         )
-
-    try:
-        response = await call(request)
-    except Rejected:
-        raise  # refused before it was sent: no attempt
-    except CallError as error:
-        emit(**cause_of(error))
-        raise
-    except CancelledError:
-        emit(None, None, cancelled=True)
-        raise
-    emit(None, response.status)
-    return response

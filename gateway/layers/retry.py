@@ -15,13 +15,18 @@ from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt, wait_exp
 from gateway.errors import REPEATED_STATUSES, Failed, Rejected, UpstreamStatus
 from gateway.events import Rejection, Retry
 from gateway.layers.budget import BudgetPolicy
+from gateway.layers.passage import Gate
 from gateway.values.base import Policy
 from gateway.values.units import Positive
 
 if TYPE_CHECKING:
-    from gateway.call import Call, Layer, Request, Response, Sleep
+    from collections.abc import Awaitable
+
+    from gateway.call import Call, Request, Response
+    from gateway.errors import CallError
     from gateway.layers.budget import Budget
     from gateway.layers.context import LayerContext
+    from gateway.layers.passage import Passage
 
 __all__ = ["RetryPolicy", "retry"]
 
@@ -45,7 +50,7 @@ class RetryPolicy(Policy):
     """How many retries and hedges are allowed in total."""
 
 
-def retry(policy: RetryPolicy, context: LayerContext, budget: Budget) -> Layer:
+def retry(policy: RetryPolicy, context: LayerContext, budget: Budget) -> Gate:
     """Return a layer that repeats failed attempts.
 
     When it gives up it raises the upstream's last failure, never an error of its own.
@@ -55,34 +60,48 @@ def retry(policy: RetryPolicy, context: LayerContext, budget: Budget) -> Layer:
         context: its events receive retries, and rejections because of a spent budget.
         budget: the upstream's budget, shared with its hedges; this layer deposits every call.
     """
-    schedule = _Schedule(policy, context, budget)
-
-    def layer(call: Call) -> Call:
-        return _retried(call, schedule, budget, context.sleep)
-
-    return layer
+    return _RetryGate(_Schedule(policy, context, budget), context, budget)
 
 
-def _retried(call: Call, schedule: _Schedule, budget: Budget, sleep: Sleep) -> Call:
-    async def retried(request: Request) -> Response:
-        budget.deposit()
-        try:
-            return await call(request)
-        except Failed as error:
-            if not request.safe or not schedule.worthwhile(error):
-                raise
-            if budget.is_spent():
-                # Checked first: an upstream that is down must not take time from other callers.
-                schedule.refuse(request, error)
-                raise
-            failure = error
+class _RetryGate(Gate):
+    __slots__ = ("_budget", "_inner", "_schedule", "_sleep")
+
+    _inner: Call
+
+    def __init__(self, schedule: _Schedule, context: LayerContext, budget: Budget) -> None:
+        super().__init__(context)
+        self._schedule = schedule
+        self._budget = budget
+        self._sleep = context.sleep
+
+    def bind(self, inner: Call) -> None:
+        self._inner = inner
+
+    def admit(self, passage: Passage) -> None:
+        self._budget.deposit()
+
+    def failed(self, passage: Passage, error: CallError) -> Awaitable[Response] | None:
+        request = passage.request
+        if not isinstance(error, Failed) or not request.safe:
+            return None
+        if not self._schedule.worthwhile(error):
+            return None
+        if self._budget.is_spent():
+            # Checked first: an upstream that is down must not take time from other callers.
+            self._schedule.refuse(request, error)
+            return None
+        return self._repeat(request, error)
+
+    async def _repeat(self, request: Request, failure: Failed) -> Response:
+        """Return the answer of a later attempt, or raise the last failure."""
+        schedule = self._schedule
         attempts = schedule.begin()
         try:
             while schedule.goes_on(attempts, request, failure):
-                await sleep(attempts.upcoming_sleep)
+                await self._sleep(attempts.upcoming_sleep)
                 attempts.prepare_for_next_attempt()
                 try:
-                    return await call(request.again(attempts.attempt_number))
+                    return await self._inner(request.again(attempts.attempt_number))
                 except Rejected:
                     break  # the failure says more than the reason why it could not be retried
                 except Failed as error:
@@ -90,8 +109,6 @@ def _retried(call: Call, schedule: _Schedule, budget: Budget, sleep: Sleep) -> C
             raise failure
         finally:
             del failure  # its traceback refers to this frame: that would be a cycle
-
-    return retried
 
 
 class _Schedule:

@@ -8,18 +8,20 @@ time is ended by the deadline, which does not count against the upstream.
 
 from __future__ import annotations
 
-from asyncio import CancelledError
 from typing import TYPE_CHECKING
 
-from gateway.aio.deadlines import ATTEMPT_MARGIN, TICK, DeadlineTimer
-from gateway.aio.timers import Timer, Wheel
+from gateway.aio.deadlines import ATTEMPT_MARGIN, TICK
+from gateway.aio.timers import Wheel
 from gateway.errors import UpstreamTimeout
+from gateway.layers.passage import Gate
 from gateway.values.base import Policy
 from gateway.values.units import Positive, format_duration
 
 if TYPE_CHECKING:
-    from gateway.call import Call, Layer, Request, Response
+    from gateway.call import Response
+    from gateway.errors import CallError
     from gateway.layers.context import LayerContext
+    from gateway.layers.passage import Passage
 
 __all__ = ["TimeoutPolicy", "timeout"]
 
@@ -31,44 +33,60 @@ class TimeoutPolicy(Policy):
     """Time for one attempt, from sending to the last byte."""
 
 
-def timeout(policy: TimeoutPolicy, context: LayerContext) -> Layer:
+def timeout(policy: TimeoutPolicy, context: LayerContext) -> Gate:
     """Return a layer that ends an attempt after `policy.timeout` with `UpstreamTimeout`.
 
     Args:
         policy: how long one attempt may take.
         context: its clock is the clock of the deadlines.
     """
-    upstream, clock, after = context.upstream, context.clock, policy.timeout
-    margin = min(ATTEMPT_MARGIN, after / 10)
-    ample = after + margin
-    half = after / 2
-    wheel = Wheel(min(TICK, after / 20))
-    detail = f"no answer within {format_duration(after)}"
+    return _TimeoutGate(policy.timeout, context)
 
-    def layer(call: Call) -> Call:
-        async def timed(request: Request) -> Response:
-            now = clock()
-            remaining = request.deadline.at - now
-            timer: Timer
-            if half <= remaining < ample:
-                # Just before the deadline, which a caller that joins the flight may still extend.
-                timer = cut = DeadlineTimer(
-                    wheel, remaining - margin, request.deadline, clock,
-                    margin=margin, ends=now + after,
-                )  # fmt: skip
-            else:
-                timer, cut = Timer(wheel, after), None
-            try:
-                return await call(request)
-            except CancelledError:
-                if timer.stop():
-                    whole = cut is None or clock() >= cut.ends
-                    text = detail if whole else "no answer in the time that was left"
-                    raise UpstreamTimeout(text, upstream=upstream) from None
-                raise
-            finally:
-                timer.stop()
 
-        return timed
+class _TimeoutGate(Gate):
+    """Sets the alarm of each attempt.
 
-    return layer
+    An attempt that is *cut* would reach the deadline before its own time is over. Its alarm rings
+    just before the deadline, which a caller that joins the flight may still extend.
+    """
+
+    __slots__ = ("_after", "_ample", "_half", "_margin", "_wheel")
+
+    def __init__(self, after: float, context: LayerContext) -> None:
+        super().__init__(context)
+        self._after = after
+        self._half = after / 2
+        self._margin = min(ATTEMPT_MARGIN, after / 10)
+        self._ample = after + self._margin
+        self._wheel = Wheel(min(TICK, after / 20))
+
+    def admit(self, passage: Passage) -> None:
+        after, wheel, now = self._after, self._wheel, self.clock()
+        remaining = passage.request.deadline.at - now
+        passage.alarmed = self
+        passage.ends = now + after
+        wheel.attach()
+        if self._half <= remaining < self._ample:
+            after = remaining - self._margin
+        wheel.set(passage, after)
+
+    def succeeded(self, passage: Passage, response: Response) -> None:
+        passage.slot.discard(passage)
+
+    def failed(self, passage: Passage, error: CallError) -> None:
+        passage.slot.discard(passage)
+
+    def abandoned(self, passage: Passage, bug: BaseException | None) -> None:
+        passage.slot.discard(passage)
+
+    def rang(self, passage: Passage) -> None:
+        """End an attempt whose time is over; one that was cut may have got more time."""
+        now, ends = self.clock(), passage.ends
+        left = min(ends, passage.request.deadline.at - self._margin) - now
+        if now < ends and left > 0:
+            self._wheel.set(passage, left)
+            return
+        text = f"no answer within {format_duration(self._after)}"
+        if now < ends:
+            text = "no answer in the time that was left"
+        passage.interrupt(self, UpstreamTimeout(text, upstream=self.upstream))
