@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -9,10 +10,11 @@ from orjson import Fragment
 
 from gateway.call import Request
 from gateway.engine.outcome import LargeOutcome, Outcome, State
-from gateway.errors import ExpressionFailed, UpstreamPayload
+from gateway.errors import CallError, ExpressionFailed, UpstreamPayload
 from gateway.expressions.jmes import shape
 from gateway.expressions.json_schema import violation
 from gateway.expressions.reference import CutList, Glimpse
+from gateway.layers.passage import startable
 from gateway.offload import FEW, MANY, SMALL, UNDECODED, values_in
 from gateway.upstreams.kind import Sent
 from gateway.values.excerpt import excerpt
@@ -20,9 +22,10 @@ from gateway.values.excerpt import excerpt
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
-    from gateway.call import Call, Operation, Response
+    from gateway.call import Call, Clock, Operation, Response
     from gateway.engine.context import Context
     from gateway.expressions.reference import Scope
+    from gateway.layers.passage import Receiver
     from gateway.offload import Offload, Shaped
     from gateway.plan.model import Section, Source
 
@@ -39,33 +42,40 @@ class BoundSource:
         offload: shapes large answers; without it they are shaped on the event loop.
     """
 
-    __slots__ = ("_call", "_section", "offload", "source")
+    __slots__ = ("_section", "_stack", "offload", "source")
 
     def __init__(
-        self, section: Section, source: Source, call: Call, offload: Offload | None
+        self, section: Section, source: Source, call: Call, clock: Clock, offload: Offload | None
     ) -> None:
         self.source = source
         self.offload = offload
         self._section = section
-        self._call = call
+        self._stack = startable(call, clock)
 
-    def fetch(self, context: Context, scope: Scope) -> Awaitable[Response]:
-        """Call the upstream; references are resolved against `scope`."""
+    def start(self, context: Context, receiver: Receiver) -> None:
+        """Call the upstream; `receiver` gets the context with the response or the error.
+
+        Raises:
+            DependencyFailed: a reference has no value that fits its place.
+        """
         # `operation` and `call` in one: this is on the way of every section.
         inputs, section = context.inputs, self._section
         sent = (
             inputs.sent.get(self.source.upstream, _NOTHING_SENT) if inputs.sent else _NOTHING_SENT
         )
-        return self._call(
-            Request(
-                self.source.template.operation(scope, sent),
-                context.deadline,
-                section.name,
-                cache=section.cache,
-                tags=section.tags,
-                min_fresh=inputs.min_fresh,
-            )
+        request = Request(
+            self.source.template.operation(context.scope, sent),
+            context.deadline,
+            section.name,
+            cache=section.cache,
+            tags=section.tags,
+            min_fresh=inputs.min_fresh,
         )
+        context.calls.append(self._stack.start(request, receiver, context))
+
+    def fetch(self, context: Context, scope: Scope) -> Awaitable[Response]:
+        """Call the upstream and wait; references are resolved against `scope`."""
+        return self.call(context, self.operation(context, scope))
 
     def operation(self, context: Context, scope: Scope) -> Operation:
         """Return the request to the upstream; references are resolved against `scope`."""
@@ -73,9 +83,9 @@ class BoundSource:
         return self.source.template.operation(scope, sent)
 
     def call(self, context: Context, operation: Operation) -> Awaitable[Response]:
-        """Call the upstream."""
+        """Call the upstream and wait."""
         section = self._section
-        return self._call(
+        return self._stack(
             Request(
                 operation,
                 context.deadline,
@@ -188,14 +198,31 @@ class CallRunner:
 
     def start(self, context: Context) -> None:
         """Start the call."""
-        context.spawn(self._section, self._run)
+        self._source.start(context, self)
 
-    async def _run(self, context: Context) -> Outcome:
+    def landed(self, context: Context, result: Response | BaseException) -> None:
+        """Shape an answer, or take an error, and let the section land with it."""
         source = self._source
-        response = await source.fetch(context, context.scope)
-        if len(response.body) <= SMALL or source.fits(response):
-            return source.shape(response)
-        return await source.shape_large(response)
+        try:
+            if isinstance(result, CallError):
+                outcome = Outcome.failed(result)
+            elif isinstance(result, BaseException):
+                context.broke(result)
+                return
+            elif len(result.body) <= SMALL or source.fits(result):
+                outcome = source.shape(result)
+            else:
+                context.spawn(self._section, partial(self._shape_large, result))
+                return
+        except CallError as error:
+            outcome = Outcome.failed(error)
+        except BaseException as bug:  # noqa: BLE001 - it ends the execution
+            context.broke(bug)
+            return
+        context.landed(self._section, outcome)
+
+    async def _shape_large(self, response: Response, _: Context) -> Outcome:
+        return await self._source.shape_large(response)
 
 
 def _glimpse(reads: Sequence[tuple[str, int | None]], made: Shaped) -> Glimpse:

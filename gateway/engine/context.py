@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from gateway.call import Deadline
     from gateway.engine.outcome import Outcome
     from gateway.expressions.reference import Scope
+    from gateway.layers.passage import Passage
     from gateway.plan.model import Section
     from gateway.upstreams.kind import Sent
 
@@ -71,6 +72,10 @@ class Context(Protocol):
         """The outcomes that have landed so far, by the index of the section."""
 
     @property
+    def calls(self) -> list[Passage]:
+        """The calls that were started without a task; they are cancelled when it ends."""
+
+    @property
     def elements(self) -> Mapping[int, Elements]:
         """The elements of `for_each` sections that others follow, by the index of the section."""
 
@@ -84,6 +89,9 @@ class Context(Protocol):
 
         A `CallError` becomes an outcome. Any other exception ends the execution.
         """
+
+    def broke(self, bug: BaseException) -> None:
+        """End the execution because of an error of the gateway itself."""
 
     def landed(self, section: Section, outcome: Outcome) -> None:
         """Take the outcome of a section that was started."""

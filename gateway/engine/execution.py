@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from gateway.engine.context import Context, Elements, Inputs
     from gateway.expressions.jmes import Expression
     from gateway.expressions.reference import Scope
+    from gateway.layers.passage import Passage
     from gateway.offload import Offload
     from gateway.plan.model import Plan, Section
 
@@ -71,28 +72,52 @@ class BoundPlan:
         self._wheel = Wheel()
         self._grace = execution_grace(plan.deadline)
 
+    def start(
+        self,
+        inputs: Inputs,
+        deadline: Deadline,
+        ended: Callable[[Execution], None],
+        *,
+        publish: Publish | None = None,
+    ) -> Execution:
+        """Start an execution; `ended` is called once, now or later, unless it is cancelled.
+
+        Then nothing that the execution started is running any more.
+
+        Args:
+            inputs: inputs of the request.
+            deadline: sections that have not landed by then fail with `deadline_exceeded`.
+            ended: receives the execution, with its outcomes or with a bug.
+            publish: called with each section and its outcome, in the order in which they land.
+        """
+        loop = self._wheel.attach()
+        execution = Execution(self, inputs, deadline, loop, ended, publish)
+        self._wheel.set(execution, deadline.remaining(self.clock()) + self._grace)
+        execution.begin()
+        return execution
+
     async def execute(
         self, inputs: Inputs, deadline: Deadline, *, publish: Publish | None = None
     ) -> list[Outcome | None]:
         """Return the outcome of every section, in the order of the plan.
 
-        An outcome is `None` only if a required section failed before this one landed.
-
-        Args:
-            inputs: inputs of the request.
-            deadline: sections that have not landed by then fail with `deadline_exceeded`.
-            publish: called with each section and its outcome, in the order in which they land.
+        An outcome is `None` only if a required section failed before this one landed. The arguments
+        are those of `start`.
         """
-        loop = self._wheel.task().get_loop()
-        execution = Execution(self, inputs, deadline, loop, publish)
-        remaining = deadline.remaining(self.clock())
-        self._wheel.set(execution, remaining + self._grace)
+        ending: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def ended(_: Execution) -> None:
+            if not ending.done():
+                ending.set_result(None)
+
+        execution = self.start(inputs, deadline, ended, publish=publish)
         try:
-            execution.begin()
-            await execution.done
-        finally:
-            execution.slot.discard(execution)
-            await cancel_and_wait(execution.tasks)
+            await ending
+        except asyncio.CancelledError:
+            await cancel_and_wait(execution.cancel())
+            raise
+        if execution.bug is not None:
+            raise execution.bug
         return execution.outcomes
 
 
@@ -105,12 +130,15 @@ class Execution(Alarm):
         scope: what references see: parameters, and the values of sections that have landed.
         outcomes: the outcomes that have landed so far, by section.
         elements: the elements of `for_each` sections that others follow, as they land.
+        calls: the calls that were started without a task.
         tasks: the tasks that the execution owns.
-        done: set once every section has landed or a required one has failed.
+        over: every section has landed, a required one has failed, or it was cancelled.
+        bug: an error of the gateway itself, which ended the execution.
     """
 
-    __slots__ = ("_began", "_bound", "_large", "_left", "_publish", "_waiting", "deadline", "done",
-                 "elements", "inputs", "loop", "outcomes", "plan", "scope", "tasks")  # fmt: skip
+    __slots__ = ("_began", "_bound", "_ended", "_large", "_left", "_publish", "_waiting", "bug",
+                 "calls", "deadline", "elements", "inputs", "loop", "outcomes", "over", "plan",
+                 "scope", "tasks")  # fmt: skip
 
     def __init__(
         self,
@@ -118,19 +146,23 @@ class Execution(Alarm):
         inputs: Inputs,
         deadline: Deadline,
         loop: asyncio.AbstractEventLoop,
-        publish: Publish | None = None,
+        ended: Callable[[Execution], None],
+        publish: Publish | None,
     ) -> None:
         self.plan = plan = bound.plan
         self.inputs = inputs
         self.scope: Scope = dict(inputs.parameters)
         self.deadline = deadline
         self.loop = loop
-        self.done: asyncio.Future[None] = loop.create_future()
-        self.tasks: list[asyncio.Task[None]] = []
+        self.over = False
+        self.bug: BaseException | None = None
+        self.calls: list[Passage] = []
+        self.tasks: list[asyncio.Task[Any]] = []
         count = len(plan.sections)
         self.outcomes: list[Outcome | None] = [None] * count
         self.elements: dict[int, Elements] = {}
         self._bound = bound
+        self._ended = ended
         self._publish = publish
         self._began = [0.0] * count
         # By section name, as JSON: values too large to evaluate a `when` on the event loop.
@@ -142,6 +174,12 @@ class Execution(Alarm):
         """Start every section that does not wait for another."""
         for index in self.plan.roots:
             self._start(index)
+
+    def cancel(self) -> list[asyncio.Task[Any]]:
+        """End the execution; return the tasks that have yet to end. `ended` is not called."""
+        self.over = True
+        self.slot.discard(self)
+        return self._stop()
 
     # The `Context` interface, for runners.
 
@@ -162,9 +200,13 @@ class Execution(Alarm):
         for follower in self.plan.followers[section.index]:
             self._release(follower)
 
+    def broke(self, bug: BaseException) -> None:
+        """End the execution because of a bug."""
+        self._end(bug)
+
     def landed(self, section: Section, outcome: Outcome) -> None:
         """Record and publish an outcome, and start the sections that waited for it."""
-        if self.done.done():
+        if self.over:
             return
         index = section.index
         if outcome.state is State.FAILED and section.has_fallback:
@@ -180,7 +222,7 @@ class Execution(Alarm):
                 self._note_large(section, outcome)
         lost = section.required and outcome.state is State.FAILED
         if lost or self._left == 0:
-            self.done.set_result(None)
+            self._end()
             return
         for dependent in self.plan.dependents[index]:
             self._release(dependent)
@@ -192,7 +234,7 @@ class Execution(Alarm):
 
     def ring(self) -> None:
         """End the execution at its deadline; sections that have not landed fail."""
-        if self.done.done():
+        if self.over:
             return
         for section in self.plan.sections:
             if self.outcomes[section.index] is None:
@@ -206,7 +248,7 @@ class Execution(Alarm):
                 outcome.elapsed = self.plan.deadline
                 self.outcomes[section.index] = outcome
                 self._announce(section, outcome)
-        self.done.set_result(None)
+        self._end()
 
     # Internals
 
@@ -224,7 +266,7 @@ class Execution(Alarm):
 
     def _start(self, index: int) -> None:
         """Start a section whose inputs have landed."""
-        if self.done.done():
+        if self.over:
             return
         section = self.plan.sections[index]
         self._began[index] = self._bound.clock()
@@ -242,7 +284,7 @@ class Execution(Alarm):
         except CallError as error:
             outcome = Outcome.failed(error)
         except BaseException as bug:
-            self._break(bug)
+            self._end(bug)
             return
         self.landed(section, outcome)
 
@@ -283,7 +325,7 @@ class Execution(Alarm):
         assert offload is not None  # noqa: S101 - without `offload` no value counts as large
         if not await offload.is_true(when.text, scope):
             return Outcome(State.SKIPPED)
-        if not self.done.done():
+        if not self.over:
             self._bound.runners[section.index].start(self)
         return None
 
@@ -295,23 +337,56 @@ class Execution(Alarm):
         except CallError as error:
             outcome = Outcome.failed(error)
         except asyncio.CancelledError as cancelled:
-            if not self.done.done():  # cancelled from outside; without this the execution hangs
+            if not self.over:  # cancelled from outside; without this the execution hangs
                 bug = RuntimeError(
                     f"section {section.name} was cancelled, but not by its execution"
                 )
                 bug.__cause__ = cancelled
-                self._break(bug)
+                self._end(bug)
             raise
         except BaseException as bug:
-            self._break(bug)
+            self._end(bug)
             return
         if outcome is not None:
             self.landed(section, outcome)
 
-    def _break(self, bug: BaseException) -> None:
-        """End the execution with a bug."""
-        if not self.done.done():
-            self.done.set_exception(bug)
+    def _end(self, bug: BaseException | None = None) -> None:
+        """End the execution; what still runs is cancelled."""
+        if self.over:
+            return
+        self.over = True
+        self.bug = bug
+        self.slot.discard(self)
+        if self.tasks:
+            # One of them may be the caller, which ends by itself.
+            self.loop.call_soon(self._finish)
+        elif ending := self._stop():
+            self._wait(ending)
+        else:
+            self._ended(self)
+
+    def _finish(self) -> None:
+        if ending := self._stop():
+            self._wait(ending)
+        else:
+            self._ended(self)
+
+    def _wait(self, ending: list[asyncio.Task[Any]]) -> None:
+        """Wait in a task until the tasks have ended."""
+        self.tasks = ending
+        waiting = self.loop.create_task(cancel_and_wait(ending))
+        waiting.add_done_callback(lambda _: self._ended(self))
+
+    def _stop(self) -> list[asyncio.Task[Any]]:
+        """Cancel what is in flight; return the tasks that have yet to end."""
+        calls, self.calls = self.calls, []
+        running = [task for task in self.tasks if not task.done()]
+        for task in running:
+            task.cancel()
+        for call in calls:
+            if not call.done and (ending := call.cancel()) is not None:
+                running.append(ending)
+        return running
 
     def _release(self, index: int) -> None:
         """Count one input as landed; start the section when it was the last."""

@@ -42,7 +42,8 @@ def _runner(
 ) -> Runner:
     """Return the runner of a section. Add a line here for a new kind of section."""
     sources = [
-        BoundSource(section, source, calls[source.upstream], offload) for source in section.sources
+        BoundSource(section, source, calls[source.upstream], clock, offload)
+        for source in section.sources
     ]
     if section.for_each is not None:
         return ForEachRunner(plan, section, section.for_each, sources[0])

@@ -283,7 +283,8 @@ class Passage(Alarm):
         elif error is None:
             self.succeed(task.result())
         elif isinstance(error, CancelledError):
-            bug = RuntimeError(f"{self.request} was cancelled, but not by its caller")
+            name = self.request.section
+            bug = RuntimeError(f"section {name} was cancelled, but not by its execution")
             bug.__cause__ = error
             self.fail(bug)
         else:

@@ -459,13 +459,16 @@ def test_a_deadline_that_strikes_after_the_end_changes_nothing() -> None:
 
     async def main() -> list[Outcome | None]:
         bound = BoundPlan(one, {"a": Upstreams(after(0))}, clock=loop_time)
-        execution = Execution(bound, Inputs({}), Deadline(0), asyncio.get_running_loop())
+        ended: list[Execution] = []
+        execution = bound.start(Inputs({}), Deadline(loop_time()), ended.append)
         execution.outcomes[0] = Outcome(State.OK, 1, 1)
         execution.ring()
         landed = list(execution.outcomes)
         execution.outcomes[1] = None
         execution.ring()
         assert execution.outcomes == [landed[0], None]
+        await asyncio.sleep(0.1)
+        assert ended == [execution]
         return landed
 
     first, second = run(main())
