@@ -90,14 +90,18 @@ class _RetryGate(Gate):
             # Checked first: an upstream that is down must not take time from other callers.
             self._schedule.refuse(request, error)
             return None
-        return self._repeat(request, error)
+        attempts = self._schedule.begin()
+        if not self._schedule.goes_on(attempts, request, error):
+            return None
+        return self._repeat(request, error, attempts)
 
-    async def _repeat(self, request: Request, failure: Failed) -> Response:
+    async def _repeat(
+        self, request: Request, failure: Failed, attempts: RetryCallState
+    ) -> Response:
         """Return the answer of a later attempt, or raise the last failure."""
-        schedule = self._schedule
-        attempts = schedule.begin()
+        goes_on = True
         try:
-            while schedule.goes_on(attempts, request, failure):
+            while goes_on:
                 await self._sleep(attempts.upcoming_sleep)
                 attempts.prepare_for_next_attempt()
                 try:
@@ -106,6 +110,7 @@ class _RetryGate(Gate):
                     break  # the failure says more than the reason why it could not be retried
                 except Failed as error:
                     failure = error
+                goes_on = self._schedule.goes_on(attempts, request, failure)
             raise failure
         finally:
             del failure  # its traceback refers to this frame: that would be a cycle

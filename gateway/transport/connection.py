@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gateway.transport.answer import RawAnswer
     from gateway.transport.reader import AnswerReader, Readers
 
-__all__ = ["Connection", "Owner"]
+__all__ = ["Asker", "Connection", "Owner"]
 
 _CLOCK_GRAIN = 0.001
 # Seconds for the loop to read the bytes that `look_at` saw.
@@ -36,6 +36,16 @@ class Owner(Protocol):
 
     def surplus(self) -> None:
         """Handle bytes that answer no request."""
+
+
+class Asker(Protocol):
+    """The callbacks of a connection to the one that sent a request on it."""
+
+    def answered(self, answer: RawAnswer) -> None:
+        """Take the complete answer."""
+
+    def failed(self, error: Exception) -> None:
+        """Take the error that ended the exchange."""
 
 
 class Connection(asyncio.Protocol):
@@ -64,7 +74,7 @@ class Connection(asyncio.Protocol):
         "_alarm_at",
         "_expires",
         "_failure",
-        "_future",
+        "_asker",
         "_head_request",
         "_look",
         "_loop",
@@ -86,7 +96,7 @@ class Connection(asyncio.Protocol):
         self._reader: AnswerReader | None = None
         self.complete = True
         self._transport: asyncio.Transport | None = None
-        self._future: asyncio.Future[RawAnswer] | None = None
+        self._asker: Asker | None = None
         self._failure: Exception | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = inf
@@ -127,15 +137,28 @@ class Connection(asyncio.Protocol):
         head_request: bool = False,
         expires: float = inf,
     ) -> asyncio.Future[RawAnswer]:
-        """Send `request`; return the future of its answer.
+        """Send `request` as `send` does; return the future of its answer."""
+        future: asyncio.Future[RawAnswer] = self._loop.create_future()
+        self.send(request, _Awaited(future), head_request=head_request, expires=expires)
+        return future
+
+    def send(
+        self,
+        request: bytes,
+        asker: Asker,
+        *,
+        head_request: bool = False,
+        expires: float = inf,
+    ) -> None:
+        """Send `request`; `asker` gets its answer or its error, possibly at once.
 
         Args:
             request: the complete request in bytes.
+            asker: gets one callback, unless the connection is aborted.
             head_request: it is a HEAD request: the answer's framing fields describe no body.
             expires: the loop's time at which the exchange fails.
         """
-        future: asyncio.Future[RawAnswer] = self._loop.create_future()
-        self._future = future
+        self._asker = asker
         self._failure = None
         self.complete = False
         self._head_request = head_request
@@ -145,17 +168,16 @@ class Connection(asyncio.Protocol):
         self._unsent = transport is None or not self._usable or transport.is_closing()
         if self._unsent or transport is None:
             self._fail(lost_failure(None))
-            return future
+            return
         if self._served and (self._look or self._first_look())(0):
             # Bytes, or the end of the connection, that arrived before the request.
             self._unsent = True
             self._put_aside()
-            return future
+            return
         transport.write(request)
         self._expires = expires
         if expires < self._alarm_at:
             self._set_alarm()
-        return future
 
     def abort(self, error: Exception | None = None) -> None:
         """Close the socket at once; an exchange in flight fails with `error`."""
@@ -164,11 +186,11 @@ class Connection(asyncio.Protocol):
             self._alarm.cancel()
             self._alarm = None
             self._alarm_at = inf
-        if error is not None:
-            self._settle(error)
-        self._future = None
         if self._transport is not None:
             self._transport.abort()
+        if error is not None:
+            self._settle(error)
+        self._asker = None
 
     # asyncio.Protocol
 
@@ -229,10 +251,10 @@ class Connection(asyncio.Protocol):
 
     def _put_aside(self) -> None:
         """Fail an exchange that was not sent; the loop reads the waiting bytes and judges them."""
-        self._settle(lost_failure(None))
         self._usable = False
-        self.complete = True
         self._loop.call_later(_LAST_LOOK, self.abort)
+        self._settle(lost_failure(None))
+        self.complete = True
 
     def _borrow(self) -> AnswerReader:
         reader = self._reader = self._readers.take()
@@ -258,22 +280,22 @@ class Connection(asyncio.Protocol):
         )
         if reader.surplus:
             self._owner.surplus()
-        future = self._future
-        if future is not None and not future.done():
-            future.set_result(reader.answer())
+        asker, self._asker = self._asker, None
+        answer = reader.answer()
         self._give_back()
+        if asker is not None:
+            asker.answered(answer)
 
     def _fail(self, error: Exception) -> None:
-        self._settle(error)
-        self.abort()
+        self.abort(error)
 
     def _settle(self, error: Exception) -> None:
         if self.complete or self._failure is not None:
             return
         self._failure = error
-        future = self._future
-        if future is not None and not future.done():
-            future.set_exception(error)
+        asker, self._asker = self._asker, None
+        if asker is not None:
+            asker.failed(error)
 
     def _set_alarm(self) -> None:
         if self._alarm is not None:
@@ -297,3 +319,20 @@ class Connection(asyncio.Protocol):
             self._fail(httpx.WriteTimeout("the request was not sent in time"))
         else:
             self._fail(httpx.ReadTimeout("no answer in time"))
+
+
+class _Awaited:
+    """Passes an answer or an error on to a caller that awaits it."""
+
+    __slots__ = ("_future",)
+
+    def __init__(self, future: asyncio.Future[RawAnswer]) -> None:
+        self._future = future
+
+    def answered(self, answer: RawAnswer) -> None:
+        if not self._future.done():
+            self._future.set_result(answer)
+
+    def failed(self, error: Exception) -> None:
+        if not self._future.done():
+            self._future.set_exception(error)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
 
 from gateway.transport.bounds import Bounds
-from gateway.transport.inflate import inflate_answer
+from gateway.transport.inflate import inflate_answer, inflate_small
 from gateway.transport.origin import IDEMPOTENT
 from gateway.transport.pool import Pool
 from gateway.transport.pools import PoolLimits, Pools
@@ -16,14 +17,14 @@ from gateway.transport.tls import Trust
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from gateway.aio.byte_budget import Hold
     from gateway.transport.answer import RawAnswer
     from gateway.transport.origin import Origin
     from gateway.transport.tls import TlsOptions
 
-__all__ = ["Http1Transport"]
+__all__ = ["AnswerReceiver", "Http1Transport", "Sent"]
 
 _STALE = (httpx.NetworkError, httpx.RemoteProtocolError)
 
@@ -107,10 +108,50 @@ class Http1Transport:
                 answer = await connection.ask(request, head_request=head_request, expires=expires)
         finally:
             pool.release(connection)
-        if answer.coding:
-            hold = self._hold() if self._hold is not None else None
-            await inflate_answer(answer, self._bounds.max_inflated, expires, hold)
+        return await self.inflated(answer, expires) if answer.coding else answer
+
+    def send(
+        self,
+        origin: Origin,
+        method: str,
+        target: bytes,
+        headers: Sequence[tuple[bytes, bytes]],
+        receiver: AnswerReceiver,
+        context: Any,
+    ) -> Sent | None:
+        """Send one request without content, if a connection is idle.
+
+        The arguments and errors are those of `exchange`.
+
+        Args:
+            origin: the server.
+            method: HTTP method.
+            target: request target.
+            headers: further header fields.
+            receiver: gets the context with the answer or the error, possibly at once.
+            context: what the receiver knows the request by.
+
+        Returns:
+            What is in flight; `None` if no connection is idle: `exchange` then opens one.
+        """
+        request = origin.request(method, target, headers)
+        pool = self._pools.get(origin.key)
+        connection = None if pool is None else pool.take()
+        if pool is None or connection is None:
+            return None
+        sent = Sent(self, pool, connection, request, method, receiver, context)
+        connection.send(request, sent, head_request=method == "HEAD")
+        return sent
+
+    async def inflated(self, answer: RawAnswer, expires: float = inf) -> RawAnswer:
+        """Return `answer` with its content inflated."""
+        hold = self._hold() if self._hold is not None else None
+        await inflate_answer(answer, self._bounds.max_inflated, expires, hold)
         return answer
+
+    def inflates_at_once(self, answer: RawAnswer) -> bool:
+        """Inflate the content of a small answer; return whether it is small."""
+        return inflate_small(answer, self._bounds.max_inflated)
 
     async def aclose(self) -> None:
         """Close every connection; calls in flight fail, and so do later ones."""
@@ -119,3 +160,81 @@ class Http1Transport:
     def _pool(self, origin: Origin) -> Pool:
         context = self._trust.context if origin.scheme == "https" else None
         return Pool(origin, self._limits, context=context, bounds=self._bounds)
+
+
+class AnswerReceiver(Protocol):
+    """Takes the answer to a request that `Http1Transport.send` has sent."""
+
+    def answered(self, context: Any, answer: RawAnswer) -> None:
+        """Take a complete answer, its content inflated."""
+
+    def failed(self, context: Any, error: Exception) -> None:
+        """Take the error that ended the exchange; see `gateway.transport.failures`."""
+
+    def waits_for(self, context: Any, answer: Callable[[], Awaitable[RawAnswer]]) -> None:
+        """Wait for an answer that needs more than one turn of the loop."""
+
+
+class Sent:
+    """A request in flight on a connection that was idle."""
+
+    __slots__ = ("_connection", "_context", "_method", "_pool", "_receiver", "_request",
+                 "_transport")  # fmt: skip
+
+    def __init__(
+        self,
+        transport: Http1Transport,
+        pool: Pool,
+        connection: Connection,
+        request: bytes,
+        method: str,
+        receiver: AnswerReceiver,
+        context: Any,
+    ) -> None:
+        self._transport = transport
+        self._pool = pool
+        self._connection = connection
+        self._request = request
+        self._method = method
+        self._receiver = receiver
+        self._context = context
+
+    def answered(self, answer: RawAnswer) -> None:
+        """Release the connection and pass the answer on."""
+        self._pool.release(self._connection)
+        if answer.coding:
+            try:
+                at_once = self._transport.inflates_at_once(answer)
+            except httpx.DecodingError as error:
+                self._receiver.failed(self._context, error)
+                return
+            if not at_once:
+                inflated = partial(self._transport.inflated, answer)
+                self._receiver.waits_for(self._context, inflated)
+                return
+        self._receiver.answered(self._context, answer)
+
+    def failed(self, error: Exception) -> None:
+        """Send the request again if the server may not have seen it, or pass the error on."""
+        connection = self._connection
+        idempotent = self._method in IDEMPOTENT
+        if isinstance(error, _STALE) and connection.may_ask_again(idempotent=idempotent):
+            # The slot goes to whoever is next: a task that is cancelled before it runs would keep it.
+            self._pool.give_up(connection)
+            self._receiver.waits_for(self._context, self._again)
+            return
+        self._pool.release(connection)
+        self._receiver.failed(self._context, error)
+
+    def cancel(self) -> None:
+        """Give up the answer; the connection is closed."""
+        self._pool.release(self._connection)
+
+    async def _again(self) -> RawAnswer:
+        """Return the answer on a new connection."""
+        connection = await self._pool.acquire()
+        try:
+            answer = await connection.ask(self._request, head_request=self._method == "HEAD")
+        finally:
+            self._pool.release(connection)
+        return await self._transport.inflated(answer) if answer.coding else answer

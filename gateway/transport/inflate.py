@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from gateway.aio.byte_budget import Hold
     from gateway.transport.answer import RawAnswer
 
-__all__ = ["CODINGS", "DESCRIBED", "Inflater", "content_coding", "inflate", "inflate_answer"]
+__all__ = ["CODINGS", "DESCRIBED", "Inflater", "content_coding", "inflate", "inflate_answer",
+           "inflate_small"]  # fmt: skip
 
 CODINGS = {b"gzip": b"gzip", b"x-gzip": b"gzip", b"deflate": b"deflate"}
 """The supported content codings, by their names."""
@@ -131,6 +132,24 @@ def _wrapping(head: bytes) -> int:
     return _ZLIB if is_zlib else _RAW
 
 
+def inflate_small(answer: RawAnswer, bound: int) -> bool:
+    """Inflate the content of `answer` if that takes one turn of the loop; return whether it did.
+
+    Raises `httpx.DecodingError` and `InflatedTooLarge`, as `inflate` does.
+    """
+    inflater = Inflater(answer.coding, bound)
+    parts = []
+    work = 0
+    for part in inflater.slices(answer.body):
+        parts.append(part)
+        work += len(part) + _SLICE_COST
+        if work > _TURN:
+            return False
+    inflater.finish()
+    _replace(answer, parts[0] if len(parts) == 1 else b"".join(parts))
+    return True
+
+
 async def inflate_answer(
     answer: RawAnswer, bound: int, deadline: float | None = None, hold: Hold | None = None
 ) -> None:
@@ -139,7 +158,11 @@ async def inflate_answer(
     The fields that describe the compressed bytes are removed. It waits and raises like `inflate`.
     """
     answer.hold = hold
-    answer.body = await inflate(answer.coding, answer.body, bound, deadline, hold)
+    _replace(answer, await inflate(answer.coding, answer.body, bound, deadline, hold))
+
+
+def _replace(answer: RawAnswer, inflated: bytes) -> None:
+    answer.body = inflated
     answer.coding = b""
     answer.headers = [field for field in answer.headers if field[0] not in DESCRIBED]
 

@@ -184,6 +184,11 @@ class Pool:
         connection.abort()
         self._pass_on_slot()
 
+    def give_up(self, connection: Connection) -> None:
+        """Release the slot of a connection that is not reusable; it closes by itself."""
+        assert not connection.reusable  # noqa: S101 - `release` is for the others
+        self._pass_on_slot()
+
     async def aclose(self) -> None:
         """Close every connection, fail every call in flight and wait for the sockets to close."""
         self._closed = True

@@ -23,10 +23,11 @@ from gateway.upstreams.http.operation import HttpOperation
 from gateway.values.excerpt import excerpt, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from gateway.call import Clock, Deadline, Request, Response
-    from gateway.transport import Exchange, Origin
+    from gateway.layers.passage import Passage
+    from gateway.transport import Exchange, Origin, RawAnswer
     from gateway.upstreams.http.decode import Decoder
 
 __all__ = ["HttpCall"]
@@ -92,8 +93,77 @@ class HttpCall:
         self._deadline_header = deadline_header.lower().encode("ascii") if deadline_header else b""
         self._clock = clock
 
+    def start(self, passage: Passage) -> None:
+        """Send the request of `passage`; without a task if a connection is idle."""
+        send = getattr(self.exchange, "send", None)
+        if send is None:
+            passage.wait_for(self(passage.request))
+            return
+        method, target, headers = self._message(passage.request)
+        try:
+            sent = send(self._origin, method, target, headers, self, passage)
+        except httpx.LocalProtocolError as error:
+            self.failed(passage, error)
+            return
+        if sent is None:
+            passage.wait_for(self(passage.request))
+        elif not passage.done and passage.running is None:
+            passage.running = sent
+
     async def __call__(self, request: Request) -> Response:
         """Return the good answer to `request`."""
+        method, target, headers = self._message(request)
+        try:
+            answer = await self.exchange.exchange(self._origin, method, target, headers)
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            raise _translate(error, self._upstream) from error
+        return await self._admitted(answer)
+
+    # Of the transport
+
+    def answered(self, passage: Passage, answer: RawAnswer) -> None:
+        """Take the answer to the request of `passage`."""
+        if not self._decoder.is_quick(answer):
+            passage.wait_for(self._admitted(answer))
+            return
+        try:
+            response = self._decoder.read(answer)
+        except Failed as error:
+            passage.fail(self._quoting(error, answer))
+        except BaseException as bug:  # noqa: BLE001 - it ends the request
+            passage.fail(bug)
+        else:
+            passage.succeed(response)
+
+    def failed(self, passage: Passage, error: Exception) -> None:
+        """Take the error that ended the exchange."""
+        passage.fail(_translate(error, self._upstream))
+
+    def waits_for(self, passage: Passage, answer: Callable[[], Awaitable[RawAnswer]]) -> None:
+        """Wait for an answer in a task."""
+        passage.wait_for(self._arriving(answer))
+
+    # Inner parts
+
+    async def _arriving(self, arriving: Callable[[], Awaitable[RawAnswer]]) -> Response:
+        try:
+            answer = await arriving()
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            raise _translate(error, self._upstream) from error
+        return await self._admitted(answer)
+
+    async def _admitted(self, answer: RawAnswer) -> Response:
+        """Return the decoded answer, which may be large."""
+        try:
+            if answer.hold is None:
+                return await self._decoder.admit(answer)
+            with answer.hold:
+                return await self._decoder.admit(answer)
+        except Failed as error:
+            raise self._quoting(error, answer) from None
+
+    def _message(self, request: Request) -> tuple[str, bytes, Sequence[tuple[bytes, bytes]]]:
+        """Return the method, target and header fields of a request."""
         operation = request.operation
         assert isinstance(operation, HttpOperation)  # noqa: S101 - made by this kind's template
         headers = operation.headers
@@ -103,25 +173,14 @@ class HttpCall:
             headers = _with(self._defaults, headers)
         if self._deadline_header:
             headers = (*headers, self._remaining(request.deadline))
-        try:
-            answer = await self.exchange.exchange(
-                self._origin,
-                operation.method,
-                (self._prefix + operation.target).encode("ascii"),
-                headers,
-            )
-        except (httpx.TransportError, httpx.DecodingError) as error:
-            raise _translate(error, self._upstream) from error
-        try:
-            if answer.hold is None:
-                return await self._decoder.admit(answer)
-            with answer.hold:
-                return await self._decoder.admit(answer)
-        except Failed as error:
-            error.excerpt = excerpt(answer.body)
-            if self._expose_errors and error.excerpt:
-                error.detail = f"{error.detail}: {error.excerpt}"
-            raise
+        return operation.method, (self._prefix + operation.target).encode("ascii"), headers
+
+    def _quoting(self, error: Failed, answer: RawAnswer) -> Failed:
+        """Return `error` with an excerpt of the answer."""
+        error.excerpt = excerpt(answer.body)
+        if self._expose_errors and error.excerpt:
+            error.detail = f"{error.detail}: {error.excerpt}"
+        return error
 
     def _remaining(self, deadline: Deadline) -> tuple[bytes, bytes]:
         """Return the header field with the remaining time, measured just before sending."""

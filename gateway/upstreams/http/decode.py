@@ -70,44 +70,59 @@ class Decoder:
         self._content_types = ContentTypes(content_types)
         self._now = now
 
-    async def admit(self, answer: RawAnswer) -> Response:
-        """Return the decoded answer.
+    def is_quick(self, answer: RawAnswer) -> bool:
+        """Whether `read` may decode it: it is small, or nothing else can."""
+        return answer.hold is None and (len(answer.body) <= LARGE or self._offload is None)
+
+    def read(self, answer: RawAnswer) -> Response:
+        """Return the decoded answer at once.
 
         Raises:
             UpstreamStatus: its status is not successful; redirects are not followed.
             UpstreamPayload: its payload is not accepted.
         """
-        status, headers = answer.status, answer.headers
-        if not 200 <= status < 300:  # noqa: PLR2004 - RFC 9110 section 15.3
-            raise self._refused(status, headers)
-        body = answer.body
+        codec = self._admissible(answer)
         value: Any = None
+        body = answer.body
         try:
-            if status in _NO_CONTENT:
+            if answer.status in _NO_CONTENT:
                 self._json.check(value)
             else:
-                codec = ""
-                for name, content_type in headers:
-                    if name == b"content-type":
-                        if content_type != b"application/json":
-                            codec = self._codec(content_type)
-                        break
-                if len(body) <= LARGE or self._offload is None:
-                    value, body = self._json.read(body, codec)
-                else:
-                    value, body = await self._offload.admit(
-                        self._upstream,
-                        self._json,
-                        body,
-                        codec,
-                        schema=self._schema,
-                        hold=answer.hold,
-                    )
+                value, body = self._json.read(body, codec)
         except NotStrictError as error:
             raise UpstreamPayload(str(error), upstream=self._upstream) from None
-        forbidden = restrictions(headers)
-        provenance = Provenance(restrictions=forbidden) if forbidden else FETCHED
-        return Response(value, status=status, headers=headers, body=body, provenance=provenance)
+        return _response(answer, value, body)
+
+    async def admit(self, answer: RawAnswer) -> Response:
+        """Return the decoded answer; a large one is decoded elsewhere. Raises as `read` does."""
+        offload = self._offload
+        if offload is None or len(answer.body) <= LARGE or answer.status in _NO_CONTENT:
+            return self.read(answer)
+        codec = self._admissible(answer)
+        try:
+            value, body = await offload.admit(
+                self._upstream,
+                self._json,
+                answer.body,
+                codec,
+                schema=self._schema,
+                hold=answer.hold,
+            )
+        except NotStrictError as error:
+            raise UpstreamPayload(str(error), upstream=self._upstream) from None
+        return _response(answer, value, body)
+
+    def _admissible(self, answer: RawAnswer) -> str:
+        """Return the codec to transcode the payload from, empty for UTF-8."""
+        status = answer.status
+        if not 200 <= status < 300:  # noqa: PLR2004 - RFC 9110 section 15.3
+            raise self._refused(status, answer.headers)
+        if status in _NO_CONTENT:
+            return ""
+        for name, content_type in answer.headers:
+            if name == b"content-type":
+                return self._codec(content_type) if content_type != b"application/json" else ""
+        return ""
 
     def _refused(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> UpstreamStatus:
         retry_after = None
@@ -134,3 +149,10 @@ class Decoder:
             return self._content_types.codec(content_type)
         except ContentTypeError as error:
             raise UpstreamPayload(str(error), upstream=self._upstream) from None
+
+
+def _response(answer: RawAnswer, value: Any, body: bytes) -> Response:
+    headers = answer.headers
+    forbidden = restrictions(headers)
+    provenance = Provenance(restrictions=forbidden) if forbidden else FETCHED
+    return Response(value, status=answer.status, headers=headers, body=body, provenance=provenance)
