@@ -216,7 +216,7 @@ class CallRunner:
                 return
         except CallError as error:
             outcome = Outcome.failed(error)
-        except BaseException as bug:  # noqa: BLE001 - it ends the execution
+        except BaseException as bug:
             context.broke(bug)
             return
         context.landed(self._section, outcome)

@@ -383,10 +383,8 @@ class Execution(Alarm):
         running = [task for task in self.tasks if not task.done()]
         for task in running:
             task.cancel()
-        for call in calls:
-            if not call.done and (ending := call.cancel()) is not None:
-                running.append(ending)
-        return running
+        ending = [call.cancel() for call in calls if not call.done]
+        return [*running, *(task for task in ending if task is not None)]
 
     def _release(self, index: int) -> None:
         """Count one input as landed; start the section when it was the last."""

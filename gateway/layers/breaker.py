@@ -220,13 +220,13 @@ class _BreakerGate(Gate):
     def _emit(self, before: str, section: str, error: Failed | None = None) -> None:
         """Emit a state change, if there was one since `before`; `error` is its cause."""
         after = self._machine.state
-        if before == after or not self._events.wants(BreakerChange):
+        if before == after or not self.events.wants(BreakerChange):
             return
         if error is None or after != OPEN:
-            change = BreakerChange(self._upstream, section, before, after)
+            change = BreakerChange(self.upstream, section, before, after)
         else:
             seconds = self._machine.open_for
             change = BreakerChange(
-                self._upstream, section, before, after, seconds, **cause_of(error)
+                self.upstream, section, before, after, seconds, **cause_of(error)
             )
-        self._events.emit(change)
+        self.events.emit(change)

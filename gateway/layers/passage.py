@@ -141,7 +141,7 @@ class Passage(Alarm):
         try:
             for succeeded in self.stack.succeeded[self._depth]:
                 succeeded(self, response)
-        except BaseException as bug:  # noqa: BLE001 - reported to the receiver
+        except BaseException as bug:
             self._break(bug)
             return
         self.done = True
@@ -215,6 +215,7 @@ class Passage(Alarm):
     def proceed(self, admits: Iterable[Any]) -> None:
         """Ask the gates in turn, then send the request."""
         stack = self.stack
+        admit: Any = None
         try:
             for admit in admits:
                 if admit(self) is PARKED:
@@ -223,7 +224,7 @@ class Passage(Alarm):
         except CallError as error:
             self._fail(stack.place(admit.__self__), error)
             return
-        except BaseException as bug:  # noqa: BLE001 - reported to the receiver
+        except BaseException as bug:
             self._depth = stack.place(admit.__self__)
             self._break(bug)
             return
@@ -233,7 +234,7 @@ class Passage(Alarm):
                 stack.send(self)
             else:
                 self._await(stack.wire(self.request), stack.depth)
-        except BaseException as bug:  # noqa: BLE001 - reported to the receiver
+        except BaseException as bug:
             self._break(bug)
 
     def _fail(self, depth: int, error: CallError) -> None:
@@ -248,7 +249,7 @@ class Passage(Alarm):
                     continue
                 self._await(result, place)
                 return
-        except BaseException as bug:  # noqa: BLE001 - reported to the receiver
+        except BaseException as bug:
             self._break(bug)
             return
         self.done = True
@@ -293,7 +294,7 @@ class Passage(Alarm):
     def _interrupted(self, place: int, error: CallError) -> None:
         try:
             self._abandon(place + 1, None)
-        except BaseException as bug:  # noqa: BLE001 - reported to the receiver
+        except BaseException as bug:
             self._break(bug)
             return
         self._fail(place, error)

@@ -72,9 +72,9 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_alarm",
         "_alarm_at",
+        "_asker",
         "_expires",
         "_failure",
-        "_asker",
         "_head_request",
         "_look",
         "_loop",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from gateway.aio.byte_budget import Hold
     from gateway.transport.answer import RawAnswer
+    from gateway.transport.connection import Connection
     from gateway.transport.origin import Origin
     from gateway.transport.tls import TlsOptions
 
@@ -219,7 +220,7 @@ class Sent:
         connection = self._connection
         idempotent = self._method in IDEMPOTENT
         if isinstance(error, _STALE) and connection.may_ask_again(idempotent=idempotent):
-            # The slot goes to whoever is next: a task that is cancelled before it runs would keep it.
+            # A task that is cancelled before it runs would keep the slot.
             self._pool.give_up(connection)
             self._receiver.waits_for(self._context, self._again)
             return

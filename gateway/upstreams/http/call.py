@@ -130,7 +130,7 @@ class HttpCall:
             response = self._decoder.read(answer)
         except Failed as error:
             passage.fail(self._quoting(error, answer))
-        except BaseException as bug:  # noqa: BLE001 - it ends the request
+        except BaseException as bug:
             passage.fail(bug)
         else:
             passage.succeed(response)
