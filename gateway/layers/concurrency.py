@@ -9,8 +9,7 @@ and a full queue drops its oldest waiter. No permit goes to a call that has too 
 from __future__ import annotations
 
 import time
-from asyncio import CancelledError, Future
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -20,14 +19,19 @@ from gateway.aio.timers import Alarm, Wheel
 from gateway.errors import DeadlineExceeded, ErrorCode, Failed, LimiterFull, UpstreamTimeout
 from gateway.events import LimitChange, Rejection
 from gateway.layers.gradient import Gradient, Window
+from gateway.layers.passage import PARKED, Gate
 from gateway.values.base import Policy
 from gateway.values.units import Positive
 
 if TYPE_CHECKING:
-    from gateway.call import Call, Clock, Layer, Request, Response
-    from gateway.layers.context import LayerContext
+    from asyncio import AbstractEventLoop
 
-__all__ = ["ConcurrencyPolicy", "Permits", "concurrency"]
+    from gateway.call import Clock, Request, Response
+    from gateway.errors import CallError
+    from gateway.layers.context import LayerContext
+    from gateway.layers.passage import Passage
+
+__all__ = ["ConcurrencyPolicy", "Permits", "Waiter", "concurrency"]
 
 _LEARNING = 0.1  # weight of the latest call in the usual duration of one
 
@@ -43,6 +47,33 @@ class ConcurrencyPolicy(Policy):
 
     queue_timeout: Positive = 1.0
     """Longest time a call waits for a free place."""
+
+
+class Waiter(Alarm):
+    """Waits for a permit; its alarm ends the wait.
+
+    Attributes:
+        until: monotonic seconds at which the wait ends.
+    """
+
+    __slots__ = ("_permits", "until")
+
+    def __init__(self, permits: Permits) -> None:
+        self._permits = permits
+        self.until = 0.0
+
+    def granted(self) -> None:
+        """Take a permit; called once, and then `expired` is not."""
+        raise NotImplementedError
+
+    def expired(self) -> None:
+        """Go on without a permit: the wait is over, or another one was preferred."""
+        raise NotImplementedError
+
+    def ring(self) -> None:
+        """End the wait without a permit."""
+        self._permits.leave(self)
+        self.expired()
 
 
 class Permits:
@@ -66,7 +97,7 @@ class Permits:
         self.limit = limit
         self.in_flight = 0
         self._clock = clock
-        self._queue: AdaptiveLifo[_Waiter] = AdaptiveLifo()
+        self._queue: AdaptiveLifo[Waiter] = AdaptiveLifo()
         self._wheel = Wheel()
 
     @property
@@ -92,55 +123,33 @@ class Permits:
         self._queue.oldest().ring()
         return True
 
-    async def wait(self, seconds: float) -> bool:
-        """Wait at most `seconds` for a permit; return whether one was taken."""
-        loop = self._wheel.task().get_loop()
+    def park(self, waiter: Waiter, seconds: float) -> AbstractEventLoop:
+        """Let `waiter` wait at most `seconds`; return the event loop that calls it."""
+        loop: AbstractEventLoop = self._wheel.attach()
         now = self._clock()
-        waiter = _Waiter(loop.create_future(), self._queue, now + seconds)
+        waiter.until = now + seconds
         self._queue.append(waiter, now, waiter.until)
         self._wheel.set(waiter, seconds)
-        granted = waiter.granted
-        try:
-            return await granted
-        except CancelledError:
-            if not granted.cancelled() and granted.result():
-                self.release()  # granted at the moment of the cancellation: pass it on
-            raise
-        finally:
-            waiter.slot.discard(waiter)
-            self._queue.discard(waiter)
+        return loop
+
+    def leave(self, waiter: Waiter) -> None:
+        """Remove a waiter that no longer wants a permit."""
+        waiter.slot.discard(waiter)
+        self._queue.discard(waiter)
 
     def _hand_out(self) -> None:
         while self._queue and self.in_flight < self.limit:
             now = self._clock()
             waiter = self._queue.take(now)
-            if waiter.granted.done():  # a cancelled task may not have left the queue yet
-                continue
-            if waiter.until < now:  # its timer is late
-                waiter.granted.set_result(False)
-                continue
-            waiter.granted.set_result(True)
-            self.in_flight += 1
+            waiter.slot.discard(waiter)
+            if waiter.until < now:  # its alarm is late
+                waiter.expired()
+            else:
+                self.in_flight += 1
+                waiter.granted()
 
 
-class _Waiter(Alarm):
-    """A call that waits for a permit; its alarm ends the wait."""
-
-    __slots__ = ("_queue", "granted", "until")
-
-    def __init__(self, granted: Future[bool], queue: AdaptiveLifo[_Waiter], until: float) -> None:
-        self.granted = granted
-        self.until = until
-        self._queue = queue
-
-    def ring(self) -> None:
-        """End the wait without a permit."""
-        self._queue.discard(self)
-        if not self.granted.done():
-            self.granted.set_result(False)
-
-
-def concurrency(policy: ConcurrencyPolicy, context: LayerContext) -> Layer:
+def concurrency(policy: ConcurrencyPolicy, context: LayerContext) -> Gate:
     """Return a layer that limits the calls in flight.
 
     It raises `LimiterFull` when the queue is full or the wait is too long, and `DeadlineExceeded`
@@ -150,95 +159,28 @@ def concurrency(policy: ConcurrencyPolicy, context: LayerContext) -> Layer:
         policy: how many calls pass and how many wait.
         context: its events receive rejections and changes of an adaptive limit.
     """
-    if policy.concurrency != "adaptive":
-        permits = Permits(policy.concurrency, context.clock)
-        return _fixed(permits, _Queue(policy, permits, context))
-    gradient = Gradient()
-    permits = Permits(int(gradient.limit), context.clock)
-    return _adaptive(permits, _Queue(policy, permits, context), gradient, context)
+    if policy.concurrency == "adaptive":
+        return _AdaptiveGate(policy, Gradient(), context)
+    return _FixedGate(policy, policy.concurrency, context)
 
 
-def _fixed(permits: Permits, queue: _Queue) -> Layer:
-    def layer(call: Call) -> Call:
-        async def limited(request: Request) -> Response:
-            if permits.in_flight < permits.limit:
-                permits.in_flight += 1
-                began = 0.0
-            else:
-                began = await queue.pass_through(request)
-            try:
-                return await call(request)
-            finally:
-                if began:
-                    queue.learn(began)
-                permits.release()
+class _LimitGate(Gate):
+    """Takes permits, and lets calls wait for one when none is free."""
 
-        return limited
+    __slots__ = ("_permits", "_policy", "_usual")
 
-    return layer
-
-
-def _adaptive(permits: Permits, queue: _Queue, gradient: Gradient, context: LayerContext) -> Layer:
-    upstream, events, clock = context.upstream, context.events, context.clock
-    window = Window(clock())
-
-    def layer(call: Call) -> Call:
-        async def limited(request: Request) -> Response:
-            if permits.in_flight < permits.limit:
-                permits.in_flight += 1
-            else:
-                await queue.pass_through(request)
-            window.peak = max(window.peak, permits.in_flight)
-            began = clock()
-            try:
-                response = await call(request)
-                window.answered(clock() - began)
-            except Failed as error:
-                if isinstance(error, UpstreamTimeout) or error.overloaded:
-                    window.dropped += 1
-                raise
-            else:
-                return response
-            finally:
-                queue.learn(began)
-                permits.release()
-                now = clock()
-                if window.is_over(now):
-                    before = permits.limit
-                    permits.resize(window.judge(gradient, now))
-                    if before != permits.limit and events.wants(LimitChange):
-                        change = LimitChange(upstream, request.section, before, permits.limit)
-                        events.emit(change)
-
-        return limited
-
-    return layer
-
-
-class _Queue:
-    """Waits for a permit when none is free."""
-
-    __slots__ = ("_clock", "_events", "_permits", "_policy", "_upstream", "_usual")
-
-    def __init__(
-        self,
-        policy: ConcurrencyPolicy,
-        permits: Permits,
-        context: LayerContext,
-    ) -> None:
+    def __init__(self, policy: ConcurrencyPolicy, limit: int, context: LayerContext) -> None:
+        super().__init__(context)
+        self._permits = Permits(limit, context.clock)
         self._policy = policy
-        self._permits = permits
-        self._upstream = context.upstream
-        self._events = context.events
-        self._clock = context.clock
         self._usual = 0.0  # seconds that a call takes once it has its permit
 
-    def learn(self, began: float) -> None:
-        """Record that a call that got its permit at `began` has ended."""
-        self._usual += (self._clock() - began - self._usual) * _LEARNING
+    def begun(self, passage: Passage) -> None:
+        """Note that a call has got its permit after a wait."""
+        passage.permitted_at = self.clock()
 
-    async def pass_through(self, request: Request) -> float:
-        """Wait for a permit and take it; return when that was.
+    def park(self, passage: Passage) -> object:
+        """Let a call wait for a permit.
 
         Raises:
             LimiterFull: the queue is full, or the wait was as long as the policy allows.
@@ -246,36 +188,188 @@ class _Queue:
         """
         permits = self._permits
         if permits.waiting >= self._policy.queue and not permits.drop_oldest():
-            raise self._full(request, "limiter_full")
-        now = self._clock()
-        patient_until = now + self._policy.queue_timeout
-        while True:
-            ends = request.deadline.at
-            useful_until = ends - min(max(QUEUE_MARGIN, self._usual), max(ends - now, 0.0) / 2)
-            until = min(patient_until, useful_until)
-            if until > now and await permits.wait(until - now):
-                return self._clock()
-            now = self._clock()
-            if now >= patient_until:
-                raise self._full(request, "queue_timeout")
-            if now < useful_until:
-                raise self._full(request, "limiter_full")  # dropped in favour of a newer one
-            if request.deadline.at <= ends:
-                break
-            # A caller with more time has joined the flight: wait again.
-        self._emit(request, ErrorCode.DEADLINE_EXCEEDED, "deadline")
-        detail = "the request's deadline passed while it waited in a queue"
-        raise DeadlineExceeded(detail, upstream=self._upstream, shed=True)
+            raise self.full(passage.request, "limiter_full")
+        now = self.clock()
+        waiter = _Parked(self, permits, passage, now + self._policy.queue_timeout)
+        error = waiter.park(now)
+        if error is not None:
+            raise error
+        return PARKED
 
-    def _full(self, request: Request, why: str) -> LimiterFull:
-        self._emit(request, ErrorCode.LIMITER_FULL, why)
+    def useful_for(self, left: float) -> float:
+        """Return how much of the seconds `left` a call may wait so that it can still succeed."""
+        return left - min(max(QUEUE_MARGIN, self._usual), max(left, 0.0) / 2)
+
+    def full(self, request: Request, why: str) -> LimiterFull:
+        """Return the error of a call that gets no permit."""
+        self._reject(request, ErrorCode.LIMITER_FULL, why)
         return LimiterFull(
             "too many calls to the upstream are in flight",
-            upstream=self._upstream,
+            upstream=self.upstream,
             retry_after=max(self._policy.queue_timeout, 1.0),
             shed=True,
         )
 
-    def _emit(self, request: Request, code: ErrorCode, why: str) -> None:
-        if self._events.wants(Rejection):
-            self._events.emit(Rejection(self._upstream, request.section, code, why))
+    def late(self, request: Request) -> DeadlineExceeded:
+        """Return the error of a call that waited until too little time was left."""
+        self._reject(request, ErrorCode.DEADLINE_EXCEEDED, "deadline")
+        detail = "the request's deadline passed while it waited in a queue"
+        return DeadlineExceeded(detail, upstream=self.upstream, shed=True)
+
+    def _learn(self, passage: Passage) -> None:
+        """Record how long a call had its permit."""
+        self._usual += (self.clock() - passage.permitted_at - self._usual) * _LEARNING
+
+    def _reject(self, request: Request, code: ErrorCode, why: str) -> None:
+        if self.events.wants(Rejection):
+            self.events.emit(Rejection(self.upstream, request.section, code, why))
+
+
+class _FixedGate(_LimitGate):
+    """A fixed number of permits. Only calls that had to wait are timed."""
+
+    __slots__ = ()
+
+    def admit(self, passage: Passage) -> object:
+        permits = self._permits
+        if permits.in_flight >= permits.limit:
+            return self.park(passage)
+        permits.in_flight += 1
+        passage.permitted_at = 0.0
+        return None
+
+    def succeeded(self, passage: Passage, response: Response) -> None:
+        self._ended(passage)
+
+    def failed(self, passage: Passage, error: CallError) -> None:
+        self._ended(passage)
+
+    def abandoned(self, passage: Passage, bug: BaseException | None) -> None:
+        self._ended(passage)
+
+    def _ended(self, passage: Passage) -> None:
+        if passage.permitted_at:
+            self._learn(passage)
+        self._permits.release()
+
+
+class _AdaptiveGate(_LimitGate):
+    """Permits whose number follows the response times."""
+
+    __slots__ = ("_gradient", "_window")
+
+    def __init__(
+        self, policy: ConcurrencyPolicy, gradient: Gradient, context: LayerContext
+    ) -> None:
+        super().__init__(policy, int(gradient.limit), context)
+        self._gradient = gradient
+        self._window = Window(context.clock())
+
+    def admit(self, passage: Passage) -> object:
+        permits = self._permits
+        if permits.in_flight >= permits.limit:
+            return self.park(passage)
+        permits.in_flight += 1
+        self.begun(passage)
+        return None
+
+    def begun(self, passage: Passage) -> None:
+        super().begun(passage)
+        self._window.peak = max(self._window.peak, self._permits.in_flight)
+
+    def succeeded(self, passage: Passage, response: Response) -> None:
+        self._window.answered(self.clock() - passage.permitted_at)
+        self._ended(passage)
+
+    def failed(self, passage: Passage, error: CallError) -> None:
+        overloaded = isinstance(error, Failed) and error.overloaded
+        if overloaded or isinstance(error, UpstreamTimeout):
+            self._window.dropped += 1
+        self._ended(passage)
+
+    def abandoned(self, passage: Passage, bug: BaseException | None) -> None:
+        self._ended(passage)
+
+    def _ended(self, passage: Passage) -> None:
+        permits, window = self._permits, self._window
+        self._learn(passage)
+        permits.release()
+        now = self.clock()
+        if not window.is_over(now):
+            return
+        before = permits.limit
+        permits.resize(window.judge(self._gradient, now))
+        if before != permits.limit and self.events.wants(LimitChange):
+            section = passage.request.section
+            self.events.emit(LimitChange(self.upstream, section, before, permits.limit))
+
+
+class _Parked(Waiter):
+    """A call that waits for a permit."""
+
+    __slots__ = ("_ends", "_gate", "_gone", "_has_permit", "_loop", "_passage", "_patient_until",
+                 "_useful_until")  # fmt: skip
+
+    _loop: Any
+
+    def __init__(
+        self, gate: _LimitGate, permits: Permits, passage: Passage, patient_until: float
+    ) -> None:
+        super().__init__(permits)
+        self._gate = gate
+        self._passage = passage
+        self._patient_until = patient_until
+        self._has_permit = self._gone = False
+
+    def park(self, now: float) -> CallError | None:
+        """Wait from `now` on; return an error if there is no time to wait."""
+        self._ends = self._passage.request.deadline.at
+        self._useful_until = now + self._gate.useful_for(self._ends - now)
+        until = min(self._patient_until, self._useful_until)
+        if until <= now:
+            return self._error(now)
+        self._passage.running = self
+        self._loop = self._permits.park(self, until - now)
+        return None
+
+    # A permit may be granted, or the wait end, while another call ends; that one goes first.
+
+    def granted(self) -> None:
+        self._has_permit = True
+        self._loop.call_soon(self._go_on)
+
+    def expired(self) -> None:
+        self._loop.call_soon(self._end)
+
+    def cancel(self) -> None:
+        """Leave the queue, or give back a permit that was granted and not used yet."""
+        self._gone = True
+        if self._has_permit:
+            self._permits.release()
+        else:
+            self._permits.leave(self)
+
+    def _go_on(self) -> None:
+        if not self._gone:
+            self._gate.begun(self._passage)
+            self._passage.resume(self._gate)
+
+    def _end(self) -> None:
+        if self._gone or self._has_permit:
+            return
+        now = self._gate.clock()
+        error = self._error(now)
+        if error is None:  # a caller with more time has joined the flight: wait again
+            error = self.park(now)
+        if error is not None:
+            self._passage.refuse(self._gate, error)
+
+    def _error(self, now: float) -> CallError | None:
+        request = self._passage.request
+        if now >= self._patient_until:
+            return self._gate.full(request, "queue_timeout")
+        if now < self._useful_until:  # dropped in favour of a newer one
+            return self._gate.full(request, "limiter_full")
+        if request.deadline.at <= self._ends:
+            return self._gate.late(request)
+        return None

@@ -107,17 +107,19 @@ class Passage(Alarm):
         running: what is in flight inside the innermost gate that admitted it, if anything.
         done: it has ended, or it was cancelled.
         epoch: for `breaker`: the epoch that admitted it.
+        permitted_at: for `concurrency`: monotonic seconds at which it got its permit.
         sent_at: for `observe`: monotonic seconds at which it was sent.
         alarmed: the gate that handles its alarm.
         ends: for `timeout`: monotonic seconds at which the attempt has had its whole time.
     """
 
     __slots__ = ("_context", "_depth", "_pending", "_receiver", "alarmed", "done", "ends", "epoch",
-                 "now", "request", "running", "sent_at", "stack")  # fmt: skip
+                 "now", "permitted_at", "request", "running", "sent_at", "stack")  # fmt: skip
 
     alarmed: Gate
     ends: float
     epoch: int
+    permitted_at: float
     sent_at: float
 
     def __init__(
@@ -166,6 +168,11 @@ class Passage(Alarm):
         self.running = None
         self.now = self.stack.clock()
         self.proceed(self.stack.admits_inside(gate))
+
+    def refuse(self, gate: Gate, error: CallError) -> None:
+        """Fail at `gate`, which has parked the call."""
+        self.running = None
+        self._fail(self.stack.place(gate), error)
 
     def interrupt(self, gate: Gate, error: CallError) -> None:
         """End what is in flight inside `gate`, and fail there with `error`."""
