@@ -12,12 +12,14 @@ import asyncio
 import logging
 import socket
 import struct
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.utils import get_remote_addr
 
+from gateway.aio.tasks import cancel_and_wait
 from gateway.aio.timers import Alarm
 from gateway.server.asgi import Exchange, ending
 from gateway.server.reader import Phase, RequestReader, target_of
@@ -26,12 +28,10 @@ from gateway.web.fields import Fields
 from gateway.web.problems import problem
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
     from starlette.responses import Response
 
     from gateway.server.shared import Shared
-    from gateway.web.dashboard import DashboardEndpoint
+    from gateway.web.dashboard import Answering, DashboardEndpoint
 
 __all__ = ["Connection"]
 
@@ -68,7 +68,7 @@ class Connection(asyncio.Protocol, Alarm):
     __slots__ = (
         "_answering", "_deadline", "_deaf", "_due", "_ending", "_exchange", "_fed", "_flow",
         "_head_only", "_keep_alive", "_lost", "_paused", "_reader", "_shared", "_sync", "_task",
-        "_timed", "_unsent", "transport",
+        "_timed", "_unsent", "_work", "transport",
     )  # fmt: skip
 
     def __init__(self, shared: Shared) -> None:
@@ -81,6 +81,7 @@ class Connection(asyncio.Protocol, Alarm):
         self._keep_alive = True
         self._head_only = False
         self._task: asyncio.Task[None] | None = None
+        self._work: Answering | None = None
         self._exchange: Exchange | None = None
         self._paused = False  # the client does not read
         self._ending = False  # nothing more is answered
@@ -112,13 +113,11 @@ class Connection(asyncio.Protocol, Alarm):
         self._lost = self._ending = self._deaf = True
         self._shared.state.connections.discard(self)
         self.slot.discard(self)
-        task, self._task = self._task, None
+        self._task = None
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.disconnect()
-        elif task is not None:
-            # Later, so that it has been started: what was never started cleans nothing up.
-            self._shared.loop.call_soon(task.cancel)
+        self._abandon()
         self._reader.pending.clear()
 
     def eof_received(self) -> None:
@@ -205,6 +204,7 @@ class Connection(asyncio.Protocol, Alarm):
             if exchange.began:
                 self._abort()
                 return
+        self._abandon()
         if self._answering or self._reader.phase == _HEAD:
             self._answering = self._deaf = True
             self._keep_alive = False
@@ -269,27 +269,27 @@ class Connection(asyncio.Protocol, Alarm):
         fields: list[tuple[bytes, bytes]],
         path: tuple[tuple[str, str], ...],
     ) -> None:
-        """Let a dashboard answer, now or in a task."""
+        """Let a dashboard answer, now or later."""
         self._sync = True
+        respond = partial(self._respond_to, endpoint) if endpoint.is_mocked else self._respond
         try:
-            executing = endpoint.answer(method, *target, fields, path, self._respond)
+            work = endpoint.answer(method, *target, fields, path, respond)
         except Exception:
             self._report_bug()
-            executing = None
+            work = None
         self._sync = False
-        if executing is not None:
-            self._task = self._shared.start(self._run(endpoint, executing))
+        self._work = work
 
-    async def _run(self, endpoint: DashboardEndpoint, executing: Coroutine[Any, Any, None]) -> None:
+    def _respond_to(self, endpoint: DashboardEndpoint, *answer: Any) -> None:
+        """Send an answer; what a mock objected to is logged."""
+        self._respond(*answer)
+        self._shared.start(self._settle(endpoint))
+
+    async def _settle(self, endpoint: DashboardEndpoint) -> None:
         try:
-            await executing
             await endpoint.settle()
-        except asyncio.CancelledError:
-            if not self._lost:  # the server ends, and not the client
-                self._keep_alive = False
-                self._respond_with(ending())
         except Exception:
-            self._report_bug()
+            _log.exception("a dashboard failed")
 
     def _start_exchange(self, target: tuple[bytes, bytes], *, more_body: bool) -> None:
         """Let the ASGI application answer."""
@@ -337,6 +337,12 @@ class Connection(asyncio.Protocol, Alarm):
         self.transport.set_protocol(protocol)
         return True
 
+    def _abandon(self) -> None:
+        """Cancel the work for a dashboard's answer that is no longer wanted."""
+        work, self._work = self._work, None
+        if work is not None and (ending := work.cancel()):
+            self._shared.start(cancel_and_wait(ending))
+
     # Answers
 
     def _respond(self, status: int, fields: Fields, body: bytes) -> None:
@@ -365,6 +371,7 @@ class Connection(asyncio.Protocol, Alarm):
         """Go on after an answer: with the next request, or to the end."""
         self._answering = False
         self._task = None
+        self._work = None
         shared = self._shared
         shared.state.total_requests += 1
         if self._exchange is not None:

@@ -12,35 +12,36 @@ import logging
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from gateway.aio.tasks import cancel_and_wait
 from gateway.aio.timers import Wheel
 from gateway.answers.document import DocumentTemplate, compose
 from gateway.call import Deadline
 from gateway.engine.context import Inputs
 from gateway.web.disconnect import DisconnectWatch
 from gateway.web.fields import Fields
-from gateway.web.load_shedding import in_vain
+from gateway.web.load_shedding import Waiter, in_vain
 from gateway.web.parameters import InvalidRequestError, RequestParameters
 from gateway.web.problems import BUSY, invalid, not_for, overloaded, problem, status_of
 from gateway.web.response_cache import CachedAnswer
 from gateway.web.response_headers import ServerTiming, etag, freshness, matches
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from starlette.responses import Response
     from starlette.types import Receive, Scope, Send
 
     from gateway.answers.document import Document
     from gateway.call import Clock
-    from gateway.engine.execution import BoundPlan
+    from gateway.engine.execution import BoundPlan, Execution
     from gateway.plan.model import Plan
     from gateway.transport import Objections
     from gateway.web.client_headers import ClientHeaders, Read
     from gateway.web.fields import Field, Respond
-    from gateway.web.load_shedding import Admission
+    from gateway.web.load_shedding import Admission, Door
     from gateway.web.response_cache import ResponseCache
 
-__all__ = ["DashboardEndpoint"]
+__all__ = ["Answering", "DashboardEndpoint"]
 
 _log = logging.getLogger("gateway")
 _SAFE = frozenset({"GET", "HEAD"})
@@ -90,33 +91,43 @@ class DashboardEndpoint:
         self, scope: Scope, receive: Receive, send: Send, path: Sequence[tuple[str, str]]
     ) -> None:
         """Answer one request over ASGI; `path` has the path parameters as text."""
-        answers: list[tuple[int, Fields, bytes]] = []
-        executing = self.answer(
-            scope["method"],
-            scope["raw_path"],
-            scope["query_string"],
-            scope["headers"],
-            path,
-            lambda *answer: answers.append(answer),
+        answered: asyncio.Future[tuple[int, Fields, bytes]]
+        answered = asyncio.get_running_loop().create_future()
+
+        def respond(*answer: Any) -> None:
+            if not answered.done():
+                answered.set_result(answer)
+
+        method, fields = scope["method"], scope["headers"]
+        answering = self.answer(
+            method, scope["raw_path"], scope["query_string"], fields, path, respond
         )
-        if executing is not None:
-            watch = DisconnectWatch(self._wheel, receive)
-            try:
-                await executing
-            except asyncio.CancelledError:
-                if not watch.gone:
-                    raise
-                task = asyncio.current_task()
-                if task is not None:
-                    task.uncancel()
-            finally:
-                watch.stop()
-        for status, fields, body in answers:
-            head = {"type": "http.response.start", "status": status, "headers": [*fields]}
-            await send(head)
-            await send({"type": "http.response.body", "body": body})
-        if executing is not None:
+        if answering is not None and not await self._wait_for(answering, answered, receive):
+            return
+        status, fields, body = answered.result()
+        await send({"type": "http.response.start", "status": status, "headers": [*fields]})
+        await send({"type": "http.response.body", "body": body})
+        if answering is not None:
             await self.settle()
+
+    async def _wait_for(
+        self, answering: Answering, answered: asyncio.Future[Any], receive: Receive
+    ) -> bool:
+        """Wait for an answer; return false if the client has disconnected."""
+        watch = DisconnectWatch(self._wheel, receive)
+        try:
+            await answered
+        except asyncio.CancelledError:
+            await cancel_and_wait(answering.cancel())
+            if not watch.gone:
+                raise
+            task = asyncio.current_task()
+            if task is not None:
+                task.uncancel()
+            return False
+        finally:
+            watch.stop()
+        return True
 
     def answer(
         self,
@@ -126,8 +137,8 @@ class DashboardEndpoint:
         fields: Iterable[Field],
         path: Sequence[tuple[str, str]],
         respond: Respond,
-    ) -> Coroutine[Any, Any, None] | None:
-        """Answer one request: call `respond` now, or return the work after which it is called.
+    ) -> Answering | None:
+        """Answer one request: call `respond` now or later.
 
         Args:
             method: its method.
@@ -135,12 +146,11 @@ class DashboardEndpoint:
             query: its query as it came.
             fields: its header fields, with names in lower case.
             path: the path parameters as text.
-            respond: called once with the answer, unless the work is cancelled. The content of an
-                answer to HEAD is empty where that saves making it.
+            respond: called once with the answer, unless it is cancelled. The content of an answer
+                to HEAD is empty where that saves making it.
 
         Returns:
-            `None` if the request is answered; else what has to run, and be started, until it is.
-            Cancelling it gives up the upstream calls.
+            `None` if the request is answered; else what can be cancelled until it is.
         """
         if method not in _SAFE:
             target = unquote(raw_path.decode("utf-8", "replace"))
@@ -155,71 +165,53 @@ class DashboardEndpoint:
             if cached is not None:
                 _give(respond, method, cached, read.if_none_match, now)
                 return None
-        return self._execute(method, key, read, path, respond, self._clock())
+        answering = Answering(self, method, key, read, path, respond)
+        return answering if answering.enter(self._clock()) else None
+
+    @property
+    def is_mocked(self) -> bool:
+        """Whether `settle` may raise."""
+        return self._objections.expected
 
     async def settle(self) -> None:
         """Raise what a test's mock objected to during the last answer."""
         if self._objections.expected:
             await self._objections.settle(self._busy)
 
-    async def _execute(
-        self,
-        method: str,
-        key: tuple[bytes, bytes],
-        read: Read,
-        path: Sequence[tuple[str, str]],
-        respond: Respond,
-        arrived: float,
-    ) -> None:
-        """Answer a request once it is admitted."""
-        inside = shed = False
-        began = arrived
-        try:
-            inside = self._door.enter(arrived)
-            if not inside:
-                inside = await self._door.wait(arrived)
-                began = self._clock()
-            if inside:
-                shed = await self._run(method, key, read, path, respond, arrived)
-            else:
-                _refuse(respond, BUSY)
-        finally:
-            if inside:
-                self._door.leave(began, shed=shed)
+    # For `Answering`
 
-    async def _run(
-        self,
-        method: str,
-        key: tuple[bytes, bytes],
-        read: Read,
-        path: Sequence[tuple[str, str]],
-        respond: Respond,
-        arrived: float,
-    ) -> bool:
-        """Answer a request that was begun; return whether it was in vain."""
+    def start(self, answering: Answering, arrived: float) -> Execution | None:
+        """Start the execution of a request that was begun; `None` if it is answered already."""
         try:
-            parameters = self._parameters.read(path, key[1])
+            parameters = self._parameters.read(answering.path, answering.key[1])
         except InvalidRequestError as error:
-            _refuse(respond, invalid(error.problems))
-            return False
+            answering.refuse(invalid(error.problems))
+            return None
         deadline = Deadline(arrived + self.plan.deadline)
-        mark = self._response_cache.mark if self._response_cache is not None else 0
+        cache = self._response_cache
+        answering.mark = cache.mark if cache is not None else 0
+        inputs = Inputs(parameters, answering.read.sent)
+        return self._bound.start(inputs, deadline, answering.ended)
+
+    def finish(self, answering: Answering, execution: Execution) -> bool:
+        """Answer with what an execution came to; return whether it was in vain."""
+        if isinstance(execution.bug, Exception):
+            self.failed(answering, execution.bug)
+            return False
+        outcomes = execution.outcomes
         try:
-            outcomes = await self._bound.execute(Inputs(parameters, read.sent), deadline)
             merged = compose(self.plan, outcomes, self._plain)
         except Exception as error:
-            _log.exception("dashboard %s failed", self.plan.name)
-            if self._objections.expected and isinstance(error, AssertionError):
-                self._objections.add(error)
-            _refuse(respond, problem(500, "the gateway itself failed; its log has the cause"))
+            self.failed(answering, error)
             return False
         vain = bool(merged.errors) and in_vain(self.plan, outcomes)
         if merged.required is not None:
-            _refuse(respond, _required_failed(merged, vain=vain))
+            answering.refuse(_required_failed(merged, vain=vain))
             return vain
         if vain:
-            _refuse(respond, overloaded(merged.errors))
+            answering.refuse(overloaded(merged.errors))
             return True
+        read = answering.read
         landed = [outcome for outcome in outcomes if outcome is not None]
         answer = CachedAnswer(
             merged.body,
@@ -230,9 +222,125 @@ class DashboardEndpoint:
             vary=self._client_headers.vary,
         )
         if self._response_cache is not None and not read.private:
-            self._response_cache.put(key, answer, self._timing.nothing, mark)
-        _give(respond, method, answer, read.if_none_match, self._now())
+            self._response_cache.put(answering.key, answer, self._timing.nothing, answering.mark)
+        _give(answering.respond, answering.method, answer, read.if_none_match, self._now())
         return False
+
+    def failed(self, answering: Answering, error: Exception) -> None:
+        """Answer 500: the gateway itself failed."""
+        _log.error("dashboard %s failed", self.plan.name, exc_info=error)
+        if self._objections.expected and isinstance(error, AssertionError):
+            self._objections.add(error)
+        answering.refuse(problem(500, "the gateway itself failed; its log has the cause"))
+
+    @property
+    def door(self) -> Door:
+        """Admits requests."""
+        return self._door
+
+    @property
+    def clock(self) -> Clock:
+        """Monotonic seconds."""
+        return self._clock
+
+
+class Answering(Waiter):
+    """One request from its admission to its answer.
+
+    Attributes:
+        method, key, read, path, respond: what the request is; see `DashboardEndpoint.answer`.
+        mark: the latest purge when it was begun.
+    """
+
+    __slots__ = ("_arrived", "_began", "_endpoint", "_execution", "_inside", "_over", "key",
+                 "mark", "method", "path", "read", "respond")  # fmt: skip
+
+    def __init__(
+        self,
+        endpoint: DashboardEndpoint,
+        method: str,
+        key: tuple[bytes, bytes],
+        read: Read,
+        path: Sequence[tuple[str, str]],
+        respond: Respond,
+    ) -> None:
+        super().__init__()
+        self._endpoint = endpoint
+        self.method = method
+        self.key = key
+        self.read = read
+        self.path = path
+        self.respond = respond
+        self.mark = 0
+        self._arrived = self._began = 0.0
+        self._execution: Execution | None = None
+        self._inside = self._over = False
+
+    def enter(self, arrived: float) -> bool:
+        """Begin or wait to be begun; return false if it is answered already."""
+        self._arrived = arrived
+        door = self._endpoint.door
+        if door.enter(arrived):
+            self._start(arrived)
+        elif not door.park(self, arrived):
+            self.refused()
+        return not self._over
+
+    def begun(self) -> None:
+        """Start after a wait."""
+        self._start(self._endpoint.clock())
+
+    def refused(self) -> None:
+        """Answer that there is too much to do."""
+        self._over = True
+        self.refuse(BUSY)
+
+    def refuse(self, refusal: Response) -> None:
+        """Answer with a problem."""
+        _refuse(self.respond, refusal)
+
+    def ended(self, execution: Execution) -> None:
+        """Answer with what the execution came to."""
+        if self._over:
+            return
+        shed = False
+        try:
+            shed = self._endpoint.finish(self, execution)
+        finally:
+            self._leave(shed=shed)
+
+    def cancel(self) -> list[asyncio.Task[Any]]:
+        """Give up: `respond` is not called. Return the tasks that have yet to end."""
+        if self._over:
+            return []
+        execution = self._execution
+        if self._inside:
+            self._leave()
+        else:
+            self._over = True
+            self._endpoint.door.abandon(self)
+        return [] if execution is None else execution.cancel()
+
+    def _start(self, began: float) -> None:
+        self._began = began
+        self._inside = True
+        endpoint = self._endpoint
+        try:
+            execution = endpoint.start(self, self._arrived)
+        except Exception as error:
+            endpoint.failed(self, error)
+            execution = None
+        if self._over:  # it has ended already
+            return
+        if execution is None:
+            self._leave()
+        self._execution = execution
+
+    def _leave(self, *, shed: bool = False) -> None:
+        self._over = True
+        self._inside = False
+        self._execution = None
+        self._endpoint.door.leave(self._began, shed=shed)
 
 
 def _required_failed(merged: Document, *, vain: bool) -> Response:

@@ -22,23 +22,23 @@ finished in time is wasted. Therefore:
 from __future__ import annotations
 
 import time
-from asyncio import CancelledError, get_running_loop
+from asyncio import get_running_loop
 from enum import StrEnum
 from math import inf, sqrt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gateway.aio.adaptive_lifo import AdaptiveLifo
 from gateway.engine.outcome import State
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop, Future, TimerHandle
+    from asyncio import AbstractEventLoop, TimerHandle
     from collections.abc import Sequence
 
     from gateway.call import Clock
     from gateway.engine.outcome import Outcome
     from gateway.plan.model import Plan
 
-__all__ = ["Admission", "Door", "Refusal", "in_vain"]
+__all__ = ["Admission", "Door", "Refusal", "Waiter", "in_vain"]
 
 TARGET = 0.001
 """Seconds of CPU time that a turn of the loop may take under load."""
@@ -75,6 +75,30 @@ def in_vain(plan: Plan, outcomes: Sequence[Outcome | None]) -> bool:
     failed = [outcome for _, outcome in landed if outcome and outcome.state is State.FAILED]
     arrived = any(outcome and outcome.usable for section, outcome in landed if not section.hidden)
     return bool(failed) and not arrived and all(outcome.shed for outcome in failed)
+
+
+class Waiter:
+    """A request that waits to be begun.
+
+    Attributes:
+        ends: monotonic seconds at which it must be answered.
+        queued: it waits.
+        admitted: it was admitted, and `begun` has not been called yet.
+    """
+
+    __slots__ = ("admitted", "ends", "queued")
+
+    def __init__(self) -> None:
+        self.ends = 0.0
+        self.queued = self.admitted = False
+
+    def begun(self) -> None:
+        """Go on; call `Door.leave` at the end."""
+        raise NotImplementedError
+
+    def refused(self) -> None:
+        """Give up: it can no longer be answered in time."""
+        raise NotImplementedError
 
 
 class Admission:
@@ -228,7 +252,7 @@ class Door:
     def __init__(self, admission: Admission, deadline: float) -> None:
         self._admission = admission
         self._deadline = deadline
-        self._queue: AdaptiveLifo[_Waiter] = AdaptiveLifo()
+        self._queue: AdaptiveLifo[Waiter] = AdaptiveLifo()
         self._lowered = -inf
         self.in_flight = 0
         self.limit = inf
@@ -240,7 +264,7 @@ class Door:
         return len(self._queue)
 
     def enter(self, now: float) -> bool:
-        """Begin a request that arrived `now` and return true, or return false: it has to `wait`.
+        """Begin a request that arrived `now` and return true, or return false: then `park` it.
 
         Call `leave` when it has ended.
         """
@@ -257,31 +281,30 @@ class Door:
             return True
         return False
 
-    async def wait(self, arrived: float) -> bool:
-        """Wait until a request that could not `enter` is begun; return false if it is refused.
-
-        A cancelled request leaves the queue and is never begun.
+    def park(self, waiter: Waiter, arrived: float) -> bool:
+        """Let a request that could not `enter` wait; return false if too many do already.
 
         Args:
-            arrived: when the request arrived; its deadline counts from then.
+            waiter: the request.
+            arrived: when it arrived; its deadline counts from then.
         """
         admission = self._admission
         if admission.in_flight + admission.waiting >= admission.maximum:
             admission.refused[Refusal.IN_FLIGHT] += 1
             return False
-        begun: Future[bool] = get_running_loop().create_future()
-        waiter = _Waiter(begun, arrived + self._deadline)
+        waiter.ends = arrived + self._deadline
+        waiter.queued = True
         admission.enqueue(self, arrived)
         self._queue.append(waiter, arrived, waiter.ends)
-        try:
-            return await begun
-        except CancelledError:
-            if begun.cancelled():
-                if waiter.queued:
-                    self._remove(waiter)
-            elif begun.result():  # begun at the moment of the cancellation
-                self._end()
-            raise
+        return True
+
+    def abandon(self, waiter: Waiter) -> None:
+        """Forget a request that no longer wants to be begun."""
+        if waiter.queued:
+            self._remove(waiter)
+        elif waiter.admitted:  # and not begun yet
+            waiter.admitted = False
+            self._end()
 
     def leave(self, began: float, *, shed: bool = False) -> None:
         """End a request.
@@ -307,16 +330,15 @@ class Door:
         """Begin the next request that waits; return false if none can be begun."""
         while self._queue and self.in_flight < self.limit:
             waiter = self._queue.take(now)
-            if waiter.begun.done():  # cancelled; its task has not run yet
-                self._taken(waiter)
-                continue
             if waiter.ends - self._needed < now:
                 # Even the newest is too late, so all are. It goes back to be refused in its turn.
                 self._queue.append(waiter, now, now)
                 return False
             self._taken(waiter)
-            waiter.begun.set_result(True)
+            waiter.admitted = True
             self._begin()
+            # In the turn that is measured next.
+            get_running_loop().call_soon(self._go_on, waiter)
             return True
         return False
 
@@ -329,10 +351,9 @@ class Door:
             if waiter.ends - needed >= now:
                 break
             self._remove(waiter)
-            if not waiter.begun.done():
-                waiter.begun.set_result(False)
-                self._admission.refused[Refusal.LATE] += 1
-                refused += 1
+            get_running_loop().call_soon(waiter.refused)
+            self._admission.refused[Refusal.LATE] += 1
+            refused += 1
         return refused
 
     def may_go_on(self, now: float) -> bool:
@@ -352,6 +373,12 @@ class Door:
         # If everything takes as long as the deadline, requests that are begun at once still may.
         return min(self.usual, self._deadline / 2)
 
+    @staticmethod
+    def _go_on(waiter: Waiter) -> None:
+        if waiter.admitted:  # not abandoned in the meantime
+            waiter.admitted = False
+            waiter.begun()
+
     def _begin(self) -> None:
         admission = self._admission
         admission.left -= 1
@@ -366,21 +393,10 @@ class Door:
         if self._queue:
             admission.measure(admission.clock())
 
-    def _remove(self, waiter: _Waiter) -> None:
+    def _remove(self, waiter: Waiter) -> None:
         self._queue.discard(waiter)
         self._taken(waiter)
 
-    def _taken(self, waiter: _Waiter) -> None:
+    def _taken(self, waiter: Waiter) -> None:
         waiter.queued = False
         self._admission.waiting -= 1
-
-
-class _Waiter:
-    """A request that waits to be begun."""
-
-    __slots__ = ("begun", "ends", "queued")
-
-    def __init__(self, begun: Future[Any], ends: float) -> None:
-        self.begun = begun
-        self.ends = ends
-        self.queued = True

@@ -13,7 +13,7 @@ from gateway.aio.adaptive_lifo import AdaptiveLifo
 from gateway.aio.deadlines import QUEUE_MARGIN, TICK
 from gateway.errors import DeadlineExceeded, ErrorCode, LimiterFull, UpstreamStatus, UpstreamTimeout
 from gateway.events import Events, LimitChange, Rejection
-from gateway.layers.concurrency import ConcurrencyPolicy, Permits, concurrency
+from gateway.layers.concurrency import ConcurrencyPolicy, Permits, Waiter, concurrency
 from tests.layers.fakes import NAME, FakeUpstream, about, context, request
 from tests.operations import target_of
 from tests.virtual_time import loop_time, run
@@ -29,6 +29,35 @@ def limited(upstream: Call, events: Events | None = None, **policy: Any) -> Call
 
 def start(call: Call, seconds: float = 100) -> asyncio.Future[Response]:
     return asyncio.ensure_future(call(request(seconds)))
+
+
+class Awaited(Waiter):
+    """A waiter for a permit that is awaited."""
+
+    def __init__(self, permits: Permits) -> None:
+        super().__init__(permits)
+        self.permit: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+    def granted(self) -> None:
+        self.permit.set_result(True)
+
+    def expired(self) -> None:
+        if not self.permit.done():
+            self.permit.set_result(False)
+
+
+async def waited(permits: Permits, seconds: float) -> bool:
+    """Wait at most `seconds` for a permit; return whether one was taken."""
+    waiter = Awaited(permits)
+    permits.park(waiter, seconds)
+    try:
+        return await waiter.permit
+    except asyncio.CancelledError:
+        if waiter.permit.done() and not waiter.permit.cancelled() and waiter.permit.result():
+            permits.release()  # granted at the moment of the cancellation: pass it on
+        else:
+            permits.leave(waiter)
+        raise
 
 
 async def blocked(limiter: Permits) -> asyncio.Task[bool]:
@@ -304,7 +333,7 @@ def test_permits_are_conserved_while_their_number_changes(seed: int, callers: in
             nonlocal holders
             if permits.in_flight < permits.limit:
                 permits.in_flight += 1
-            elif not await permits.wait(rng.choice([0, 0.01, 0.1])):
+            elif not await waited(permits, rng.choice([0, 0.01, 0.1])):
                 return
             holders += 1
             assert holders <= 5

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.aio.adaptive_lifo import AdaptiveLifo
 from gateway.web import load_shedding
-from gateway.web.load_shedding import TARGET, Admission, Door, Refusal
+from gateway.web.load_shedding import TARGET, Admission, Door, Refusal, Waiter
 from tests.virtual_time import VirtualLoop, loop_time, run
 
 if TYPE_CHECKING:
@@ -31,10 +31,41 @@ def work(seconds: float) -> None:
     loop._jumping.now += seconds
 
 
+class Coming(Waiter):
+    """A request that is awaited."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.admission: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+    def begun(self) -> None:
+        self.admission.set_result(True)
+
+    def refused(self) -> None:
+        if not self.admission.done():
+            self.admission.set_result(False)
+
+
+async def waited(door: Door, arrived: float) -> bool:
+    """Wait until a request is begun; return whether it was."""
+    waiter = Coming()
+    if not door.park(waiter, arrived):
+        return False
+    try:
+        return await waiter.admission
+    except asyncio.CancelledError:
+        if waiter.admission.done() and not waiter.admission.cancelled():
+            if waiter.admission.result():
+                door.leave(arrived)
+        else:
+            door.abandon(waiter)
+        raise
+
+
 async def admitted(door: Door) -> bool:
     """Come to the door as an endpoint does; return whether the request was begun."""
     arrived = loop_time()
-    return door.enter(arrived) or await door.wait(arrived)
+    return door.enter(arrived) or await waited(door, arrived)
 
 
 def coming(door: Door) -> asyncio.Task[bool]:
@@ -302,7 +333,7 @@ def test_it_goes_on_in_another_event_loop() -> None:
     door = gate.door(DEADLINE)
 
     async def one() -> bool:
-        return door.enter(gate.clock()) or await door.wait(gate.clock())
+        return door.enter(gate.clock()) or await waited(door, gate.clock())
 
     def abandoned() -> None:
         while door.enter(gate.clock()):
@@ -375,7 +406,7 @@ class Simulated:
         work(self.ARRIVAL)
         arrived = loop_time()
         if self._door is not None and not (
-            self._door.enter(arrived) or await self._door.wait(arrived)
+            self._door.enter(arrived) or await waited(self._door, arrived)
         ):
             work(self.REFUSAL)
             self.refused += 1
