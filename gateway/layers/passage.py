@@ -388,6 +388,8 @@ class Stack:
             if ending is not None:
                 await cancel_and_wait((ending,))
             raise
+        finally:
+            del landing, passage  # they hold an error whose traceback holds this frame: a cycle
 
     def place(self, gate: Gate) -> int:
         """Return the number of gates outside `gate`."""

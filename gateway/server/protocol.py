@@ -283,7 +283,8 @@ class Connection(asyncio.Protocol, Alarm):
     def _respond_to(self, endpoint: DashboardEndpoint, *answer: Any) -> None:
         """Send an answer; what a mock objected to is logged."""
         self._respond(*answer)
-        self._shared.start(self._settle(endpoint))
+        if not self._sync:
+            self._shared.start(self._settle(endpoint))
 
     async def _settle(self, endpoint: DashboardEndpoint) -> None:
         try:

@@ -36,10 +36,14 @@ class Awaited(Waiter):
 
     def __init__(self, permits: Permits) -> None:
         super().__init__(permits)
+        self.pool = permits
         self.permit: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
     def granted(self) -> None:
-        self.permit.set_result(True)
+        if self.permit.cancelled():  # and its task has not run yet
+            self.pool.release()
+        else:
+            self.permit.set_result(True)
 
     def expired(self) -> None:
         if not self.permit.done():
@@ -53,7 +57,7 @@ async def waited(permits: Permits, seconds: float) -> bool:
     try:
         return await waiter.permit
     except asyncio.CancelledError:
-        if waiter.permit.done() and not waiter.permit.cancelled() and waiter.permit.result():
+        if not waiter.permit.cancelled() and waiter.permit.result():
             permits.release()  # granted at the moment of the cancellation: pass it on
         else:
             permits.leave(waiter)
@@ -61,7 +65,7 @@ async def waited(permits: Permits, seconds: float) -> bool:
 
 
 async def blocked(limiter: Permits) -> asyncio.Task[bool]:
-    task = asyncio.create_task(limiter.wait(100))
+    task = asyncio.create_task(waited(limiter, 100))
     await asyncio.sleep(0)
     return task
 

@@ -250,8 +250,7 @@ def test_what_the_server_ends_is_a_503(made: Make, upstream: Any) -> None:
         client.send(get("/slow"))
         await asyncio.sleep(1)
         client.connection.shutdown()
-        for task in server.state.tasks:
-            task.cancel()
+        client.connection.give_up()
         await settled(client)
         (answer,) = client.answers
         assert (answer.status, answer.fields["connection"]) == (503, "close")
