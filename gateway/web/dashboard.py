@@ -108,6 +108,8 @@ class DashboardEndpoint:
         await send({"type": "http.response.start", "status": status, "headers": [*fields]})
         await send({"type": "http.response.body", "body": body})
         if answering is not None:
+            if answering.objection is not None:
+                self._objections.add(answering.objection)
             await self.settle()
 
     async def _wait_for(
@@ -230,7 +232,7 @@ class DashboardEndpoint:
         """Answer 500: the gateway itself failed."""
         _log.error("dashboard %s failed", self.plan.name, exc_info=error)
         if self._objections.expected and isinstance(error, AssertionError):
-            self._objections.add(error)
+            answering.objection = error
         answering.refuse(problem(500, "the gateway itself failed; its log has the cause"))
 
     @property
@@ -250,10 +252,11 @@ class Answering(Waiter):
     Attributes:
         method, key, read, path, respond: what the request is; see `DashboardEndpoint.answer`.
         mark: the latest purge when it was begun.
+        objection: what a test's mock objected to.
     """
 
     __slots__ = ("_arrived", "_began", "_endpoint", "_execution", "_inside", "_over", "key",
-                 "mark", "method", "path", "read", "respond")  # fmt: skip
+                 "mark", "method", "objection", "path", "read", "respond")  # fmt: skip
 
     def __init__(
         self,
@@ -272,6 +275,7 @@ class Answering(Waiter):
         self.path = path
         self.respond = respond
         self.mark = 0
+        self.objection: AssertionError | None = None
         self._arrived = self._began = 0.0
         self._execution: Execution | None = None
         self._inside = self._over = False
