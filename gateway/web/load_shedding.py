@@ -192,8 +192,9 @@ class Admission:
         """Judge the turn that is over, and begin what the next one can take."""
         now = self.clock()
         self._pending = False
-        self.lag = now - self._asked
-        took = self._cpu() - self._spent
+        self.lag = took = now - self._asked
+        if took > TARGET:  # a turn takes no more CPU time than that; asking costs a system call
+            took = self._cpu() - self._spent
         if took > TARGET:
             self.pace = max(1.0, self.pace * max(_STEEPEST, TARGET / took))
         elif self.left <= 0:
