@@ -140,10 +140,12 @@ class Passage(Alarm):
     def succeed(self, response: Response) -> None:
         """Take a good answer outward through the gates."""
         self.running = None
+        succeeded: Any = None
         try:
             for succeeded in self.stack.succeeded[self._depth]:
                 succeeded(self, response)
         except BaseException as bug:
+            self._depth = self.stack.place(succeeded.__self__)  # the others have ended the call
             self._break(bug)
             return
         self.done = True
@@ -242,10 +244,13 @@ class Passage(Alarm):
             else:
                 self._await(stack.wire(self.request), stack.depth)
         except BaseException as bug:
+            if self.done:  # the error of a receiver to which the wire has landed at once
+                raise
             self._break(bug)
 
     def _fail(self, depth: int, error: CallError) -> None:
         """Take an error outward through the first `depth` gates."""
+        place = depth
         try:
             for place, failed in self.stack.failed[depth]:
                 result = failed(self, error)
@@ -257,6 +262,7 @@ class Passage(Alarm):
                 self._await(result, place)
                 return
         except BaseException as bug:
+            self._depth = place  # the gates inside have ended the call
             self._break(bug)
             return
         self.done = True
@@ -314,14 +320,17 @@ class Passage(Alarm):
         running, self.running = self.running, None
         if running is not None:
             running.cancel()
-        self._abandon(0, bug)
-        self._receiver.landed(self._context, bug)
+        try:
+            self._abandon(0, bug)
+        finally:
+            self._receiver.landed(self._context, bug)
 
     def _abandon(self, place: int, bug: BaseException | None) -> None:
         """Tell the gates from the innermost that admitted the call to the one at `place`."""
         for at, abandoned in self.stack.abandoned[self._depth]:
             if at < place:
                 break
+            self._depth = at
             abandoned(self, bug)
 
 

@@ -405,6 +405,44 @@ def test_a_bug_in_a_hook_after_a_refusal_breaks_the_gates_outside() -> None:
     run(main())
 
 
+def test_a_bug_in_a_hook_while_a_call_is_interrupted_tells_no_gate_twice() -> None:
+    async def main() -> None:
+        course = Course(Post(), b={"abandoned": BUG})
+        course.start().interrupt(course.a, refused())
+        assert course.inbox.results == [BUG]
+        assert course.later() == ["c abandoned", "b abandoned", "a broken"]
+
+    run(main())
+
+
+def test_a_call_lands_even_if_a_hook_fails_on_its_bug() -> None:
+    async def main() -> None:
+        worse = KeyError("worse")
+        course = Course(Post(), b={"broken": worse})
+        with pytest.raises(KeyError):
+            course.start().fail(BUG)
+        assert course.inbox.results == [BUG]
+
+    run(main())
+
+
+def test_a_bug_of_the_receiver_is_raised_where_the_call_lands() -> None:
+    async def main() -> None:
+        class Broken(Inbox):
+            def landed(self, context: Any, result: Any) -> None:
+                super().landed(context, result)
+                raise BUG
+
+        course = Course(Prompt(lambda passage: passage.succeed(GOOD)))
+        course.inbox = Broken()
+        with pytest.raises(ValueError, match="a bug"):
+            course.start()
+        assert course.inbox.results == [GOOD]
+        assert course.later() == ["c succeeded", "b succeeded", "a succeeded"]
+
+    run(main())
+
+
 def test_a_wire_may_land_before_start_returns() -> None:
     async def main() -> None:
         course = Course(Prompt(lambda passage: passage.succeed(GOOD)))
