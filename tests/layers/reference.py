@@ -100,7 +100,7 @@ def retry(policy: RetryPolicy, context: LayerContext, budget: Budget) -> Layer:
     return layer
 
 
-def breaker(machine: Breaker, context: LayerContext) -> Layer:
+def breaker(machine: Breaker, context: LayerContext) -> Layer:  # noqa: C901 - its parts are inside
     upstream, events, clock = context.upstream, context.events, context.clock
 
     def emit(before: str, section: str, error: Failed | None = None) -> None:
@@ -253,7 +253,7 @@ class _Waiter(Alarm):
             self.granted.set_result(False)
 
 
-def concurrency(
+def concurrency(  # noqa: C901 - two layers, of which one is returned
     policy: ConcurrencyPolicy, permits: Permits, gradient: Gradient | None, context: LayerContext
 ) -> Layer:
     """Limit the calls in flight; the limit follows `gradient`, if there is one."""
