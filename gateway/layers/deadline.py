@@ -61,6 +61,8 @@ class _DeadlineGate(Gate):
 
     def expired(self, passage: Passage) -> None:
         """End a call whose deadline has passed."""
+        if passage.done:  # cancelled, and its task is still ending
+            return
         error = self._exceeded("the request's deadline has passed", passage.request)
         passage.interrupt(self, error)
 

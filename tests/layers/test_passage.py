@@ -9,6 +9,8 @@ import pytest
 
 from gateway.call import Response
 from gateway.errors import CallError, LimiterFull, UpstreamTimeout
+from gateway.events import Events
+from gateway.layers.deadline import deadline
 from gateway.layers.passage import PARKED, Gate, Passage, Stack, startable
 from tests.layers.fakes import context, request
 from tests.virtual_time import loop_time, run
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from gateway.call import Call, Request
+    from gateway.events import Event
 
 GOOD = Response("good")
 BUG = ValueError("a bug")
@@ -321,6 +324,19 @@ def test_a_call_cancelled_in_a_task_abandons_each_gate_once_the_task_has_ended(
         await asyncio.sleep(0)
         assert course.later() == ABANDONED
         assert course.inbox.results == []
+
+    run(main())
+
+
+def test_a_deadline_that_passes_while_a_cancelled_call_is_ending_is_no_rejection() -> None:
+    async def main() -> None:
+        events: list[Event] = []
+        stack = deadline(context(Events([events.append])))(hangs_to_its_end)
+        passage = startable(stack, loop_time).start(request(1), Inbox(), "context")
+        await asyncio.sleep(0.5)
+        passage.cancel()
+        await asyncio.sleep(2)
+        assert events == []
 
     run(main())
 
