@@ -141,7 +141,10 @@ class DeadlineAlarm(Alarm):
         self._deadline.alarm = None
         while self.watched:
             watched, watcher = self.watched.popitem()
-            watcher.expired(watched)
+            try:
+                watcher.expired(watched)
+            except Exception as error:  # the others end all the same
+                self._wheel.report(error)
 
     def forget(self, watched: Any) -> None:
         """Stop watching; the alarm is stopped when nothing is left to watch."""

@@ -81,7 +81,14 @@ class Wheel:
     def _ring(self, due: int) -> None:
         slot = self._slots.pop(due, None)
         while slot:
-            slot.pop().ring()
+            try:
+                slot.pop().ring()
+            except Exception as error:  # the others ring all the same
+                self.report(error)
+
+    def report(self, error: Exception) -> None:
+        """Report an error that an alarm has raised."""
+        self._loop.call_exception_handler({"message": "an alarm failed", "exception": error})
 
 
 class Timer(Alarm):

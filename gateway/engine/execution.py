@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -136,9 +137,9 @@ class Execution(Alarm):
         bug: an error of the gateway itself, which ended the execution.
     """
 
-    __slots__ = ("_began", "_bound", "_ended", "_large", "_left", "_publish", "_waiting", "bug",
-                 "calls", "deadline", "elements", "inputs", "loop", "outcomes", "over", "plan",
-                 "scope", "tasks")  # fmt: skip
+    __slots__ = ("_began", "_bound", "_ended", "_large", "_left", "_publish", "_ready", "_starting",
+                 "_waiting", "bug", "calls", "deadline", "elements", "inputs", "loop", "outcomes",
+                 "over", "plan", "scope", "tasks")  # fmt: skip
 
     def __init__(
         self,
@@ -169,11 +170,13 @@ class Execution(Alarm):
         self._large: dict[str, bytes] | None = None
         self._left = count
         self._waiting: list[int] | None = None
+        self._ready: deque[int] = deque()
+        self._starting = False
 
     def begin(self) -> None:
         """Start every section that does not wait for another."""
-        for index in self.plan.roots:
-            self._start(index)
+        self._ready.extend(self.plan.roots)
+        self._start_ready()
 
     def cancel(self) -> list[asyncio.Task[Any]]:
         """End the execution; return the tasks that have yet to end. `ended` is not called."""
@@ -199,6 +202,7 @@ class Execution(Alarm):
         self.elements[section.index] = elements
         for follower in self.plan.followers[section.index]:
             self._release(follower)
+        self._start_ready()
 
     def broke(self, bug: BaseException) -> None:
         """End the execution because of a bug."""
@@ -231,6 +235,7 @@ class Execution(Alarm):
         ):  # it failed before it knew its elements
             for follower in self.plan.followers[index]:
                 self._release(follower)
+        self._start_ready()
 
     def ring(self) -> None:
         """End the execution at its deadline; sections that have not landed fail."""
@@ -383,11 +388,19 @@ class Execution(Alarm):
         running = [task for task in self.tasks if not task.done()]
         for task in running:
             task.cancel()
-        ending = [call.cancel() for call in calls if not call.done]
-        return [*running, *(task for task in ending if task is not None)]
+        for call in calls:
+            try:
+                ending = call.cancel()
+            except Exception as error:  # the others are cancelled all the same
+                what = {"message": "a call could not be cancelled", "exception": error}
+                self.loop.call_exception_handler(what)
+            else:
+                if ending is not None:
+                    running.append(ending)
+        return running
 
     def _release(self, index: int) -> None:
-        """Count one input as landed; start the section when it was the last."""
+        """Count one input as landed; the section is ready when it was the last."""
         waiting = self._waiting
         if waiting is None:
             waiting = self._waiting = [
@@ -396,7 +409,22 @@ class Execution(Alarm):
             ]
         waiting[index] -= 1
         if waiting[index] == 0:
-            self._start(index)
+            self._ready.append(index)
+
+    def _start_ready(self) -> None:
+        """Start the sections that are ready, and those that become ready by that.
+
+        A section may land while it is started. In a loop, because a chain of a hundred of them
+        would be too deep for calls within calls.
+        """
+        if self._starting:
+            return
+        self._starting = True
+        try:
+            while self._ready:
+                self._start(self._ready.popleft())
+        finally:
+            self._starting = False
 
     def _visible(self) -> dict[str, Any]:
         """Return the scope for JMESPath, where absent values are null."""

@@ -359,7 +359,13 @@ class _Parked(Waiter):
             return
         now = self._gate.clock()
         error = self._error(now)
-        if error is None:  # a caller with more time has joined the flight: wait again
+        if error is None:  # a caller with more time has joined the flight
+            permits = self._permits
+            if permits.in_flight < permits.limit:
+                permits.in_flight += 1
+                self._has_permit = True
+                self._go_on()
+                return
             error = self.park(now)
         if error is not None:
             self._passage.refuse(self._gate, error)

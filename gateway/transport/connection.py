@@ -284,7 +284,10 @@ class Connection(asyncio.Protocol):
         answer = reader.answer()
         self._give_back()
         if asker is not None:
-            asker.answered(answer)
+            try:
+                asker.answered(answer)
+            except Exception as error:  # it must not end the connection, which has been released
+                self._report(error)
 
     def _fail(self, error: Exception) -> None:
         self.abort(error)
@@ -295,7 +298,15 @@ class Connection(asyncio.Protocol):
         self._failure = error
         asker, self._asker = self._asker, None
         if asker is not None:
-            asker.failed(error)
+            try:
+                asker.failed(error)
+            except Exception as bug:
+                self._report(bug)
+
+    def _report(self, error: Exception) -> None:
+        """Report an error of the asker's own."""
+        what = {"message": "an upstream's answer could not be taken", "exception": error}
+        self._loop.call_exception_handler(what)
 
     def _set_alarm(self) -> None:
         if self._alarm is not None:

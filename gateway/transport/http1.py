@@ -194,7 +194,7 @@ class Sent:
     ) -> None:
         self._transport = transport
         self._pool = pool
-        self._connection = connection
+        self._connection: Connection | None = connection
         self._request = request
         self._method = method
         self._receiver = receiver
@@ -202,34 +202,44 @@ class Sent:
 
     def answered(self, answer: RawAnswer) -> None:
         """Release the connection and pass the answer on."""
-        self._pool.release(self._connection)
-        if answer.coding:
-            try:
-                at_once = self._transport.inflates_at_once(answer)
-            except httpx.DecodingError as error:
-                self._receiver.failed(self._context, error)
-                return
-            if not at_once:
-                inflated = partial(self._transport.inflated, answer)
-                self._receiver.waits_for(self._context, inflated)
-                return
-        self._receiver.answered(self._context, answer)
+        self._release()
+        try:
+            at_once = not answer.coding or self._transport.inflates_at_once(answer)
+        except Exception as error:
+            self._receiver.failed(self._context, error)
+            return
+        if at_once:
+            self._receiver.answered(self._context, answer)
+        else:
+            inflated = partial(self._transport.inflated, answer)
+            self._receiver.waits_for(self._context, inflated)
 
     def failed(self, error: Exception) -> None:
         """Send the request again if the server may not have seen it, or pass the error on."""
         connection = self._connection
         idempotent = self._method in IDEMPOTENT
-        if isinstance(error, _STALE) and connection.may_ask_again(idempotent=idempotent):
+        if (
+            connection is not None
+            and isinstance(error, _STALE)
+            and connection.may_ask_again(idempotent=idempotent)
+        ):
             # A task that is cancelled before it runs would keep the slot.
+            self._connection = None
             self._pool.give_up(connection)
             self._receiver.waits_for(self._context, self._again)
             return
-        self._pool.release(connection)
+        self._release()
         self._receiver.failed(self._context, error)
 
     def cancel(self) -> None:
         """Give up the answer; the connection is closed."""
-        self._pool.release(self._connection)
+        self._release()
+
+    def _release(self) -> None:
+        """Release the connection, once."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._pool.release(connection)
 
     async def _again(self) -> RawAnswer:
         """Return the answer on a new connection."""

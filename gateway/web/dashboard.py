@@ -310,6 +310,8 @@ class Answering(Waiter):
         shed = False
         try:
             shed = self._endpoint.finish(self, execution)
+        except Exception as error:
+            self._endpoint.failed(self, error)
         finally:
             self._leave(shed=shed)
 
@@ -317,13 +319,25 @@ class Answering(Waiter):
         """Give up: `respond` is not called. Return the tasks that have yet to end."""
         if self._over:
             return []
-        execution = self._execution
-        if self._inside:
-            self._leave()
-        else:
-            self._over = True
+        self._over = True
+        execution, self._execution = self._execution, None
+        if execution is None:
             self._endpoint.door.abandon(self)
-        return [] if execution is None else execution.cancel()
+            return []
+        ending = execution.cancel()
+        if not ending:
+            self._leave()
+            return []
+        left = set(ending)
+
+        def ended(task: asyncio.Task[Any]) -> None:
+            left.discard(task)
+            if not left:  # what still ends counts as in flight
+                self._leave()
+
+        for task in ending:
+            task.add_done_callback(ended)
+        return ending
 
     def _start(self, began: float) -> None:
         self._began = began

@@ -137,7 +137,9 @@ class HttpCall:
 
     def failed(self, passage: Passage, error: Exception) -> None:
         """Take the error that ended the exchange."""
-        passage.fail(_translate(error, self._upstream))
+        if isinstance(error, (httpx.TransportError, httpx.DecodingError)):
+            error = _translate(error, self._upstream)
+        passage.fail(error)
 
     def waits_for(self, passage: Passage, answer: Callable[[], Awaitable[RawAnswer]]) -> None:
         """Wait for an answer in a task."""
