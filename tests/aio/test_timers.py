@@ -168,3 +168,26 @@ def test_an_alarm_needs_a_task() -> None:
 def test_an_alarm_without_a_meaning_is_a_mistake() -> None:
     with pytest.raises(NotImplementedError):
         Alarm().ring()
+
+
+def test_an_alarm_that_fails_stops_no_other_of_its_tick() -> None:
+    rung: list[str] = []
+    reported: list[str] = []
+
+    class Failing(Alarm):
+        def ring(self) -> None:
+            rung.append("one")
+            raise ValueError("a bug")
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, what: reported.append(str(what["exception"])))
+        wheel = Wheel()
+        wheel.attach()
+        for _ in range(3):
+            wheel.set(Failing(), 1)
+        await asyncio.sleep(2)
+
+    run(main())
+    assert rung == ["one"] * 3
+    assert reported == ["a bug"] * 3

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import sys
 from typing import Any
 
 import pytest
@@ -12,11 +13,13 @@ from gateway.call import Deadline, Request, Response
 from gateway.engine.context import Inputs
 from gateway.engine.execution import BoundPlan, Execution
 from gateway.engine.outcome import Outcome, State
-from gateway.errors import UpstreamStatus, UpstreamTimeout
+from gateway.errors import LimiterFull, UpstreamStatus, UpstreamTimeout
 from gateway.events import Events, SectionFailed
 from gateway.expressions.reference import ABSENT
+from gateway.layers.passage import Gate, Passage
 from gateway.upstreams.kind import Sent
 from gateway.values.provenance import Provenance
+from tests.layers.fakes import context
 from tests.operations import http, target_of
 from tests.planning import Upstreams, after, plan, walked
 from tests.virtual_time import loop_time, run
@@ -590,3 +593,29 @@ def test_a_chain_of_sections_without_a_call_lands_without_a_task() -> None:
     result = run(walked(chain, upstreams))
     assert {outcome.state for outcome in result.outcomes.values()} == {"skipped"}
     assert upstreams.calls == []
+
+
+def test_a_long_chain_of_sections_that_land_at_once_is_no_deep_recursion() -> None:
+    chain = 'x0: {get: "a:/x", fallback: 1}\n' + "\n".join(
+        f'x{n}: {{get: "a:/x?id={{x{n - 1}}}", fallback: 1}}' for n in range(1, 100)
+    )
+    one = plan(chain)
+    depths: list[int] = []
+
+    class Refusing(Gate):
+        def admit(self, passage: Passage) -> None:
+            frame: Any = sys._getframe()
+            depth = 0
+            while frame is not None:
+                frame, depth = frame.f_back, depth + 1
+            depths.append(depth)
+            raise LimiterFull("full", upstream="a")
+
+    async def main() -> list[Outcome | None]:
+        call = Refusing(context())(Upstreams(after(0)))
+        bound = BoundPlan(one, {"a": call}, clock=loop_time)
+        return await bound.execute(Inputs({}), Deadline(loop_time() + 5))
+
+    assert {outcome.state for outcome in run(main()) if outcome} == {"fallback"}
+    assert len(depths) == 100
+    assert max(depths) < min(depths) + 10

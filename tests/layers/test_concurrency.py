@@ -545,3 +545,24 @@ def test_adaptive_learns_nothing_from_other_failures() -> None:
         assert heard == []
 
     run(main())
+
+
+def test_a_call_whose_wait_ends_takes_a_permit_that_is_free_by_then() -> None:
+    async def main() -> None:
+        upstream = FakeUpstream((0.001, None))
+        call: Any = limited(upstream, concurrency=1, queue_timeout=50)
+        (gate,) = call.gates
+        permits = gate._permits
+        permits.in_flight = 1
+        waiting = request(10)
+        asked = asyncio.ensure_future(call(waiting))
+        await asyncio.sleep(0)
+        waiting.deadline.at += 30  # a caller with more time has joined the flight
+        await asyncio.sleep(9.985)
+        permits._queue.oldest().ring()
+        permits.release()  # no one waits at this moment
+        await asyncio.sleep(0.01)
+        assert asked.done()
+        assert (permits.in_flight, permits.waiting) == (0, 0)
+
+    run(main())

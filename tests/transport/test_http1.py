@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import socket
 import tracemalloc
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 import pytest
@@ -45,9 +45,6 @@ from tests.fault_server import (
 )
 from tests.ports import refused
 from tests.waiting import until
-
-if TYPE_CHECKING:
-    pass
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"transfer-encoding: chunked\r\n\r\n"
@@ -512,3 +509,72 @@ async def test_pools_of_origins_that_are_not_used_any_more_go(transport: Http1Tr
             with pytest.raises(httpx.ConnectError):
                 await transport.exchange(origin, "GET", b"/", timeout=60)
     assert len(transport.pools) < 65
+
+
+# Without a task
+
+
+class Receiving:
+    """Notes what it receives, and fails if it is told to."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.received: list[Any] = []
+
+    def answered(self, context: Any, answer: RawAnswer) -> None:
+        self.received.append((context, answer.body))
+        if self.error is not None:
+            raise self.error
+
+    def failed(self, context: Any, error: Exception) -> None:
+        self.received.append((context, type(error)))
+
+    def waits_for(self, context: Any, answer: Any) -> None:
+        self.received.append((context, answer))
+
+
+async def test_an_idle_connection_is_sent_on_and_calls_back(transport: Http1Transport) -> None:
+    receiver = Receiving()
+    async with FaultServer(default=whole(GOOD)) as server:
+        origin = Origin.of(server.url)
+        assert transport.send(origin, "GET", b"/", (), receiver, 1) is None
+        await transport.exchange(origin, "GET", b"/", timeout=60)
+        assert transport.send(origin, "GET", b"/", (), receiver, 2) is not None
+        await until(lambda: receiver.received)
+        assert receiver.received == [(2, b'{"a": 1}')]
+        (pool,) = transport.pools
+        assert (pool.slots, pool.idle) == (1, 1)
+
+
+async def test_what_a_receiver_raises_neither_ends_the_connection_nor_frees_it_twice(
+    transport: Http1Transport,
+) -> None:
+    reported: list[str] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, what: reported.append(str(what["exception"])))
+    async with FaultServer(default=whole(GOOD)) as server:
+        origin = Origin.of(server.url)
+        await transport.exchange(origin, "GET", b"/", timeout=60)
+        sent = transport.send(origin, "GET", b"/", (), Receiving(ValueError("a bug")), 1)
+        assert sent is not None
+        await until(lambda: reported)
+        sent.cancel()
+        (pool,) = transport.pools
+        assert (pool.slots, pool.idle) == (1, 1)
+        assert (await transport.exchange(origin, "GET", b"/", timeout=60)).status == 200
+    assert reported == ["a bug"]
+    loop.set_exception_handler(None)
+
+
+async def test_a_cancelled_request_frees_its_slot_once(transport: Http1Transport) -> None:
+    receiver = Receiving()
+    async with FaultServer(default=in_turn(whole(GOOD), hang())) as server:
+        origin = Origin.of(server.url)
+        await transport.exchange(origin, "GET", b"/", timeout=60)
+        sent = transport.send(origin, "GET", b"/", (), receiver, 1)
+        assert sent is not None
+        sent.cancel()
+        sent.cancel()
+        (pool,) = transport.pools
+        assert (pool.slots, pool.idle) == (0, 0)
+        assert not receiver.received

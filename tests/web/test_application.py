@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 from urllib.parse import unquote
 
@@ -149,3 +150,17 @@ async def test_no_browser_takes_an_answer_for_another_type(upstream: Any, path: 
     async with asked(application(LIMITED)) as client:
         answer = await client.get(path)
     assert answer.headers.get_list("x-content-type-options") == ["nosniff"]
+
+
+async def test_an_error_after_the_document_was_made_is_answered(
+    upstream: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: bytes) -> bytes:
+        raise ZeroDivisionError
+
+    app = application(TEXT)
+    monkeypatch.setattr("gateway.web.dashboard.etag", broken)
+    async with asyncio.timeout(30):
+        first, *_ = await raw(app, "/d/1", raw_path=b"/d/1")
+    assert first["status"] == 500
+    assert app.served.endpoints[0].door.in_flight == 0
