@@ -19,10 +19,9 @@ Each timer leaves the one before it time to report, because the inner one knows 
 
 from __future__ import annotations
 
-from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gateway.aio.timers import Alarm, Timer
+from gateway.aio.timers import Alarm
 
 if TYPE_CHECKING:
     from gateway.aio.timers import Wheel
@@ -34,7 +33,6 @@ __all__ = [
     "QUEUE_MARGIN",
     "TICK",
     "DeadlineAlarm",
-    "DeadlineTimer",
     "Watcher",
     "execution_grace",
 ]
@@ -61,46 +59,6 @@ def execution_grace(seconds: float) -> float:
     The layers enforce the deadline themselves and may still serve a cached value when it passes.
     """
     return min(_LONGEST_GRACE, seconds * _GRACE_SHARE)
-
-
-class DeadlineTimer(Timer):
-    """Fires when a deadline has passed; the deadline may be extended in the meantime.
-
-    Args:
-        wheel: the wheel that runs it.
-        seconds: time until its first check.
-        deadline: the deadline it enforces.
-        clock: the clock of the deadline.
-        margin: seconds before the deadline at which it fires.
-        ends: the clock's time at which it fires at the latest, even if the deadline is extended.
-    """
-
-    __slots__ = ("_clock", "_deadline", "_margin", "_wheel", "ends")
-
-    def __init__(
-        self,
-        wheel: Wheel,
-        seconds: float,
-        deadline: Deadline,
-        clock: Clock,
-        *,
-        margin: float = 0.0,
-        ends: float = inf,
-    ) -> None:
-        super().__init__(wheel, seconds)
-        self._wheel = wheel
-        self._deadline = deadline
-        self._clock = clock
-        self._margin = margin
-        self.ends = ends
-
-    def ring(self) -> None:
-        """Cancel the task, unless there is time left."""
-        left = min(self.ends, self._deadline.at - self._margin) - self._clock()
-        if left > 0:
-            self._wheel.set(self, left)
-        else:
-            super().ring()
 
 
 class Watcher(Protocol):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
-__all__ = ["Alarm", "Timer", "Wheel"]
+__all__ = ["Alarm", "Wheel"]
 
 
 class Alarm:
@@ -89,49 +89,3 @@ class Wheel:
     def report(self, error: Exception) -> None:
         """Report an error that an alarm has raised."""
         self._loop.call_exception_handler({"message": "an alarm failed", "exception": error})
-
-
-class Timer(Alarm):
-    """Cancels the task that created it unless it is stopped in time.
-
-    Like `asyncio.timeout`, it distinguishes its own cancellation from others by the task's count of
-    cancellations (`Task.cancelling`).
-
-    ::
-
-        timer = Timer(wheel, 3)
-        try:
-            return await work()
-        except CancelledError:
-            if timer.stop():
-                raise MyTimeout from None
-            raise
-        finally:
-            timer.stop()
-    """
-
-    __slots__ = ("_before", "_task", "rang")
-
-    def __init__(self, wheel: Wheel, seconds: float) -> None:
-        self._task = task = wheel.task()
-        self._before = task.cancelling()
-        self.rang = False
-        wheel.set(self, seconds)
-
-    def ring(self) -> None:
-        """Cancel the task."""
-        self.rang = True
-        self._task.cancel()
-
-    def stop(self) -> bool:
-        """Stop the timer; call it however the work ends. It is idempotent.
-
-        Returns:
-            Whether only this timer cancelled the task: only then may a `CancelledError` be
-            translated.
-        """
-        self.slot.discard(self)
-        if not self.rang:
-            return False
-        self.rang = False
-        return bool(self._task.uncancel() <= self._before)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from gateway.transport import Objections
     from gateway.web.client_headers import ClientHeaders, Read
     from gateway.web.fields import Field, Respond
-    from gateway.web.load_shedding import Admission, Door
+    from gateway.web.load_shedding import Admission
     from gateway.web.response_cache import ResponseCache
 
 __all__ = ["Answering", "DashboardEndpoint"]
@@ -59,6 +59,11 @@ class DashboardEndpoint:
         now: POSIX seconds.
         objections: assertions that failed in a test's mocks, raised after the answer.
         busy: whether a background call is in flight, in which a mock's assertion may still fail.
+
+    Attributes:
+        plan: the plan.
+        door: admits its requests.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -77,9 +82,9 @@ class DashboardEndpoint:
         self._bound = bound
         self._parameters = RequestParameters(bound.plan.parameters)
         self._client_headers = client_headers
-        self._door = admission.door(bound.plan.deadline)
+        self.door = admission.door(bound.plan.deadline)
         self._response_cache = response_cache
-        self._clock = clock
+        self.clock = clock
         self._now = now
         self._objections = objections
         self._busy = busy
@@ -168,7 +173,7 @@ class DashboardEndpoint:
                 _give(respond, method, cached, read.if_none_match, now)
                 return None
         answering = Answering(self, method, key, read, path, respond)
-        return answering if answering.enter(self._clock()) else None
+        return answering if answering.enter(self.clock()) else None
 
     @property
     def is_mocked(self) -> bool:
@@ -234,16 +239,6 @@ class DashboardEndpoint:
         if self._objections.expected and isinstance(error, AssertionError):
             answering.objection = error
         answering.refuse(problem(500, "the gateway itself failed; its log has the cause"))
-
-    @property
-    def door(self) -> Door:
-        """Admits requests."""
-        return self._door
-
-    @property
-    def clock(self) -> Clock:
-        """Monotonic seconds."""
-        return self._clock
 
 
 class Answering(Waiter):

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from gateway.aio.timers import Alarm, Timer, Wheel
+from gateway.aio.timers import Alarm, Wheel
+from tests.layers.task_timers import Timer
 from tests.virtual_time import loop_time, run
 
 

@@ -10,8 +10,8 @@ from asyncio import CancelledError, Future
 from typing import TYPE_CHECKING, Any
 
 from gateway.aio.adaptive_lifo import AdaptiveLifo
-from gateway.aio.deadlines import ATTEMPT_MARGIN, QUEUE_MARGIN, TICK, DeadlineTimer
-from gateway.aio.timers import Alarm, Timer, Wheel
+from gateway.aio.deadlines import ATTEMPT_MARGIN, QUEUE_MARGIN, TICK
+from gateway.aio.timers import Alarm, Wheel
 from gateway.errors import (
     BreakerOpen,
     CallError,
@@ -28,6 +28,7 @@ from gateway.layers.concurrency import _LEARNING
 from gateway.layers.gradient import Window
 from gateway.layers.retry import _Schedule
 from gateway.values.units import format_duration
+from tests.layers.task_timers import DeadlineTimer, Timer
 
 if TYPE_CHECKING:
     from gateway.call import Call, Layer, Request, Response

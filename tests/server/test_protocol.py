@@ -234,7 +234,7 @@ def test_a_client_that_leaves_takes_its_upstream_calls_with_it(made: Make, upstr
 
 
 def in_flight(app: Any) -> int:
-    return int(app.served.endpoints[0]._door.in_flight)
+    return int(app.served.endpoints[0].door.in_flight)
 
 
 def test_what_the_server_ends_is_a_503(made: Make, upstream: Any) -> None:

@@ -105,7 +105,7 @@ async def test_a_connection_that_is_lost_is_forgotten(made: Make) -> None:
             _, writer = await connected(url)
             writer.write(get("/d/1") + b"GET")
             writer.close()
-        await until(lambda: app.served.endpoints[0]._door.in_flight == 0)
+        await until(lambda: app.served.endpoints[0].door.in_flight == 0)
         assert (await asked(url, "/kept")).status == 200
 
 

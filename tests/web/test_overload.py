@@ -126,9 +126,9 @@ async def test_a_request_that_waits_at_the_door_keeps_its_deadline(upstreams: Up
     app = application(text)
     async with asked(app) as client:
         (endpoint,) = [one for one in app.served.endpoints if one.plan.name == "d"]
-        endpoint._door.limit = 0
+        endpoint.door.limit = 0
         answer = await client.get("/d")
-        endpoint._door.limit = 1
+        endpoint.door.limit = 1
     assert answer.status_code == 503
     assert "errors" not in answer.json()
     assert upstreams.held == 0
@@ -139,7 +139,7 @@ async def test_a_client_that_leaves_while_it_waits_at_the_door_is_not_served(
 ) -> None:
     app = application(TEXT)
     (endpoint,) = [one for one in app.served.endpoints if one.plan.name == "partial"]
-    endpoint._door.limit = 0
+    endpoint.door.limit = 0
     leaves = asyncio.Event()
     sent: list[Any] = []
 
@@ -155,11 +155,11 @@ async def test_a_client_that_leaves_while_it_waits_at_the_door_is_not_served(
         "query_string": b"", "headers": [],
     }  # fmt: skip
     task = asyncio.create_task(app(scope, receive, send))
-    await until(lambda: endpoint._door.waiting == 1)
+    await until(lambda: endpoint.door.waiting == 1)
     leaves.set()
     await task
-    endpoint._door.limit = 1
-    assert endpoint._door.waiting == endpoint._door.in_flight == 0
+    endpoint.door.limit = 1
+    assert endpoint.door.waiting == endpoint.door.in_flight == 0
     assert not sent
 
 
