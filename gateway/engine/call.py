@@ -58,19 +58,7 @@ class BoundSource:
         Raises:
             DependencyFailed: a reference has no value that fits its place.
         """
-        # `operation` and `call` in one: this is on the way of every section.
-        inputs, section = context.inputs, self._section
-        sent = (
-            inputs.sent.get(self.source.upstream, _NOTHING_SENT) if inputs.sent else _NOTHING_SENT
-        )
-        request = Request(
-            self.source.template.operation(context.scope, sent),
-            context.deadline,
-            section.name,
-            cache=section.cache,
-            tags=section.tags,
-            min_fresh=inputs.min_fresh,
-        )
+        request = self._request(context, self.operation(context, context.scope))
         context.calls.append(self._stack.start(request, receiver, context))
 
     def fetch(self, context: Context, scope: Scope) -> Awaitable[Response]:
@@ -84,16 +72,17 @@ class BoundSource:
 
     def call(self, context: Context, operation: Operation) -> Awaitable[Response]:
         """Call the upstream and wait."""
+        return self._stack(self._request(context, operation))
+
+    def _request(self, context: Context, operation: Operation) -> Request:
         section = self._section
-        return self._stack(
-            Request(
-                operation,
-                context.deadline,
-                section.name,
-                cache=section.cache,
-                tags=section.tags,
-                min_fresh=context.inputs.min_fresh,
-            )
+        return Request(
+            operation,
+            context.deadline,
+            section.name,
+            cache=section.cache,
+            tags=section.tags,
+            min_fresh=context.inputs.min_fresh,
         )
 
     def fits(self, response: Response) -> bool:

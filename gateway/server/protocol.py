@@ -25,7 +25,7 @@ from gateway.server.asgi import Exchange, ending
 from gateway.server.reader import Phase, RequestReader, target_of
 from gateway.server.refusal import ClientLine, Refusal
 from gateway.web.fields import Fields
-from gateway.web.problems import problem
+from gateway.web.problems import bug
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -366,7 +366,7 @@ class Connection(asyncio.Protocol, Alarm):
 
     def _report_bug(self) -> None:
         _log.exception("a dashboard failed")
-        self._respond_with(problem(500, "the gateway itself failed; its log has the cause"))
+        self._respond_with(bug())
 
     def _answered(self) -> None:
         """Go on after an answer: with the next request, or to the end."""

@@ -21,7 +21,7 @@ from gateway.web.disconnect import DisconnectWatch
 from gateway.web.fields import Fields
 from gateway.web.load_shedding import Waiter, in_vain
 from gateway.web.parameters import InvalidRequestError, RequestParameters
-from gateway.web.problems import BUSY, invalid, not_for, overloaded, problem, status_of
+from gateway.web.problems import BUSY, bug, invalid, not_for, overloaded, problem, status_of
 from gateway.web.response_cache import CachedAnswer
 from gateway.web.response_headers import ServerTiming, etag, freshness, matches
 
@@ -238,7 +238,7 @@ class DashboardEndpoint:
         _log.error("dashboard %s failed", self.plan.name, exc_info=error)
         if self._objections.expected and isinstance(error, AssertionError):
             answering.objection = error
-        answering.refuse(problem(500, "the gateway itself failed; its log has the cause"))
+        answering.refuse(bug())
 
 
 class Answering(Waiter):

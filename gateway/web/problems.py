@@ -27,6 +27,7 @@ __all__ = [
     "BUSY",
     "MEDIA_TYPE",
     "NOSNIFF",
+    "bug",
     "invalid",
     "not_for",
     "on_bug",
@@ -153,6 +154,11 @@ def on_invalid_body(request: Request, error: Exception) -> Response:  # noqa: AR
     return invalid(wrong)
 
 
-def on_bug(request: Request, error: Exception) -> Response:  # noqa: ARG001 - FastAPI's signature
-    """Answer a bug with a 500; its cause is in the log, not in the answer."""
+def bug() -> Response:
+    """Return the 500 problem of a bug; its cause is in the log, not in the answer."""
     return problem(500, "the gateway itself failed; its log has the cause")
+
+
+def on_bug(request: Request, error: Exception) -> Response:  # noqa: ARG001 - FastAPI's signature
+    """Answer a bug with a 500."""
+    return bug()
