@@ -57,8 +57,12 @@ def connector(url: str) -> Callable[[], Client]:
 
 
 async def close(client: Client) -> None:
-    """Close all connections of `client`, also those to Sentinels, which `aclose` leaves open."""
+    """Close all connections of `client`, also those that its `aclose` leaves open."""
     await client.aclose()
+    if isinstance(client, RedisCluster):
+        # After a lost connection, `aclose` does nothing until the topology has been read again.
+        for nodes in ("nodes_cache", "startup_nodes"):
+            await client.nodes_manager.aclose(nodes)
     sentinel = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
     for each in sentinel.sentinels if sentinel is not None else ():
         await each.aclose()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import trustme
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
+from gateway.cache.store.redis.url import close, connector
 from tests.cache.store.conftest import entry
 from tests.cache.store.redis.test_store import stored
 from tests.redis_server import RedisServer, running
@@ -70,6 +72,23 @@ async def test_a_cluster(make: Make, cluster: RedisServer) -> None:
     await store.get("k")
     await until(lambda: not store.up)
     assert await store.get("k") is None
+
+
+async def test_a_cluster_client_that_lost_a_connection_closes_the_others(
+    cluster: RedisServer,
+) -> None:
+    client = connector(f"redis+cluster://127.0.0.1:{cluster.port}")()
+    waits = asyncio.create_task(client.blpop(["list"], 0))
+    await until(lambda: b"cmd=blpop" in cluster.command("CLIENT", "LIST"))
+    await client.get("k")
+    [other] = re.findall(rb"id=(\d+) .* cmd=get ", cluster.command("CLIENT", "LIST"))
+    cluster.command("CLIENT", "KILL", "ID", other)
+    with pytest.raises(RedisConnectionError):
+        await client.get("k")
+    await close(client)
+    await until(lambda: b"cmd=blpop" not in cluster.command("CLIENT", "LIST"))
+    with pytest.raises(RedisConnectionError):
+        await waits
 
 
 @pytest.fixture
