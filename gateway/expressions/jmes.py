@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jmespath
 from jmespath.exceptions import JMESPathError, JMESPathTypeError
-from jmespath.functions import Functions, signature
 
 from gateway.errors import ExpressionFailed
+from gateway.expressions.evaluation import compile_tree, is_true
+from gateway.expressions.functions import JsonFunctions
 from gateway.expressions.mistakes import bare_word, syntax_hint
 from gateway.values.suggestion import suggest
 
@@ -51,15 +50,15 @@ class Expression:
         text: the source text.
     """
 
-    __slots__ = ("_search", "text")
+    __slots__ = ("_evaluate", "text")
 
-    def __init__(self, text: str, search: Callable[[Any], Any]) -> None:
+    def __init__(self, text: str, evaluate: Callable[[Any], Any]) -> None:
         self.text = text
-        self._search = search
+        self._evaluate = evaluate
 
     def __call__(self, value: Any) -> Any:
         """Evaluate the expression on `value`."""
-        return self._search(value)
+        return self._evaluate(value)
 
 
 def compile_expression(text: str) -> Expression:
@@ -94,33 +93,7 @@ def compile_expression(text: str) -> Expression:
         level = [c for node in level for c in node["children"] if isinstance(c, dict)]
     if (mistaken := bare_word(text)) is not None:
         raise ExpressionError(*mistaken)
-    return Expression(text, partial(compiled.search, options=_OPTIONS))
-
-
-class _Functions(Functions):
-    """The functions of JMESPath, without results that JSON lacks: infinity and NaN."""
-
-    @signature({"types": ["array-number"]})
-    def _func_sum(self, numbers: list[float]) -> float:
-        return _finite(sum(numbers))
-
-    @signature({"types": ["array-number"]})
-    def _func_avg(self, numbers: list[float]) -> float | None:
-        return _finite(sum(numbers) / len(numbers)) if numbers else None
-
-    @signature({"types": []})
-    def _func_to_number(self, value: Any) -> float | None:
-        number = super()._func_to_number(value)  # type: ignore[misc] # missing in the type hints
-        return number if number is None or math.isfinite(number) else None
-
-
-_OPTIONS = jmespath.Options(custom_functions=_Functions())
-
-
-def _finite(number: float) -> float:
-    if not math.isfinite(number):
-        raise OverflowError
-    return number
+    return Expression(text, compile_tree(compiled.parsed))
 
 
 def _check_literal(value: Any) -> None:
@@ -133,7 +106,7 @@ def _check_literal(value: Any) -> None:
 
 
 def _check_call(name: str, given: int) -> None:
-    functions = Functions.FUNCTION_TABLE
+    functions = JsonFunctions.FUNCTION_TABLE
     if name not in functions:
         raise ExpressionError(f"there is no function {name}(){suggest(name, functions)}")
     signature = functions[name]["signature"]
@@ -176,14 +149,6 @@ def _reason(error: Exception) -> str:
         takes = " or ".join(error.expected_types)
         return f"{error.function_name}() takes {takes}, not {error.actual_type}"
     return f"it does not fit the value ({type(error).__name__})"
-
-
-def is_true(value: Any) -> bool:
-    """Return whether `value` is truthy in JMESPath (its specification, "or expressions").
-
-    Empty list, object and string, false and null are false; the number 0 is true.
-    """
-    return not (value is None or value is False or value in ("", [], {}))
 
 
 def names_read(expression: str, *, whole: bool = False) -> set[str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import jmespath
 
 from gateway.errors import DependencyFailed
+from gateway.expressions.evaluation import compile_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -70,6 +71,8 @@ class Glimpse:
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*|\[(?:-?[0-9]{1,9}|\*)?\])*")
+_LISTS = re.compile(r"\[\*?\]")
+_MOST_LISTS = 64
 _STEP = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)|\[(-?[0-9]+)\]")
 
 
@@ -104,7 +107,8 @@ def parse_reference(text: str, offset: int = 0) -> Reference:
     """Compile the inside of one `{...}`.
 
     Raises:
-        TemplateError: it is not a name with an optional path.
+        TemplateError: it is not a name with an optional path, or the path goes through too many
+            lists.
     """
     if not _PATH.fullmatch(text):
         raise TemplateError(
@@ -117,7 +121,10 @@ def parse_reference(text: str, offset: int = 0) -> Reference:
     rest = text[len(root) :]
     if not rest:
         return Reference(text, root, _whole(root), offset, bare=True)
-    if "[*]" in rest or "[]" in rest:
+    lists = len(_LISTS.findall(rest))
+    if lists > _MOST_LISTS:
+        raise TemplateError(f"a reference goes through more than {_MOST_LISTS} lists", offset)
+    if lists:
         return Reference(text, root, _projected(root, text), offset, bare=False)
     steps = tuple(m[1] or int(m[2]) for m in _STEP.finditer(rest))
     return Reference(text, root, _walk(root, steps, text), offset, bare=False)
@@ -132,7 +139,7 @@ def _whole(root: str) -> Callable[[Scope], Any]:
 
 
 def _projected(root: str, text: str) -> Callable[[Scope], Any]:
-    search = jmespath.compile(text).search
+    search = compile_tree(jmespath.compile(text).parsed)
 
     def find(scope: Scope) -> Any:
         value = scope.get(root)

@@ -35,3 +35,23 @@ def test_a_reference_finds_its_value(text: str, value: Any) -> None:
 def test_an_invalid_reference_is_reported(text: str) -> None:
     with pytest.raises(TemplateError, match="is not a reference"):
         parse_reference(text, 3)
+
+
+@pytest.mark.parametrize("lists", ["[*]", "[]"])
+def test_a_reference_through_too_many_lists_is_reported(lists: str) -> None:
+    value: Any = 1
+    for _ in range(64):
+        value = [value]
+    assert parse_reference("s" + "[*]" * 64).find({"s": value}) is not None
+    assert parse_reference("s" + lists * 64).find({"s": []}) == []
+    with pytest.raises(TemplateError, match="goes through more than 64 lists"):
+        parse_reference("s" + lists * 65)
+    with pytest.raises(TemplateError, match="goes through more than 64 lists"):
+        parse_reference("s" + lists * 5000)
+
+
+def test_a_reference_may_take_any_number_of_other_steps() -> None:
+    value: Any = 1
+    for _ in range(1000):
+        value = {"a": [value]}
+    assert parse_reference("s[*]" + ".a[0]" * 1000).find({"s": [value, {}]}) == [1]
