@@ -8,43 +8,38 @@ late. The newest has the most time left (Maurer, "Fail at Scale", ACM Queue 2015
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 __all__ = ["AdaptiveLifo"]
 
 T = TypeVar("T")
 
 
-class AdaptiveLifo(Generic[T]):
+class AdaptiveLifo(OrderedDict[T, float]):
     """Waiters in the order of their arrival; every operation takes constant time.
 
-    It is overloaded while the oldest waiter has spent half of the time that it can wait.
+    It is overloaded while the oldest waiter has spent half of the time that it can wait. As a
+    mapping it leads from each waiter to that moment.
     """
 
-    __slots__ = ("_waiting",)
-
-    def __init__(self) -> None:
-        self._waiting: OrderedDict[T, float] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._waiting)
+    __slots__ = ()
 
     def append(self, waiter: T, now: float, until: float) -> None:
         """Add a waiter that can wait from `now` until `until`."""
-        self._waiting[waiter] = (now + until) / 2
+        self[waiter] = (now + until) / 2
 
     def discard(self, waiter: T) -> None:
         """Remove a waiter if it is there."""
-        self._waiting.pop(waiter, None)
+        self.pop(waiter, None)
 
     def oldest(self) -> T:
         """Return the waiter that came first, and leave it."""
-        return next(iter(self._waiting))
+        return next(iter(self))
 
     def overloaded(self, now: float) -> bool:
         """Return whether the oldest waiter has spent half of its time."""
-        return bool(self._waiting) and next(iter(self._waiting.values())) < now
+        return bool(self) and self[next(iter(self))] < now
 
     def take(self, now: float) -> T:
         """Remove and return the waiter to serve next."""
-        return self._waiting.popitem(last=self.overloaded(now))[0]
+        return self.popitem(last=self.overloaded(now))[0]

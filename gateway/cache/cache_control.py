@@ -10,6 +10,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.values.header_fields import values_of
 from gateway.values.restrictions import UNRESTRICTED, Restriction
 from gateway.values.units import LONGEST
 
@@ -48,7 +49,7 @@ class Windows(NamedTuple):
 
 def field_value(headers: Sequence[tuple[bytes, bytes]], name: bytes) -> str | None:
     """Return the field's value, with several lines joined (RFC 9110 section 5.3), or `None`."""
-    values = [value for key, value in headers if key == name]
+    values = values_of(headers, name)
     return b",".join(values).decode("latin-1") if values else None
 
 
@@ -92,14 +93,14 @@ def restrictions(headers: Sequence[tuple[bytes, bytes]]) -> Restriction:
     `private` and `no-cache` with a list of fields count as without one.
     """
     found = UNRESTRICTED
-    for name, value in headers:
-        if name == b"cache-control":
-            if _may_forbid(value):
-                directives = parse_cache_control(value.decode("latin-1"))
-                for directive, restriction in _FORBIDDEN:
-                    if directive in directives:
-                        found |= restriction
-        elif name == b"vary" and b"*" in value and _has_star(value):
+    for control in values_of(headers, b"cache-control"):
+        if _may_forbid(control):
+            directives = parse_cache_control(control.decode("latin-1"))
+            for directive, restriction in _FORBIDDEN:
+                if directive in directives:
+                    found |= restriction
+    for vary in values_of(headers, b"vary"):
+        if b"*" in vary and _has_star(vary):
             found |= Restriction.VARIES
     return found
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gateway.aio.byte_budget import Hold
+    from gateway.values.header_fields import Field
 
 __all__ = ["RawAnswer"]
 
@@ -30,7 +33,7 @@ class RawAnswer:
     def __init__(
         self,
         status: int,
-        headers: list[tuple[bytes, bytes]],
+        headers: Sequence[Field],
         body: bytes,
         http_version: str = "HTTP/1.1",
         reason: bytes = b"",

@@ -210,7 +210,12 @@ class Connection(asyncio.Protocol):
             if answers_nothing(data):
                 self._owner.surplus()
             return
-        reader = self._reader or self._borrow()
+        reader = self._reader
+        if reader is None:
+            if not self._head_request and (answer := self._readers.whole.read(data)) is not None:
+                self._settled(answer, reusable=True)
+                return
+            reader = self._borrow()
         try:
             whole = reader.feed(data)
         except (httpx.RemoteProtocolError, httpx.DecodingError) as error:
@@ -267,22 +272,27 @@ class Connection(asyncio.Protocol):
             self._readers.give_back(reader)
 
     def _finish(self, reader: AnswerReader) -> None:
-        """Settle a complete answer and decide whether the connection is reusable."""
+        """Take the complete answer that `reader` has read."""
+        if reader.surplus:
+            self._owner.surplus()
+        answer = reader.answer()
+        reusable = reader.reusable
+        self._give_back()
+        self._settled(answer, reusable=reusable)
+
+    def _settled(self, answer: RawAnswer, *, reusable: bool) -> None:
+        """Pass a complete answer on."""
         self.complete = True
         self._served += 1
         self._expires = inf
         self._usable = (
             self._usable
-            and reader.reusable
+            and reusable
             and self._transport is not None
-            # The answer came before the request was fully sent.
+            # Else the answer came before the request was fully sent.
             and not self._transport.get_write_buffer_size()
         )
-        if reader.surplus:
-            self._owner.surplus()
         asker, self._asker = self._asker, None
-        answer = reader.answer()
-        self._give_back()
         if asker is not None:
             try:
                 asker.answered(answer)

@@ -11,6 +11,7 @@ from httptools import HttpParserError, HttpResponseParser
 from gateway.transport.answer import RawAnswer
 from gateway.transport.failures import AnswerTooLarge
 from gateway.transport.inflate import content_coding
+from gateway.transport.whole import WholeReader
 
 if TYPE_CHECKING:
     from gateway.transport.bounds import Bounds
@@ -33,17 +34,21 @@ _SPARE = 64
 
 
 class Readers:
-    """A free list of readers, so that an answer does not have to create one.
+    """The readers of one origin; a free list, so that an answer does not have to create one.
 
     Args:
         bounds: limits on each answer.
+
+    Attributes:
+        whole: reads answers that come in one piece.
     """
 
-    __slots__ = ("_bounds", "_spare")
+    __slots__ = ("_bounds", "_spare", "whole")
 
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
         self._spare: list[AnswerReader] = []
+        self.whole = WholeReader(bounds)
 
     def take(self) -> AnswerReader:
         """Return a reader; call `begin` on it."""

@@ -128,11 +128,47 @@ def test_the_pace_follows_the_length_of_the_turns() -> None:
     run(main())
 
 
+def test_a_turn_that_waited_for_its_core_is_not_long() -> None:
+    async def main() -> None:
+        asked = 0
+
+        def cpu() -> float:
+            nonlocal asked
+            asked += 1
+            return loop_time() / 100
+
+        gate = Admission(10_000, loop_time, cpu)
+        door = gate.door(60)
+        before = gate.pace
+
+        async def one(seconds: float) -> None:
+            assert door.enter(loop_time())
+            work(seconds)
+            await turns(2)
+            door.leave(loop_time())
+
+        for _ in range(5):
+            await one(0)
+        assert asked == 0, "the CPU time of short turns is not asked for"
+        for _ in range(11):
+            await one(10 * TARGET)
+        assert gate.pace == before
+        assert asked > 5
+        for _ in range(100):
+            await one(0.9 * TARGET)
+        before = asked
+        for _ in range(10):
+            await one(0.9 * TARGET)
+        assert asked == before, "nor that of short turns some time after a long one"
+
+    run(main())
+
+
 def test_long_turns_are_noticed_while_no_request_waits() -> None:
     async def main() -> None:
         gate = admission()
         door = gate.door(60)
-        for _ in range(10):
+        for _ in range(11):  # the first long turn may have waited for its core
             assert door.enter(loop_time())
             work(10 * TARGET)
             await turns(2)

@@ -21,6 +21,7 @@ from gateway.offload import LARGE
 from gateway.upstreams.http.redirects import redirected_to
 from gateway.upstreams.http.retry_after import parse_retry_after
 from gateway.values.content_type import ContentTypeError, ContentTypes
+from gateway.values.header_fields import values_of
 from gateway.values.provenance import FETCHED, Provenance
 
 if TYPE_CHECKING:
@@ -119,17 +120,16 @@ class Decoder:
             raise self._refused(status, answer.headers)
         if status in _NO_CONTENT:
             return ""
-        for name, content_type in answer.headers:
-            if name == b"content-type":
-                return self._codec(content_type) if content_type != b"application/json" else ""
-        return ""
+        types = values_of(answer.headers, b"content-type")
+        if not types or types[0] == b"application/json":
+            return ""
+        return self._codec(types[0])
 
     def _refused(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> UpstreamStatus:
         retry_after = None
         if meaning_of(status).retryable:
-            for name, value in headers:
-                if name == b"retry-after":
-                    retry_after = parse_retry_after(value, self._now())
+            for value in values_of(headers, b"retry-after"):
+                retry_after = parse_retry_after(value, self._now())
         detail = f"answered with status {status}"
         if place := redirected_to(status, headers):
             detail += (

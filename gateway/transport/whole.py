@@ -1,0 +1,95 @@
+"""Reads the usual answer: `200 OK` with a length, its head and body in one piece.
+
+llhttp checks it as it checks every answer, but it calls Python once and not for each header field.
+What is not plainly the usual answer is left to `AnswerReader`, which sees the same bytes from the
+start: this reader never refuses an answer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from httptools import HttpParserError, HttpResponseParser
+
+from gateway.transport.answer import RawAnswer
+from gateway.values.header_fields import HeaderFields
+
+if TYPE_CHECKING:
+    from gateway.transport.bounds import Bounds
+
+__all__ = ["WholeReader"]
+
+_STATUS_LINE = b"HTTP/1.1 200 OK"
+_END = b"\r\n\r\n"
+_LENGTH = b"\r\ncontent-length:"
+_LENGTH_DIGITS = 20
+
+
+class WholeReader:
+    """Reads answers that come in one piece; one reader serves all connections of an origin.
+
+    Args:
+        bounds: limits on each answer.
+    """
+
+    __slots__ = ("_bounds", "_complete", "_parser")
+
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
+        self._complete = False
+        self._parser = HttpResponseParser(self)
+
+    def read(self, data: bytes) -> RawAnswer | None:
+        """Return the answer that is all of `data`; `None` if the other reader has to decide.
+
+        The connection can be used again after it.
+        """
+        head = data.find(_END)
+        if head < 0 or not data.startswith(_STATUS_LINE):
+            return None
+        raw = data[len(_STATUS_LINE) : head]
+        low = raw.lower()
+        start = head + len(_END)
+        length = len(data) - start
+        if length != self._length(low) or length > self._bounds.max_body:
+            return None
+        if not self._is_plain(low, start):
+            return None
+        self._complete = False
+        try:
+            self._parser.feed_data(data)
+        except HttpParserError:
+            self._complete = False
+        if not self._complete:  # it is invalid, or the last one of its connection
+            self._parser = HttpResponseParser(self)
+            return None
+        return RawAnswer(200, HeaderFields(raw, low), data[start:], reason=b"OK")
+
+    def on_message_complete(self) -> None:
+        """Note whether the connection stays open; llhttp forgets it right after."""
+        self._complete = self._parser.should_keep_alive()
+
+    def _length(self, low: bytes) -> int:
+        """Return the declared length of the body, -1 if there is none or it has another form."""
+        start = low.find(_LENGTH) + len(_LENGTH)
+        if start < len(_LENGTH):
+            return -1
+        end = low.find(b"\r\n", start)
+        digits = low[start : end if end >= 0 else None].strip(b" \t")
+        if not digits.isdigit() or len(digits) > _LENGTH_DIGITS:
+            return -1
+        return int(digits)
+
+    def _is_plain(self, low: bytes, start: int) -> bool:
+        """Whether the head is within the bounds, without codings, folded lines or bare breaks."""
+        bounds = self._bounds
+        lines = low.count(b"\r\n")
+        return (
+            low.startswith(b"\r\n")  # else the reason phrase goes on
+            and low.find(b"ncoding:") < 0
+            and low.find(b"\r\n ") < 0
+            and low.find(b"\r\n\t") < 0
+            and lines == low.count(b"\n")
+            and lines <= bounds.max_headers
+            and start <= bounds.max_header_bytes
+        )
