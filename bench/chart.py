@@ -10,8 +10,10 @@ import peers
 import stats
 
 _COLOURS = {"gateway": "#2563eb", "node": "#16a34a", "nginx_lua": "#9333ea",
-            "aiohttp": "#ea580c", "shared_httpx": "#dc2626"}  # fmt: skip
-_LABELS = {"gateway": "the gateway"} | {name: label for name, (label, _) in peers.PEERS.items()}
+            "rust": "#b45309", "go": "#0891b2", "aiohttp": "#ea580c"}  # fmt: skip
+_LABELS = {"gateway": "the gateway", "before": "the gateway before"} | {
+    name: label for name, (label, _) in peers.PEERS.items()
+}
 _WIDTH, _BARS, _PANEL = 860, 34, 210
 _GROWTH = {
     "sections": "p50 by sections, 64 clients",
@@ -64,7 +66,11 @@ def _steps(figures: dict[str, Any]) -> dict[str, dict[str, float]]:
     """Return the median p50 in ms, by step and name."""
     if "grows" in figures:
         return {
-            step: {name: stats.of(found, "p50").median * 1e3 for name, found in rows.items()}
+            step: {
+                name: stats.of(found, "p50").median * 1e3
+                for name, found in rows.items()
+                if name in _COLOURS
+            }
             for step, rows in figures["grows"].items()
         }
     return {
