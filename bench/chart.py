@@ -110,11 +110,11 @@ def _panel(title: str, steps: dict[str, dict[str, float]], x: int, y: int) -> st
 
 
 def _legend(y: int) -> str:
-    parts, x = [], 20
+    parts, x = [], 20.0
     for name, colour in _COLOURS.items():
         parts.append(
-            f'<rect x="{x}" y="{y - 10}" width="12" height="12" fill="{colour}"/>'
-            f'<text x="{x + 17}" y="{y}">{escape(_LABELS[name])}</text>'
+            f'<rect x="{x:.0f}" y="{y - 10}" width="12" height="12" fill="{colour}"/>'
+            f'<text x="{x + 17:.0f}" y="{y}">{escape(_LABELS[name])}</text>'
         )
-        x += 35 + 7 * len(_LABELS[name])
+        x += 30 + 6.2 * len(_LABELS[name])
     return "".join(parts)

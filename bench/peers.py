@@ -237,5 +237,5 @@ PEERS: dict[str, tuple[str, Callable[[Path, str], Server]]] = {
     "krakend": ("KrakenD CE", _krakend),
     "lura": ("Lura (KrakenD CE's engine)", _lura("lura")),
     "lura_gogc400": ("Lura with GOGC=400", _lura("lura_gogc400", GOGC="400")),
-    "python_floor": ("floor: uvloop, httptools, orjson by hand", _python_floor),
+    "python_floor": ("floor: uvloop + httptools + orjson", _python_floor),
 }

@@ -110,10 +110,10 @@ def _growth_table(grows: dict[str, dict[str, stats.Rows]], what: str) -> str:
     names = list(dict.fromkeys(name for rows in grows.values() for name in rows))
     others = [name for name in names if name != "gateway"]
     lines = [
-        f"| {what} | gateway: answers/s | p50 | p99 | "
+        f"| {what} | gateway: answers/s | p50 | p99 | CPU each | "
         + " | ".join(f"times {NAMES[name]}" for name in others)
         + " |",
-        "| --- | --- | --- | --- |" + " --- |" * len(others),
+        "| --- | --- | --- | --- | --- |" + " --- |" * len(others),
     ]
     for step, rows in grows.items():
         mine = rows["gateway"]
@@ -121,6 +121,7 @@ def _growth_table(grows: dict[str, dict[str, stats.Rows]], what: str) -> str:
             f"{step}", f"{stats.of(mine).median:,.0f}",
             f"{stats.of(mine, 'p50').median * 1e3:.2f} ms",
             f"{stats.of(mine, 'p99').median * 1e3:.2f} ms",
+            f"{stats.cpu_each(mine).median * 1e6:,.0f} µs",
         ]  # fmt: skip
         for name in others:
             found = stats.ratio(mine, rows[name]) if name in rows else None
@@ -236,7 +237,7 @@ def _idle(rows: stats.Rows) -> str:
     return (
         f"{each.median:.2f} KB per client ({each.least:.2f} to {each.most:.2f}): resident memory "
         "with 5,000 connections, each of which has received one dashboard, minus that after a "
-        f"warm-up, divided by 5,000. {len(rows)} runs, each with a new process."
+        "warm-up, divided by 5,000. Each run has a new process."
     )
 
 
