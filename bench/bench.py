@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 GATEWAY = "gateway"
+BEFORE = "before"
 _QUIET = 0.3  # seconds of which at most a tenth is spent on the CPU
 _PATIENCE = 30.0
 
@@ -38,7 +39,8 @@ class Contender:
     server: str
     path: str
     headers: dict[str, str] = field(default_factory=dict)
-    least: float = 0.0  # minimum seconds of a round, for very slow peers
+    clients: int = 64
+    least: float = 0.0  # minimum seconds of a round, for very slow peers and many clients
 
 
 class Bench:
@@ -49,10 +51,14 @@ class Bench:
         rounds: of each contender.
         seconds: of each round.
         only: names of the peers to take; all of them when empty.
+        before: another checkout of this project, measured as a further peer.
     """
 
-    def __init__(self, out: Path, *, rounds: int, seconds: float, only: list[str]) -> None:
-        self.out, self.rounds, self.seconds = out, rounds, seconds
+    def __init__(
+        self, out: Path, *, rounds: int, seconds: float, only: list[str],
+        before: Path | None = None,
+    ) -> None:  # fmt: skip
+        self.out, self.rounds, self.seconds, self.before = out, rounds, seconds, before
         self.missing: dict[str, str] = {}
         self.notes: list[str] = []
         self._only = only
@@ -60,6 +66,10 @@ class Bench:
         self._temporary = tempfile.TemporaryDirectory(prefix="bench-")
         self._ports = [free_port() for _ in range(4)]
         self.upstream = upstreams.server(out, self._ports)
+
+    @property
+    def quick(self) -> bool:
+        return self.rounds < 5
 
     def open(self) -> None:
         self.upstream.start()
@@ -71,19 +81,22 @@ class Bench:
 
     def wanted(self, *names: str) -> list[str]:
         """Return the available peers of those requested; of all peers if none is named."""
-        found = []
-        for name in names or tuple(peers.PEERS):
-            if self._only and name not in self._only:
-                continue
-            try:
-                self.server(name)
-            except (peers.MissingError, RuntimeError) as error:
-                if name not in self.missing:
-                    self.missing[name] = str(error)
-                    print(f"    {name}: missing, {error}")
-            else:
-                found.append(name)
-        return found
+        return [
+            name
+            for name in names or tuple(peers.PEERS)
+            if (not self._only or name in self._only) and self.available(name)
+        ]
+
+    def available(self, name: str) -> bool:
+        """Start the server unless it is running; return whether that worked, and say if not."""
+        try:
+            self.server(name)
+        except (peers.MissingError, ImportError, RuntimeError) as error:
+            if name not in self.missing:
+                self.missing[name] = str(error)
+                print(f"    {name}: missing, {error}")
+            return False
+        return True
 
     def server(self, name: str) -> Server:
         """Return a running server: the gateway in one of its variants, a floor, or a peer."""
@@ -107,6 +120,8 @@ class Bench:
             return peers.PEERS[name][1](self.out, self.upstream.url)
         builders: dict[str, Callable[[], Server]] = {
             GATEWAY: lambda: self.gateway(name),
+            BEFORE: self._before,
+            "idle": lambda: self.gateway(name, only=["fan3"]),
             "cached": lambda: self.gateway(name, cache=True),
             "in_redis": self._in_redis,
             "redis": self._redis,
@@ -124,15 +139,26 @@ class Bench:
 
     def gateway(
         self, name: str, *, cores: str = "0", workers: int = 1, env: dict[str, str] | None = None,
-        **config: Any,
+        tree: Path = HERE.parent, python: str = sys.executable, **config: Any,
     ) -> Server:  # fmt: skip
-        """Return the gateway as `gateway run` starts it."""
+        """Return the gateway as `gateway run` starts it, from the checkout `tree`."""
         port = free_port()
         path = gateway_config.write(self.out / f"{name}.yaml", self.upstream.url, **config)
-        command = [sys.executable, "-m", "gateway", "run", "--config", str(path),
+        command = [python, "-m", "gateway", "run", "--config", str(path),
                    "--port", str(port), "--workers", str(workers)]  # fmt: skip
         log = self.out / "logs" / f"{name}.log"
-        return Server(name, command, port, log, cores, env or {}, HERE.parent)
+        # Its own package comes first on the path, whatever the environment has installed.
+        env = {"PYTHONPATH": str(tree)} | (env or {})
+        return Server(name, command, port, log, cores, env, tree)
+
+    def _before(self) -> Server:
+        if self.before is None:
+            raise peers.MissingError("not given; `--before DIR` names another checkout")
+        if not (self.before / "gateway" / "__main__.py").exists():
+            raise peers.MissingError(f"{self.before} is not a checkout of the gateway")
+        own = self.before / ".venv" / "bin" / "python"
+        python = str(own) if own.exists() else sys.executable
+        return self.gateway(BEFORE, tree=self.before, python=python, only=["fan3"])
 
     def _in_redis(self) -> Server:
         port = self.server("redis").port
@@ -167,40 +193,46 @@ class Bench:
     def check(self, server: Server, path: str) -> None:
         """Raise unless the server's answer is exactly the merged upstream data."""
         name = path.removeprefix("/")
-        if name not in work.dashboards() or server is self.upstream:
+        if name not in work.dashboards() | work.features() or server is self.upstream:
             return
         answer = json.loads(self.fetch(server, path))
         if answer.get("data", answer) != work.expected(name):
             raise wrk.FailedError(f"{server.name} answers {path} with other data")
 
     def closed(
-        self, contenders: list[Contender], *, clients: int, seconds: float | None = None
+        self, contenders: list[Contender], *, rounds: int | None = None
     ) -> dict[str, list[dict[str, float]]]:
-        """Measure contenders in turns (A B C A B C) with a closed loop; rows by label."""
+        """Measure contenders in turns (A B C A B C) with a closed loop; rows by label.
+
+        Args:
+            contenders: what to measure.
+            rounds: at most so many, for costly scenarios.
+        """
         rows: dict[str, list[dict[str, float]]] = {c.label: [] for c in contenders}
         for contender in contenders:
             self.check(self.server(contender.server), contender.path)
-        for number in range(-1, self.rounds):
+        for number in range(-1, min(self.rounds, rounds or self.rounds)):
             for contender in contenders:
-                long = max(contender.least, 1.0 if number < 0 else seconds or self.seconds)
-                row = self._round(contender, clients, long)
+                row = self.measure(contender, warm_up=number < 0)
                 if number >= 0:
                     rows[contender.label].append(row)
         for contender in contenders:
             self.check(self.server(contender.server), contender.path)
         return rows
 
-    def _round(self, contender: Contender, clients: int, seconds: float) -> dict[str, float]:
+    def measure(self, contender: Contender, *, warm_up: bool = False) -> dict[str, float]:
+        """Measure one round of a contender; a warm-up is short."""
         server = self.server(contender.server)
-        before, began = server.cpu(), time.perf_counter()
+        seconds = max(contender.least, 1.0 if warm_up else self.seconds)
+        before, began = server.cpu_of_each(), time.perf_counter()
         cores = server.cores if "," in server.cores else "1"
         try:
-            load = wrk.run(server.url + contender.path, clients=clients, seconds=seconds,
-                           headers=contender.headers, cores=cores)  # fmt: skip
+            load = wrk.run(server.url + contender.path, clients=contender.clients,
+                           seconds=seconds, headers=contender.headers, cores=cores)  # fmt: skip
         except wrk.FailedError as error:
             raise wrk.FailedError(f"{contender.label}: {error}") from None
         spent = time.perf_counter() - began
-        used = [max(0.0, now - then) for now, then in zip(server.cpu(), before, strict=False)]
+        used = [now - before.get(pid, 0.0) for pid, now in server.cpu_of_each().items()]
         self._settle(server)
         return {
             "rate": load.rate, "p50": load.p50, "p99": load.p99, "answers": load.answers,
@@ -214,10 +246,10 @@ class Bench:
         A slow server continues for seconds, on the core of the next contender.
         """
         ends = time.monotonic() + _PATIENCE
-        before = sum(server.cpu())
+        before = server.cpu()
         while time.monotonic() < ends:
             time.sleep(_QUIET)
-            now = sum(server.cpu())
+            now = server.cpu()
             if now - before < _QUIET / 10:
                 return
             before = now
@@ -244,7 +276,8 @@ def machine() -> dict[str, Any]:
         lines = [line for line in cpuinfo.read_text().splitlines() if "model name" in line]
         model = lines[0].partition(":")[2].strip() if lines else ""
     versions = {}
-    for name, option in (("nginx", "-v"), ("node", "-v"), ("wrk", "-v")):
+    for name, option in (("nginx", "-v"), ("node", "-v"), ("wrk", "-v"), ("go", "version"),
+                         ("rustc", "--version")):  # fmt: skip
         if shutil.which(name):
             done = subprocess.run([name, option], capture_output=True, text=True, check=False)
             versions[name] = (done.stdout + done.stderr).splitlines()[0][:60]
@@ -255,4 +288,4 @@ def machine() -> dict[str, Any]:
     }  # fmt: skip
 
 
-__all__ = ["GATEWAY", "Bench", "Contender", "machine"]
+__all__ = ["BEFORE", "GATEWAY", "Bench", "Contender", "machine"]

@@ -10,8 +10,10 @@ import peers
 import stats
 
 _COLOURS = {"gateway": "#2563eb", "node": "#16a34a", "nginx_lua": "#9333ea",
-            "aiohttp": "#ea580c", "shared_httpx": "#dc2626"}  # fmt: skip
-_LABELS = {"gateway": "the gateway"} | {name: label for name, (label, _) in peers.PEERS.items()}
+            "rust": "#b45309", "go": "#0891b2", "aiohttp": "#ea580c"}  # fmt: skip
+_LABELS = {"gateway": "the gateway", "before": "the gateway before"} | {
+    name: label for name, (label, _) in peers.PEERS.items()
+}
 _WIDTH, _BARS, _PANEL = 860, 34, 210
 _GROWTH = {
     "sections": "p50 by sections, 64 clients",
@@ -64,7 +66,11 @@ def _steps(figures: dict[str, Any]) -> dict[str, dict[str, float]]:
     """Return the median p50 in ms, by step and name."""
     if "grows" in figures:
         return {
-            step: {name: stats.of(found, "p50").median * 1e3 for name, found in rows.items()}
+            step: {
+                name: stats.of(found, "p50").median * 1e3
+                for name, found in rows.items()
+                if name in _COLOURS
+            }
             for step, rows in figures["grows"].items()
         }
     return {
@@ -104,11 +110,11 @@ def _panel(title: str, steps: dict[str, dict[str, float]], x: int, y: int) -> st
 
 
 def _legend(y: int) -> str:
-    parts, x = [], 20
+    parts, x = [], 20.0
     for name, colour in _COLOURS.items():
         parts.append(
-            f'<rect x="{x}" y="{y - 10}" width="12" height="12" fill="{colour}"/>'
-            f'<text x="{x + 17}" y="{y}">{escape(_LABELS[name])}</text>'
+            f'<rect x="{x:.0f}" y="{y - 10}" width="12" height="12" fill="{colour}"/>'
+            f'<text x="{x + 17:.0f}" y="{y}">{escape(_LABELS[name])}</text>'
         )
-        x += 35 + 7 * len(_LABELS[name])
+        x += 30 + 6.2 * len(_LABELS[name])
     return "".join(parts)

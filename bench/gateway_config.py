@@ -9,6 +9,7 @@ import work
 if TYPE_CHECKING:
     from pathlib import Path
 
+_QUEUE = 20_000  # 4,000 clients of three sections wait for 512 places
 _UPSTREAM = '  {name}: {{base_url: "{base}", concurrency: {concurrency}, {rest}{cache}}}\n'
 
 
@@ -38,30 +39,36 @@ def write(
         second: one base URL for each section of the dashboard `second3`, with long timeouts.
     """
     cached = ", cache: {ttl: 1h}" if cache else ""
-    rest = "retry: {}, breaker: {}, queue: 10000, queue_timeout: 10s"
+    rest = f"retry: {{}}, breaker: {{}}, queue: {_QUEUE}, queue_timeout: 10s"
     plain = {"concurrency": concurrency, "rest": rest, "cache": cached}
     lines = ["upstreams:\n", _UPSTREAM.format(name="up", base=base, **plain)]
     patient = plain | {
-        "rest": "retry: {}, breaker: {}, timeout: 25s, queue: 10000, queue_timeout: 20s, "
+        "rest": f"retry: {{}}, breaker: {{}}, timeout: 25s, queue: {_QUEUE}, queue_timeout: 20s, "
         "connect_timeout: 20s",
     }
     for number, url in enumerate(second or []):
         lines.append(_UPSTREAM.format(name=f"up{number}", base=url, **patient))
     lines.append("dashboards:\n")
     for number in range(declared):
-        lines.extend(_dashboard(f"other{number}", {"s0": "/a.json", "s1": "/b.json"}, {}))
+        lines.extend(_plain(f"other{number}", {"s0": "/a.json", "s1": "/b.json"}, {}))
     for name, sections in work.dashboards().items():
         if only and name not in only:
             continue
         owners = {s: f"up{n}" for n, s in enumerate(sections)} if name == "second3" else {}
-        lines.extend(_dashboard(name, sections, owners if second else {}))
+        lines.extend(_plain(name, sections, owners if second else {}))
+    for name, features in work.features().items():
+        if not only or name in only:
+            lines.extend(_dashboard(name, features))
     path.write_text("".join(lines))
     return path
 
 
-def _dashboard(name: str, sections: dict[str, str], owners: dict[str, str]) -> list[str]:
+def _plain(name: str, paths: dict[str, str], owners: dict[str, str]) -> list[str]:
+    sources = {section: f"{owners.get(section, 'up')}:{path}" for section, path in paths.items()}
+    return _dashboard(name, {section: f'get: "{source}"' for section, source in sources.items()})
+
+
+def _dashboard(name: str, sections: dict[str, str]) -> list[str]:
     lines = [f"  {name}:\n", f"    path: /{name}\n", "    deadline: 30s\n", "    sections:\n"]
-    for section, target in sections.items():
-        source = f"{owners.get(section, 'up')}:{target}"
-        lines.append(f'      {section}: {{get: "{source}", required: true}}\n')
+    lines += [f"      {name}: {{{keys}, required: true}}\n" for name, keys in sections.items()]
     return lines

@@ -226,9 +226,9 @@ def measure(server: Server, seconds: float, *options: str) -> dict[str, Any]:
     assert load.stdout is not None
     probes = generate(server.url + "/healthz", *length, "--probe")
     load.stdout.readline()  # after the first second
-    before = sum(server.cpu())
+    before = server.cpu()
     load.stdout.readline()  # at the end
-    spent = sum(server.cpu()) - before
+    spent = server.cpu() - before
     said, probed = load.communicate()[0], json.loads(probes.communicate()[0])
     found: dict[str, Any] = json.loads(said)
     steady: list[int] = found["seconds"][1:]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-_GO_PATIENCE = 480
+_BUILD_PATIENCE = 900  # seconds; a first build also downloads what it needs
 _GO_MODULE = "github.com/krakend/krakend-ce/v2/cmd/krakend-ce@latest"
 _GO_RUNTIME = {"GOMAXPROCS": "1", "USAGE_DISABLE": "1"}
 
@@ -52,10 +52,10 @@ def python(out: Path) -> Path:
     """Return the interpreter of the peers' virtual environment; create it if it is missing."""
     binary = out / "venv" / "bin" / "python"
     stamp = out / "venv" / ".installed"
-    wanted = (HERE / "requirements.txt").read_text()
+    wanted = f"# {sys.version}\n" + (HERE / "requirements.txt").read_text()
     if not stamp.exists() or stamp.read_text() != wanted:
         print("==> installing the Python peers into bench/out/venv")
-        _run([sys.executable, "-m", "venv", str(out / "venv")])
+        _run([sys.executable, "-m", "venv", "--clear", str(out / "venv")])
         _run([str(binary), "-m", "pip", "install", "-q", "-r", str(HERE / "requirements.txt")])
         stamp.write_text(wanted)
     return binary
@@ -73,21 +73,30 @@ def _fastapi(module: str) -> Callable[[Path, str], Server]:
     return build
 
 
-def _node(out: Path, upstream: str) -> Server:
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        raise MissingError("node or npm is not installed")
-    place = out / "node"
-    place.mkdir(parents=True, exist_ok=True)
-    for name in ("server.js", "package.json", "package-lock.json"):
-        shutil.copy(HERE / "peers" / "node_fastify_undici" / name, place / name)
-    if not (place / "node_modules").exists():
-        print("==> installing the Node peer into bench/out/node")
-        _run(["npm", "ci", "--no-audit", "--no-fund"], cwd=place)
+def _python_floor(out: Path, upstream: str) -> Server:
     port = free_port()
-    env = _environment(upstream, port) | {"NODE_ENV": "production"}
-    return Server(
-        "node", ["node", "server.js"], port, out / "logs" / "node.log", env=env, cwd=place
-    )
+    command = [sys.executable, str(HERE / "floors" / "python_floor.py")]
+    log = out / "logs" / "python_floor.log"
+    return Server("python_floor", command, port, log, env=_environment(upstream, port))
+
+
+def _node(name: str, source: str) -> Callable[[Path, str], Server]:
+    def build(out: Path, upstream: str) -> Server:
+        if shutil.which("node") is None or shutil.which("npm") is None:
+            raise MissingError("node or npm is not installed")
+        place = out / name
+        place.mkdir(parents=True, exist_ok=True)
+        for file in ("server.js", "package.json", "package-lock.json"):
+            shutil.copy(HERE / "peers" / source / file, place / file)
+        if not (place / "node_modules").exists():
+            print(f"==> installing {source} into bench/out/{name}")
+            _run(["npm", "ci", "--no-audit", "--no-fund"], cwd=place)
+        port = free_port()
+        env = _environment(upstream, port) | {"NODE_ENV": "production"}
+        log = out / "logs" / f"{name}.log"
+        return Server(name, ["node", "server.js"], port, log, env=env, cwd=place)
+
+    return build
 
 
 def _nginx_lua(out: Path, upstream: str) -> Server:
@@ -124,7 +133,10 @@ def _krakend(out: Path, upstream: str) -> Server:
         print("==> building KrakenD CE into bench/out/krakend")
         built.parent.mkdir(parents=True, exist_ok=True)
         _run(
-            ["go", "install", _GO_MODULE], timeout=_GO_PATIENCE, GOBIN=str(built.parent), **_go(out)
+            ["go", "install", _GO_MODULE],
+            timeout=_BUILD_PATIENCE,
+            GOBIN=str(built.parent),
+            **_go(out),
         )
         binary = str(built)
     port = free_port()
@@ -132,16 +144,60 @@ def _krakend(out: Path, upstream: str) -> Server:
     return Server("krakend", command, port, out / "logs" / "krakend.log", env=_GO_RUNTIME)
 
 
-def _lura(out: Path, upstream: str) -> Server:
-    place, binary = HERE / "peers" / "lura", out / "lura" / "lura"
+def _lura(name: str, **env: str) -> Callable[[Path, str], Server]:
+    def build(out: Path, upstream: str) -> Server:
+        port = free_port()
+        binary = _go_build(out, "lura")
+        command = [str(binary), "-c", str(_krakend_config(out / name, upstream, port))]
+        log = out / "logs" / f"{name}.log"
+        return Server(name, command, port, log, env=_GO_RUNTIME | env)
+
+    return build
+
+
+def _go_nethttp(out: Path, upstream: str) -> Server:
+    port = free_port()
+    env = _environment(upstream, port) | _GO_RUNTIME
+    binary = _go_build(out, "go_nethttp")
+    return Server("go", [str(binary)], port, out / "logs" / "go.log", env=env)
+
+
+def _rust(out: Path, upstream: str) -> Server:
+    source, target = HERE / "peers" / "rust_axum_reqwest", out / "rust_axum_reqwest"
+    binary = target / "release" / "rust_axum_reqwest"
+    if _outdated(binary, source):
+        if shutil.which("cargo") is None:
+            raise MissingError("Rust's cargo is not installed to build it")
+        print("==> building axum + reqwest into bench/out/rust_axum_reqwest, some minutes")
+        _run(
+            ["cargo", "build", "--release", "--locked", "--target-dir", str(target)],
+            cwd=source, timeout=_BUILD_PATIENCE,
+        )  # fmt: skip
+        binary.touch()  # cargo leaves the time of a binary that has not changed
+    port = free_port()
+    log = out / "logs" / "rust.log"
+    return Server("rust", [str(binary)], port, log, env=_environment(upstream, port))
+
+
+def _outdated(binary: Path, source: Path) -> bool:
+    """Return whether the binary is missing or older than a file of its source."""
     if not binary.exists():
+        return True
+    built = binary.stat().st_mtime
+    return any(file.stat().st_mtime > built for file in source.rglob("*") if file.is_file())
+
+
+def _go_build(out: Path, name: str) -> Path:
+    source, binary = HERE / "peers" / name, out / name / name
+    if _outdated(binary, source):
         if shutil.which("go") is None:
             raise MissingError("Go is not installed to build it")
-        print("==> building Lura into bench/out/lura")
-        _run(["go", "build", "-o", str(binary), "."], cwd=place, timeout=_GO_PATIENCE, **_go(out))
-    port = free_port()
-    command = [str(binary), "-c", str(_krakend_config(binary.parent, upstream, port))]
-    return Server("lura", command, port, out / "logs" / "lura.log", env=_GO_RUNTIME)
+        print(f"==> building {name} into bench/out/{name}")
+        _run(
+            ["go", "build", "-o", str(binary), "."], cwd=source, timeout=_BUILD_PATIENCE, **_go(out)
+        )
+        binary.touch()
+    return binary
 
 
 def _go(out: Path) -> dict[str, str]:
@@ -173,8 +229,13 @@ PEERS: dict[str, tuple[str, Callable[[Path, str], Server]]] = {
     "new_client": ("FastAPI, new httpx client per call", _fastapi("fastapi_new_client")),
     "shared_httpx": ("FastAPI, shared httpx client", _fastapi("fastapi_shared_httpx")),
     "aiohttp": ("FastAPI, aiohttp", _fastapi("fastapi_aiohttp")),
-    "node": ("Node fastify + undici", _node),
+    "node": ("Node fastify + undici", _node("node", "node_fastify_undici")),
+    "node_dispatch": ("Node undici pool.dispatch", _node("node_dispatch", "node_dispatch")),
     "nginx_lua": ("nginx + Lua with cjson", _nginx_lua),
+    "rust": ("Rust axum + reqwest", _rust),
+    "go": ("Go net/http", _go_nethttp),
     "krakend": ("KrakenD CE", _krakend),
-    "lura": ("Lura (KrakenD CE's engine)", _lura),
+    "lura": ("Lura (KrakenD CE's engine)", _lura("lura")),
+    "lura_gogc400": ("Lura with GOGC=400", _lura("lura_gogc400", GOGC="400")),
+    "python_floor": ("floor: uvloop + httptools + orjson", _python_floor),
 }

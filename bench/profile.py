@@ -126,9 +126,9 @@ def main() -> int:
     try:
         server = bench.server(given.server)
         url = server.url + given.path
-        before = sum(server.cpu())
+        before = server.cpu()
         plain = wrk.run(url, clients=given.clients, seconds=3)
-        cost = (sum(server.cpu()) - before) / plain.answers * 1e6
+        cost = (server.cpu() - before) / plain.answers * 1e6
         loading = threading.Thread(
             target=wrk.run, args=(url,),
             kwargs={"clients": given.clients, "seconds": given.seconds + 2},

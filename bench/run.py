@@ -15,6 +15,7 @@ from pathlib import Path
 import chart
 import peers
 import report
+import servers
 import upstreams
 import wrk
 from bench import Bench, machine
@@ -29,6 +30,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, help="seconds per round")
     parser.add_argument("--scenario", action="append", choices=SCENARIOS, help="repeatable")
     parser.add_argument("--peer", action="append", choices=peers.PEERS, help="repeatable")
+    parser.add_argument("--before", type=Path, metavar="DIR", help="another checkout to compare")
     parser.add_argument("--again", type=Path, help="rewrite the report from these raw figures")
     parser.add_argument("--note", action="append", help="a note for the readers of the report")
     parser.add_argument("--no-report", action="store_true", help="do not write to docs/")
@@ -67,13 +69,15 @@ def main() -> int:
     if given.again:
         publish(json.loads(given.again.read_text()) | {"notes": given.note or []})
         return 0
+    servers.raise_open_files()
     out = HERE / "out"
     out.mkdir(exist_ok=True)
     bench = Bench(
         out,
         rounds=given.rounds or (3 if given.quick else 5),
-        seconds=given.seconds or (1.0 if given.quick else 3.0),
+        seconds=given.seconds or (1.0 if given.quick else 2.0),
         only=given.peer or [],
+        before=given.before.resolve() if given.before else None,
     )
     results: dict[str, object] = {
         "machine": machine(), "rounds": bench.rounds, "seconds": bench.seconds,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -22,6 +23,13 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def raise_open_files() -> int:
+    """Raise the limit of open files as far as allowed, here and for children; return it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
 
 
 def pinned(command: list[str], cores: str) -> list[str]:
@@ -109,13 +117,17 @@ class Server:
                     found.extend(int(child) for child in task.read_text().split())
         return found
 
-    def cpu(self) -> list[float]:
-        """Return the seconds of CPU that each process has used."""
-        found = []
+    def cpu(self) -> float:
+        """Return the seconds of CPU, user and system, of the process and its descendants."""
+        return sum(self.cpu_of_each().values())
+
+    def cpu_of_each(self) -> dict[int, float]:
+        """Return the seconds of CPU by process; those of ended children count for their parent."""
+        found = {}
         for pid in self.pids():
             with suppress(OSError, IndexError):
                 values = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-                found.append((int(values[11]) + int(values[12])) / _TICKS)
+                found[pid] = sum(int(value) for value in values[11:15]) / _TICKS
         return found
 
     def rss(self) -> int:

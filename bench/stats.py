@@ -32,12 +32,19 @@ def cpu_each(rows: Rows) -> Spread:
 def cpu_ratio(over: Rows, under: Rows) -> Spread:
     """Return how many answers `over` gives for the CPU time of one answer of `under`.
 
-    Robust if other processes use the cores, or if the load generator was the limit.
+    The CPU time is user and system of the whole process tree. Robust if other processes use the
+    cores, or if the load generator was the limit.
     """
     pairs = zip(over, under, strict=True)
     return spread(
         [(b["cpu"] / b["answers"]) / max(1e-9, a["cpu"] / a["answers"]) for a, b in pairs]
     )
+
+
+def cpu_more(rows: Rows, than: Rows) -> Spread:
+    """Return the microseconds of CPU that an answer of `rows` needs more, round by round."""
+    pairs = zip(rows, than, strict=True)
+    return spread([(a["cpu"] / a["answers"] - b["cpu"] / b["answers"]) * 1e6 for a, b in pairs])
 
 
 def ratio(over: Rows, under: Rows, key: str = "rate") -> Spread:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -44,6 +45,8 @@ def run(
         servers.pinned([*command, url], cores), capture_output=True, text=True, check=False,
         timeout=seconds + timeout + 30,
     )  # fmt: skip
+    if done.returncode < 0:
+        raise FailedError(f"wrk was ended by {signal.Signals(-done.returncode).name}")
     return parse(done.stdout + done.stderr)
 
 
