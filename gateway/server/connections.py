@@ -53,3 +53,8 @@ class Connections:
             loop = _loop or asyncio.get_running_loop()
             shared = self.shared = Shared(self.limits, config, server_state, app_state, loop)
         return Connection(shared)
+
+    def close(self) -> None:
+        """Log what was left out so far; the server has ended."""
+        if self.shared is not None:
+            self.shared.close()

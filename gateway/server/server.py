@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import uvicorn
 from uvicorn.server import ServerState
 
+from gateway.server.connections import Connections
 from gateway.server.listening import readable, turn_away
 
 if TYPE_CHECKING:
@@ -185,6 +186,9 @@ class Server(uvicorn.Server):
         finally:
             ticking.cancel()
         await self._close_application()
+        connections: Any = self.config.http_protocol_class
+        if isinstance(connections, Connections):
+            connections.close()
 
     async def _tick(self) -> None:
         # uvicorn's main loop, which renews the Date field, ends before the drain.

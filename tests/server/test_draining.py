@@ -259,3 +259,18 @@ async def test_it_can_be_told_to_end_before_it_has_started() -> None:
 )
 def test_it_is_the_same_on_uvloop(drain: Callable[[], Coroutine[Any, Any, None]]) -> None:
     pytest.importorskip("uvloop").run(drain())
+
+
+async def test_what_the_log_left_out_is_written_at_the_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.WARNING, "gateway.server"):
+        async with running() as it:
+            for _ in range(5):
+                client = await it.connect()
+                client.writer.write(b"garbage\r\n\r\n")
+                assert b" 400 " in await client.rest()
+            it.server.end()
+            await it.ended()
+    _, last = [r for r in caplog.records if "was refused with 400" in r.getMessage()]
+    assert last.getMessage().endswith("; and 3 more since the last line")
