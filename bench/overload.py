@@ -280,6 +280,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(prefix="overload-") as temporary:
         out = Path(temporary)
+        out.chmod(0o755)  # nginx reads it as another user
         upstream = upstreams.server(out, [free_port()])
         upstream.start()
         port = free_port()
