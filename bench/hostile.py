@@ -105,8 +105,11 @@ async def endless_heads(port: int, seconds: float) -> int:
                 while not ended.done():
                     writer.write(b"x-filler: " + b"y" * 16_000 + b"\r\n")
                     await writer.drain()
+        await asyncio.wait([ended], timeout=1)
         sent["ended"] += ended.done()
         ended.cancel()
+        with suppress(OSError, asyncio.CancelledError):
+            await ended
         writer.transport.abort()
 
     await asyncio.gather(*[one() for _ in range(8)])

@@ -15,7 +15,7 @@ import uvloop
 from rich.markup import escape
 
 from gateway.commands.options import errors
-from gateway.server import Connections, Drain, Limits, Server, listen
+from gateway.server import Connections, Drain, Limits, Server, listen, repeated
 from gateway.telemetry.logs import log_config
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def serve(
     server = open_server(app, settings, on_started=attach, handles_signals=link is None)
 
     async def main() -> None:
-        await server.serve(listeners)
+        await server.serve(repeated(listeners))
         ignore_signals()
         if not server.clean:  # closing the event loop would wait for what hangs
             logging.shutdown()

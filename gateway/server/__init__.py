@@ -2,7 +2,7 @@
 
 from gateway.server.connections import Connections
 from gateway.server.limits import Limits
-from gateway.server.listening import listen
+from gateway.server.listening import listen, repeated
 from gateway.server.server import Drain, Drainable, Server, State
 from gateway.server.supervisor import Supervisor
 from gateway.server.worker import Link
@@ -17,4 +17,5 @@ __all__ = [
     "State",
     "Supervisor",
     "listen",
+    "repeated",
 ]

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["listen", "readable", "turn_away"]
+__all__ = ["listen", "readable", "repeated", "turn_away"]
 
 _SO_ATTACH_FILTER = 26
 _FLAGS_AT = 13  # of a TCP header
 _SYN = 0x02
+_ACCEPTS = 8
 # Classic BPF: (operation, jump if true, jump if false, operand).
 _DROP_SYN = (
     (0x30, 0, 0, _FLAGS_AT),  # load the byte with the flags
@@ -63,6 +64,19 @@ def listen(host: str, port: int, *, backlog: int = 4096) -> list[socket.socket]:
     if not listeners and absent is not None:
         raise absent
     return listeners
+
+
+def repeated(listeners: Iterable[socket.socket]) -> list[socket.socket]:
+    """Return each listening socket several times, and close them all to close one.
+
+    uvloop accepts one connection of each in a turn of the loop. A thousand clients that connect at
+    once would keep the next one, which may be a health check, waiting for a thousand turns.
+    """
+    return [
+        listener if number == 0 else listener.dup()
+        for listener in listeners
+        for number in range(_ACCEPTS)
+    ]
 
 
 def turn_away(listeners: Iterable[socket.socket]) -> bool:

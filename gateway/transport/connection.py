@@ -162,7 +162,8 @@ class Connection(asyncio.Protocol):
         self._failure = None
         self.complete = False
         self._head_request = head_request
-        self._give_back()
+        if self._reader is not None:
+            self._give_back()
         transport = self._transport
         # uvloop's transports close one turn of the loop before they call `connection_lost`.
         self._unsent = transport is None or not self._usable or transport.is_closing()

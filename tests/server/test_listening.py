@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import socket
 import struct
 import sys
 
 import pytest
+import uvloop
 
-from gateway.server.listening import listen, readable, turn_away
+from gateway.server.listening import listen, readable, repeated, turn_away
 from tests.ports import refused
 
 
@@ -29,6 +31,37 @@ def test_a_taken_address_and_a_foreign_one_are_errors() -> None:
         listen("127.0.0.1", port)
     with pytest.raises(OSError, match="assign"):
         listen("192.0.2.1", 0)
+
+
+def test_several_connections_are_accepted_in_one_turn_of_the_loop() -> None:
+    turn = 0
+    accepted: list[int] = []
+
+    class Accepted(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            accepted.append(turn)
+            transport.close()
+
+    async def main() -> None:
+        nonlocal turn
+        listeners = repeated(listen("127.0.0.1", 0))
+        address = listeners[0].getsockname()
+        clients = [socket.create_connection(address) for _ in range(40)]  # they wait in its queue
+        loop = asyncio.get_running_loop()
+        servers = [await loop.create_server(Accepted, sock=each) for each in listeners]
+        while len(accepted) < len(clients):
+            turn += 1
+            await asyncio.sleep(0)
+        for each in servers:
+            each.close()
+            await each.wait_closed()
+        for client in clients:
+            client.close()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address)
+
+    uvloop.run(main())
+    assert len(set(accepted)) < len(accepted) / 2
 
 
 def test_a_closed_descriptor_is_not_readable() -> None:
