@@ -33,6 +33,7 @@ def refused(client: Client, status: int) -> None:
     assert client.closed
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("step", [1, 7, 5000])
 @pytest.mark.parametrize(
     ("request_", "status"),
