@@ -24,6 +24,12 @@ def pytest_collection_finish() -> None:
     tune_collector()
 
 
+@pytest.hookimpl(optionalhook=True, wrapper=True)
+def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
+    """Run one worker more than there are cores: tests also wait, for sockets and processes."""
+    return (yield) + 1
+
+
 # Three measurements of coverage start in a worker of pytest-xdist: as a process that `patch =
 # subprocess` finds, by pytest-cov as in a single process, and by pytest-cov as in a worker. Only the
 # last one counts, and only it is off in a test marked `no_cover`.
