@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
@@ -145,6 +146,7 @@ def _open_store(settings: Settings, events: Events) -> Store:
         raise ConfigError([Diagnostic(f"GATEWAY_REDIS_URL: {error}")], "environment") from None
 
 
+@cache
 def _version() -> str:
     try:
         return version("aggregation-gateway")

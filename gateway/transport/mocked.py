@@ -9,7 +9,8 @@ raises it again for the test.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, cast
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import httpcore
 import httpx
@@ -20,6 +21,7 @@ from gateway.transport.receive import receive
 from gateway.transport.tls import TlsOptions, tls_context
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Sequence
 
     from gateway.aio.byte_budget import Hold
@@ -110,7 +112,7 @@ class Mocked:
     ) -> None:
         self._objections = Objections() if objections is None else objections
         self._transport = httpx.AsyncHTTPTransport(
-            verify=tls_context(tls or TlsOptions()),
+            verify=_context(tls or TlsOptions()),
             # Proxies come from the configuration, never from the environment.
             trust_env=False,
             http2=http2,
@@ -176,3 +178,16 @@ class Mocked:
     async def aclose(self) -> None:
         """Close every connection."""
         await self._transport.aclose()
+
+
+def _context(options: TlsOptions) -> ssl.SSLContext:
+    """Return a context for `options`, the same one again where no file of theirs is in it."""
+    if options == TlsOptions(options.roots):
+        return _context_of(options.roots)
+    return tls_context(options)
+
+
+@cache
+def _context_of(roots: Literal["certifi", "system", "none"]) -> ssl.SSLContext:
+    # Tests open upstreams by the thousand, and hardly any route is passed through.
+    return tls_context(TlsOptions(roots))

@@ -154,6 +154,13 @@ def test_a_fallback_stands_in_for_a_value_that_is_no_json() -> None:
     assert document["errors"][0]["code"] == "upstream_payload"
 
 
+def test_the_short_cut_leaves_what_cannot_be_written_to_the_long_way() -> None:
+    outcomes = [Outcome(State.OK, 1, 2), Outcome(State.OK, 1, 2**70), Outcome(State.OK, 1, 3)]
+    short = compose(THREE, outcomes, DocumentTemplate(THREE))
+    assert short.body == compose(THREE, outcomes).body
+    assert [error["section"] for error in short.errors] == ["a"]
+
+
 def test_what_cannot_be_written_for_another_reason_is_a_bug_and_no_endless_search() -> None:
     one = plan('x: {get: "a:/"}')
     with pytest.raises(TypeError, match="surrogates"):
@@ -196,6 +203,7 @@ def test_what_is_hidden_need_not_be_json() -> None:
     assert [error["section"] for error in merged.errors] == ["x"]
 
 
+@pytest.mark.no_cover
 @given(
     st.lists(
         st.tuples(

@@ -6,18 +6,22 @@ import contextlib
 import io
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from http.server import ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import httpx
 
 from gateway.cli import main
+from tests.forked import Forked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,32 +89,37 @@ def answering(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def running(url: str, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+def running(url: str, *arguments: str, **environment: str) -> Iterator[Forked]:
     """Run a command that serves until `url` answers; end it by SIGTERM."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "gateway", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=clean_environment(**environment),
-    )
-    try:
-        ends = time.monotonic() + _HANGS
-        while True:
-            with contextlib.suppress(httpx.TransportError):
-                get(url)
-                break
-            assert process.poll() is None, process.communicate()[0]
-            assert time.monotonic() < ends
-            time.sleep(0.05)
-        yield process
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
+    with tempfile.TemporaryDirectory() as directory:
+        log = Path(directory) / "log"
+        process = Forked(_main, *arguments, log=log, environment=clean_environment(**environment))
         try:
-            process.wait(_HANGS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(5)
-        if process.stdout is not None:
-            process.stdout.close()
+            ends = time.monotonic() + _HANGS
+            while not _answers(url):
+                assert process.poll() is None, process.printed()
+                assert time.monotonic() < ends
+                time.sleep(0.05)
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(_HANGS)
+            finally:
+                process.kill()
+
+
+def _main(*arguments: str) -> None:
+    sys.argv = ["gateway", *arguments]
+    main()
+
+
+def _answers(url: str) -> bool:
+    parts = httpx.URL(url)
+    with socket.socket() as probe:  # costs far less than a request that fails
+        if probe.connect_ex((parts.host, parts.port)) != 0:
+            return False
+    with contextlib.suppress(httpx.TransportError):
+        get(url)
+        return True
+    return False

@@ -124,6 +124,7 @@ def test_a_broken_configuration_ends_with_its_findings(
     assert f"{bad}:1:1: unknown key x" in capsys.readouterr().err
 
 
+@pytest.mark.no_cover
 def test_check_is_a_process_without_a_web_framework_and_a_server() -> None:
     assert "lowercase" not in run("--help")[1]
     ended = gateway("check", SHIPPED, PYTHONPROFILEIMPORTTIME="1")

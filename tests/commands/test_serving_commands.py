@@ -46,12 +46,13 @@ def test_demo_serves_every_shipped_dashboard_with_all_sections_ok() -> None:
         assert get(f"{url}/dashboard/999").status_code == 404
         assert get(f"{url}/dashboard/abc").status_code == 422
         process.send_signal(signal.SIGINT)
-        printed, _ = process.communicate(timeout=120)
+        assert process.wait(120) == 0
+        printed = process.printed()
     assert f"{url}/dashboard/1" in printed
     assert "Traceback" not in printed
-    assert process.returncode == 0
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("fail", "status", "state"), [("weather=1.0", 200, "failed"), ("users=1.0", 502, None)]
 )
@@ -136,6 +137,7 @@ def test_run_and_purge(tmp_path: Path) -> None:
     assert inside(*everything, **token).returncode == 1
 
 
+@pytest.mark.no_cover
 def test_a_request_under_way_is_finished_when_the_process_is_told_to_end(tmp_path: Path) -> None:
     asked, answers = threading.Event(), threading.Event()
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,15 @@ import pytest
 import yaml
 
 from gateway.config.schema import json_schema
-from gateway.expressions.json_schema import compile_schema
+from gateway.expressions.json_schema import Validator, compile_schema
 from gateway.plan.load import document_model
 
 CONFIG = Path(__file__).parents[2] / "config"
+
+
+@functools.cache
+def compiled() -> Validator:
+    return compile_schema(json_schema(document_model()))
 
 
 def test_the_shipped_schema_is_the_generated_one() -> None:
@@ -21,7 +27,7 @@ def test_the_shipped_schema_is_the_generated_one() -> None:
 
 def test_the_shipped_configuration_meets_it() -> None:
     document = yaml.safe_load((CONFIG / "gateway.yaml").read_text())
-    assert list(compile_schema(json_schema(document_model())).iter_errors(document)) == []
+    assert list(compiled().iter_errors(document)) == []
 
 
 def changed(**upstream: Any) -> dict[str, Any]:
@@ -58,7 +64,7 @@ def changed(**upstream: Any) -> dict[str, Any]:
     ],
 )
 def test_it_holds_what_the_loader_holds(upstream: dict[str, Any], *, valid: bool) -> None:
-    assert compile_schema(json_schema(document_model())).is_valid(changed(**upstream)) is valid
+    assert compiled().is_valid(changed(**upstream)) is valid
 
 
 def test_every_key_is_described() -> None:
@@ -76,7 +82,7 @@ def test_every_key_is_described() -> None:
 def test_names_are_no_place_for_variables() -> None:
     document = changed()
     document["upstreams"]["${A}"] = document["upstreams"]["a"]
-    assert not compile_schema(json_schema(document_model())).is_valid(document)
+    assert not compiled().is_valid(document)
 
 
 def test_no_alternative_stands_twice() -> None:

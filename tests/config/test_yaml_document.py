@@ -91,6 +91,7 @@ def test_tags_that_say_what_is_so_anyway_are_fine(tag: str) -> None:
     assert value(f"k: {tag} {thing}")["k"] in ("x", {"x": 1}, [1])
 
 
+@pytest.mark.no_cover
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1)

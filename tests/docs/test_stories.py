@@ -20,6 +20,7 @@ README = ROOT / "README.md"
 HOW_TO = sorted((ROOT / "docs" / "how-to").glob("*.md"))
 
 
+@pytest.mark.no_cover
 @pytest.mark.timeout(600)  # a page starts up to eight servers
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the pages use curl")
 @pytest.mark.parametrize("page", [README, ROOT / "docs" / "tutorial.md", *HOW_TO], ids=name_of)

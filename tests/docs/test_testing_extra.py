@@ -11,6 +11,7 @@ import tomllib
 from importlib.metadata import distribution
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +29,7 @@ def plugins_of_the_testing_extra() -> list[str]:
     ]
 
 
+@pytest.mark.no_cover
 def test_the_async_test_in_the_guide_runs_as_it_is_written(tmp_path: Path) -> None:
     guide = ROOT / "docs" / "how-to" / "test-dashboards.md"
     blocks = re.findall(r"```python\n(.*?)```", guide.read_text(), re.DOTALL)

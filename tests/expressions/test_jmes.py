@@ -144,6 +144,7 @@ VALUES = st.recursive(
 )  # fmt: skip
 
 
+@pytest.mark.no_cover
 @given(EXPRESSIONS, VALUES)
 def test_any_expression_gives_a_value_or_an_expression_failed_and_changes_nothing(
     expression: str, value: Any

@@ -53,6 +53,7 @@ NESTED = ["'[' * 200_000", "'a: ' + '[' * 50_000 + ']' * 50_000", "'{a: ' * 50_0
           "'- ' * 50_000", "'\\n'.join(' ' * i + 'a:' for i in range(3000))"]  # fmt: skip
 
 
+@pytest.mark.no_cover
 def test_no_nesting_ends_the_process() -> None:
     """In a process of its own: what is guarded against is a crash that no handler sees."""
     code = (

@@ -86,6 +86,7 @@ REQUESTS = st.lists(
 LIMITS = Limits(request_line=500, head=900, fields=10)
 
 
+@pytest.mark.no_cover
 @settings(max_examples=60)
 @given(REQUESTS, st.integers(0, 2**32))
 def test_where_the_bytes_are_cut_makes_no_difference(requests: list[bytes], seed: int) -> None:

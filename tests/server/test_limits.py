@@ -33,7 +33,7 @@ def refused(client: Client, status: int) -> None:
     assert client.closed
 
 
-@pytest.mark.parametrize("step", [1, 7, 5000])
+@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.no_cover), 7, 5000])
 @pytest.mark.parametrize(
     ("request_", "status"),
     [

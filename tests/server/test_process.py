@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.commands.processes import answering, clean_environment, running
+from tests.commands.processes import answering, clean_environment, get, running
 from tests.ports import reserved_port
 from tests.waiting import until_blocking
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.forked import Forked
 
 CONFIG = """
 upstreams:
@@ -60,21 +62,22 @@ class Held:
 class Gateway:
     """A running gateway."""
 
-    def __init__(self, url: str, process: subprocess.Popen[str], upstream: Held) -> None:
+    def __init__(self, url: str, process: Forked, upstream: Held) -> None:
         self.url = url
         self.process = process
         self.upstream = upstream
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(self.url + path, trust_env=False, timeout=120)
+        return get(self.url + path)
 
     def ready(self) -> int:
         return self.get("/readyz").status_code
 
     def ended(self) -> str:
         """Return what it has printed by its end, which must be without an error."""
-        printed, _ = self.process.communicate(timeout=120)
-        assert self.process.returncode == 0, printed
+        code = self.process.wait(120)
+        printed = self.process.printed()
+        assert code == 0, printed
         assert "Traceback" not in printed
         return printed
 

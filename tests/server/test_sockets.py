@@ -67,6 +67,7 @@ async def test_pipelined_requests_are_answered_over_a_socket(made: Make) -> None
         writer.close()
 
 
+@pytest.mark.no_cover
 async def test_clients_that_drip_or_do_not_read_are_gone_and_others_are_served(made: Make) -> None:
     limits = Limits(head_time=2, send_time=0.3)
     async with served(made(), limits) as url:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.server.supervisor import Supervisor, _Slot
+from tests.forked import Forked
 from tests.waiting import until_blocking
 
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ class Supervised:
         self.notes = directory / "notes"
         self.notes.touch()
         self.log = directory / "log"
-        self._started: list[subprocess.Popen[bytes]] = []
+        self._started: list[Forked] = []
 
-    def start(self, worker: str, *, silence: float = 60.0) -> subprocess.Popen[bytes]:
+    def start(self, worker: str, *, silence: float = 60.0) -> Forked:
         """Run a supervisor of two workers; `note` in them adds a word to the notes."""
         body = "\n    ".join(worker.strip().splitlines())
         script = f"""
@@ -64,10 +64,7 @@ def work(link):
 
 sys.exit(Supervisor(work, 2, silence={silence}).run())
 """
-        with self.log.open("w") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-c", script], stdout=log, stderr=subprocess.STDOUT
-            )
+        process = Forked(_execute, script, log=self.log)
         self._started.append(process)
         return process
 
@@ -83,6 +80,10 @@ sys.exit(Supervisor(work, 2, silence={silence}).run())
         for process in self._started:
             process.kill()
             process.wait(_HANGS)
+
+
+def _execute(script: str) -> None:
+    exec(script, {})  # noqa: S102 - it is above
 
 
 @pytest.fixture

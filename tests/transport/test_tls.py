@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from gateway.transport import Http1Transport, HttpxTransport, Origin, TlsOptions
+from gateway.transport import Http1Transport, HttpxTransport, Origin, TlsOptions, mocked
 from gateway.transport.tls import Trust, tls_context
 from tests.fault_server import Authority, FaultServer, Peer, answer, whole
 
@@ -127,6 +127,25 @@ def test_files_are_read_when_the_context_is_first_needed_and_only_then() -> None
         _ = missing.context
     trust = Trust(TlsOptions(roots="none"))
     assert trust.context is trust.context
+
+
+def test_mocked_upstreams_read_the_list_of_cas_once_and_a_file_each_time(
+    authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[TlsOptions] = []
+
+    def counted(options: TlsOptions) -> ssl.SSLContext:
+        read.append(options)
+        return tls_context(options)
+
+    monkeypatch.setattr(mocked, "tls_context", counted)
+    mocked._context_of.cache_clear()
+    ca_file = tmp_path / "ca.pem"
+    ca_file.write_bytes(authority.pem())
+    own = TlsOptions(ca_file=ca_file)
+    for options in (None, TlsOptions(), own, own, TlsOptions(roots="none")):
+        mocked.Mocked(tls=options)
+    assert read == [TlsOptions(), own, own, TlsOptions(roots="none")]
 
 
 def test_a_context_of_ones_own_is_used_unchanged() -> None:

@@ -302,6 +302,40 @@ def test_a_request_cancelled_when_it_is_begun_gives_its_place_back() -> None:
     run(main())
 
 
+def test_a_request_abandoned_before_its_turn_gives_its_place_back_and_is_not_begun() -> None:
+    async def main() -> None:
+        gate = admission()
+        door = gate.door(DEADLINE)
+        full(door)
+        waiter = Coming(door)
+        assert door.park(waiter, loop_time())
+        door.leave(loop_time())
+        while not waiter.admitted:  # to be begun in the next turn
+            await turns()
+        door.abandon(waiter)
+        await turns(2)
+        assert not waiter.admission.done()
+        assert (gate.in_flight, gate.waiting) == (0, 0)
+
+    run(main())
+
+
+def test_a_place_that_is_free_too_late_begins_no_request() -> None:
+    async def main() -> None:
+        gate = admission()
+        door = gate.door(DEADLINE)
+        full(door)
+        late = coming(door)
+        await turns()
+        work(2 * DEADLINE)
+        door.leave(loop_time())
+        assert gate.in_flight == 0
+        assert not await late
+        assert gate.refused[Refusal.LATE] == 1
+
+    run(main())
+
+
 def test_dashboards_take_turns() -> None:
     async def main() -> None:
         gate = admission()
@@ -506,6 +540,7 @@ def fresh_door() -> Door:
     return admission().door(DEADLINE)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("clients", [64, 512, 6000])
 def test_goodput_stays_near_capacity_whatever_is_asked(clients: int) -> None:
     rate, server = simulated(clients, fresh_door)
@@ -514,12 +549,14 @@ def test_goodput_stays_near_capacity_whatever_is_asked(clients: int) -> None:
     assert server.longest <= 0.02
 
 
+@pytest.mark.no_cover
 def test_without_admission_goodput_collapses() -> None:
     rate, server = simulated(6000, lambda: None)
     assert rate <= 0.1 * CAPACITY
     assert server.late > 0
 
 
+@pytest.mark.no_cover
 def test_first_in_first_out_alone_serves_late(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(AdaptiveLifo, "overloaded", lambda *_: False)
     monkeypatch.setattr(Door, "_needed", 0.0)
@@ -527,6 +564,7 @@ def test_first_in_first_out_alone_serves_late(monkeypatch: pytest.MonkeyPatch) -
     assert rate <= 0.5 * CAPACITY
 
 
+@pytest.mark.no_cover
 def test_refusals_without_a_pace_of_their_own_take_the_time_of_answers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -140,6 +140,7 @@ def test_restrictions_that_no_gateway_knows_make_it_none() -> None:
     assert open_envelope("k", seal(made(restrictions=128))) is None
 
 
+@pytest.mark.no_cover
 @given(documents)
 def test_whatever_the_ingress_writes_is_opened_with_the_same_value(value: Any) -> None:
     body = orjson.dumps(orjson.loads(orjson.dumps(value)))
@@ -215,6 +216,7 @@ drawn_bodies = st.binary(max_size=40) | documents.map(orjson.dumps) | (
 )  # fmt: skip
 
 
+@pytest.mark.no_cover
 @given(
     st.lists(numbers, min_size=6, max_size=6), st.integers(-(2**63), 2**63 - 1),
     st.integers(0, 65535) | st.sampled_from([200, 404]), st.integers(0, 255),
