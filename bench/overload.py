@@ -28,6 +28,7 @@ import uvloop
 
 import upstreams
 import work
+from peers import PEERS
 from servers import Server, free_port, pinned
 
 _DEADLINE = 0.5
@@ -71,7 +72,7 @@ class Client(asyncio.Protocol):
             status = self._head[9:12]
             self._head = b""
             due, self.due = self.due, 0.0
-            complete = b'"complete":true' in data
+            complete = b'"complete":false' not in data  # a peer answers with all or nothing
             self._load.landed(self, status, time.perf_counter() - due, due, complete=complete)
 
     def connection_lost(self, _: Exception | None) -> None:
@@ -252,6 +253,20 @@ def show(name: str, found: dict[str, Any]) -> None:
     )
 
 
+def crowd_of_peer(name: str, upstream: str, given: argparse.Namespace) -> None:
+    """Run the closed loop against a peer, for comparison; it has no deadline and refuses nothing."""
+    said, build = PEERS[name]
+    peer = build(HERE / "out", upstream)
+    peer.start()
+    try:
+        measure(peer, 2.0, "--clients", "64")
+        for count in [int(one) for one in given.counts.split(",") if one]:
+            print(said)
+            show(f"{count} clients", measure(peer, given.seconds, "--clients", str(count)))
+    finally:
+        peer.stop()
+
+
 def configuration(path: Path, url: str, upstream: str) -> Path:
     sections = "".join(
         f'      {name}: {{get: "up:{target}"}}\n'
@@ -273,6 +288,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--counts", default="64,512,2000,6000,512")
     parser.add_argument("--times", default="3,10")
+    parser.add_argument("--peers", default="", help="such as node,node_dispatch")
     parser.add_argument("--upstream", default=", concurrency: 512")
     given = parser.parse_args()
     if given.url:
@@ -300,6 +316,9 @@ def main() -> None:
                 rate = str(times * capacity)
                 show(f"{times:g} x capacity", measure(server, given.seconds, "--rate", rate))
                 show("just after", measure(server, 2.0, "--clients", "64"))
+            server.stop()
+            for name in [one for one in given.peers.split(",") if one]:
+                crowd_of_peer(name, upstream.url, given)
         finally:
             server.stop()
             upstream.stop()

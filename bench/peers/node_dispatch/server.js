@@ -85,7 +85,7 @@ class Dashboard {
 const server = createServer((request, response) => {
   const sections = dashboards.get(request.url);
   if (sections === undefined) {
-    response.writeHead(404).end();
+    response.writeHead(404, { 'content-length': 0 }).end();
     return;
   }
   new Dashboard(sections, response);
