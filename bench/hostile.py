@@ -2,7 +2,8 @@
 
 `make hostile`. The gateway has core 0; upstreams, load and attackers share core 1. Ordinary clients
 send requests on a schedule. Half of that time is calm, in the other half 1,000 connections send a
-byte of a request head every half second, and 200 ask for megabytes and never read. Each attacker
+byte of a request head every half second, and 200 ask for a cached 100 KiB again and
+again and never read. Each attacker
 that is cut off connects again. Then eight connections send a head that never ends.
 """
 
@@ -21,39 +22,57 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import gateway_config
+import uvloop
+
 import upstreams
+import work
 from servers import Server, free_port, pinned, raise_open_files
 
 HERE = Path(__file__).parent
 _BYTE_EVERY = 0.5
+_ARRIVING = 10.0  # seconds in which the attackers arrive
+_STARTING = 3.0
 _SETTLING = 5.0
 
 
-async def drip(port: int, lives: list[float], ends: float) -> None:
-    """Send a head one byte at a time, over and over."""
+class Dripper(asyncio.Protocol):
+    """A connection that sends a head one byte at a time."""
+
+    def __init__(self, lives: list[float]) -> None:
+        self._lives = lives
+        self._bytes = iter(b"GET / HTTP/1.1\r\nhost: a\r\nx: " + b"y" * 10_000)
+        self._began = time.monotonic()
+        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport: Any = transport
+        self._drip()
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self._lives.append(time.monotonic() - self._began)
+        self.gone.set_result(None)
+
+    def _drip(self) -> None:
+        if not self.gone.done():
+            self._transport.write(bytes([next(self._bytes)]))
+            asyncio.get_running_loop().call_later(_BYTE_EVERY, self._drip)
+
+
+async def drip(port: int, lives: list[float], ends: float, place: float) -> None:
+    """Be a `Dripper`, over and over; begin at a `place` in time."""
+    await asyncio.sleep(place * _ARRIVING)
     while time.monotonic() < ends:
-        began = time.monotonic()
         with suppress(OSError):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            try:
-                ended = asyncio.ensure_future(reader.read())
-                for byte in b"GET / HTTP/1.1\r\nhost: a\r\nx: " + b"y" * 10_000:
-                    writer.write(bytes([byte]))
-                    await asyncio.wait([ended], timeout=_BYTE_EVERY)
-                    if ended.done() or time.monotonic() >= ends:
-                        break
-                if ended.done():
-                    lives.append(time.monotonic() - began)
-                ended.cancel()
-            finally:
-                writer.transport.abort()
+            loop = asyncio.get_running_loop()
+            _, dripper = await loop.create_connection(lambda: Dripper(lives), "127.0.0.1", port)
+            await dripper.gone
 
 
-async def never_read(port: int, path: str, lives: list[float], ends: float) -> None:
-    """Ask for large answers and read none of them, over and over."""
+async def never_read(port: int, lives: list[float], ends: float, place: float) -> None:
+    """Ask for large answers and read none of them, over and over; begin at a `place` in time."""
+    await asyncio.sleep(place * _ARRIVING)
     loop = asyncio.get_running_loop()
-    request = f"GET {path} HTTP/1.1\r\nhost: a\r\n\r\n".encode() * 20
+    request = b"GET /large HTTP/1.1\r\nhost: a\r\n\r\n" * 100
     while time.monotonic() < ends:
         began = time.monotonic()
         with suppress(OSError), socket.socket() as one:
@@ -83,10 +102,13 @@ async def attack(given: argparse.Namespace) -> None:
     ends = time.monotonic() + given.seconds
     drips: list[float] = []
     unread: list[float] = []
-    tasks = [asyncio.create_task(drip(given.port, drips, ends)) for _ in range(given.drippers)]
+    tasks = [
+        asyncio.create_task(drip(given.port, drips, ends, number / given.drippers))
+        for number in range(given.drippers)
+    ]
     tasks += [
-        asyncio.create_task(never_read(given.port, "/size1m", unread, ends))
-        for _ in range(given.deaf)
+        asyncio.create_task(never_read(given.port, unread, ends, number / given.deaf))
+        for number in range(given.deaf)
     ]
     await asyncio.wait(tasks, timeout=given.seconds + 10)
     print(json.dumps({"drips": drips, "unread": unread}))
@@ -114,6 +136,20 @@ async def endless_heads(port: int, seconds: float) -> int:
 
     await asyncio.gather(*[one() for _ in range(8)])
     return sent["ended"]
+
+
+def configuration(path: Path, url: str) -> None:
+    """Write a configuration; the large answer is cached, so that making it takes no time."""
+    sections = "".join(
+        f'      {name}: {{get: "up:{target}"}}\n'
+        for name, target in work.dashboards()["fan3"].items()
+    )
+    path.write_text(
+        f'upstreams:\n  up: {{base_url: "{url}", concurrency: 512, retry: {{}}, breaker: {{}}}}\n'
+        f'  large: {{base_url: "{url}", cache: {{ttl: 1h}}}}\n'
+        f"dashboards:\n  fan3:\n    path: /fan3\n    sections:\n{sections}"
+        '  large:\n    path: /large\n    sections:\n      s: {get: "large:/size100k.json"}\n'
+    )
 
 
 def memory(server: Server) -> float:
@@ -146,20 +182,21 @@ def run(given: argparse.Namespace) -> None:
         command = [sys.executable, "-m", "gateway", "run", "-c", str(out / "gateway.yaml")]
         server = Server("gateway", [*command, "--port", str(port)], port, out / "gateway.log",
                         cwd=HERE.parent)  # fmt: skip
-        gateway_config.write(out / "gateway.yaml", upstream.url)
+        configuration(out / "gateway.yaml", upstream.url)
         upstream.start()
         try:
             server.start()
             measured(load(server, given.rate, 5))  # warm
-            measured(load(server, 20, 5, "/size1m"))  # starts the processes that decode
+            measured(load(server, 20, 5, "/large"))
             calm = measured(load(server, given.rate, given.seconds))
             before = memory(server)
             attackers = subprocess.Popen(
                 pinned([sys.executable, __file__, "--port", str(port), "--seconds",
-                        str(given.seconds), "--drippers", str(given.drippers), "--deaf",
+                        str(given.seconds + _STARTING), "--drippers", str(given.drippers), "--deaf",
                         str(given.deaf)], "1"),
                 stdout=subprocess.PIPE, text=True,
             )  # fmt: skip
+            time.sleep(_STARTING)  # on the core of the load
             attacked = measured(load(server, given.rate, given.seconds))
             during = memory(server)
             lives = json.loads(attackers.communicate()[0])
@@ -193,7 +230,7 @@ def main() -> None:
     parser.add_argument("--deaf", type=int, default=200)
     given = parser.parse_args()
     if given.port:
-        asyncio.run(attack(given))
+        uvloop.run(attack(given))
     else:
         run(given)
 

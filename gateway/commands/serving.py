@@ -17,6 +17,7 @@ from rich.markup import escape
 from gateway.commands.options import errors
 from gateway.server import Connections, Drain, Limits, Server, listen, repeated
 from gateway.telemetry.logs import log_config
+from gateway.worker.allocator import return_large_blocks
 
 if TYPE_CHECKING:
     import socket
@@ -158,4 +159,5 @@ def serve(
             os._exit(1)
 
     tune_collector()
+    return_large_blocks()
     uvloop.run(main())

@@ -25,6 +25,7 @@ import orjson
 
 from gateway.errors import ExpressionFailed
 from gateway.worker import jobs
+from gateway.worker.allocator import return_large_blocks
 
 __all__ = ["FRAME", "main"]
 
@@ -43,6 +44,7 @@ def main() -> None:
     with contextlib.suppress(OSError):
         # When memory runs out, the kernel should kill this process first.
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    return_large_blocks()
     # JSON has no cycles, and a collection over millions of values is slow.
     gc.disable()
     replies = os.fdopen(os.dup(1), "wb", buffering=0)
