@@ -7,6 +7,7 @@ import ctypes
 import socket
 import struct
 import sys
+from contextlib import suppress
 
 import pytest
 import uvloop
@@ -31,6 +32,23 @@ def test_a_taken_address_and_a_foreign_one_are_errors() -> None:
         listen("127.0.0.1", port)
     with pytest.raises(OSError, match="assign"):
         listen("192.0.2.1", 0)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_NOTSENT_LOWAT"), reason="Linux and macOS have it")
+def test_the_system_takes_little_for_a_client_that_does_not_read() -> None:
+    (listener,) = listen("127.0.0.1", 0)
+    with listener, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(listener.getsockname())
+        listener.setblocking(True)
+        connection, _ = listener.accept()
+        with connection:
+            connection.setblocking(False)
+            taken = 0
+            with suppress(BlockingIOError):
+                while taken < 2**30:
+                    taken += connection.send(bytes(64 * 1024))
+            assert taken <= 1024 * 1024
 
 
 def test_several_connections_are_accepted_in_one_turn_of_the_loop() -> None:
