@@ -63,6 +63,12 @@ def write(
     return path
 
 
+def optional_sections(name: str) -> str:
+    """Return the sections of a dashboard of the work; none is required, and each calls `up`."""
+    sections = work.dashboards()[name].items()
+    return "".join(f'      {section}: {{get: "up:{path}"}}\n' for section, path in sections)
+
+
 def _plain(name: str, paths: dict[str, str], owners: dict[str, str]) -> list[str]:
     sources = {section: f"{owners.get(section, 'up')}:{path}" for section, path in paths.items()}
     return _dashboard(name, {section: f'get: "{source}"' for section, source in sources.items()})

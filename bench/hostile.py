@@ -25,8 +25,8 @@ from typing import Any
 
 import uvloop
 
+import gateway_config
 import upstreams
-import work
 from servers import Server, free_port, pinned, raise_open_files
 
 HERE = Path(__file__).parent
@@ -142,10 +142,7 @@ async def endless_heads(port: int, seconds: float) -> int:
 
 def configuration(path: Path, url: str) -> None:
     """Write a configuration; the large answer is cached, so that making it takes no time."""
-    sections = "".join(
-        f'      {name}: {{get: "up:{target}"}}\n'
-        for name, target in work.dashboards()["fan3"].items()
-    )
+    sections = gateway_config.optional_sections("fan3")
     path.write_text(
         f'upstreams:\n  up: {{base_url: "{url}", concurrency: 512, retry: {{}}, breaker: {{}}}}\n'
         f'  large: {{base_url: "{url}", cache: {{ttl: 1h}}}}\n'

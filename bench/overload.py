@@ -26,8 +26,8 @@ from urllib.parse import urlsplit
 
 import uvloop
 
+import gateway_config
 import upstreams
-import work
 from peers import PEERS
 from servers import Server, free_port, pinned
 
@@ -268,10 +268,7 @@ def crowd_of_peer(name: str, upstream: str, given: argparse.Namespace) -> None:
 
 
 def configuration(path: Path, url: str, upstream: str) -> Path:
-    sections = "".join(
-        f'      {name}: {{get: "up:{target}"}}\n'
-        for name, target in work.dashboards()["fan3"].items()
-    )
+    sections = gateway_config.optional_sections("fan3")
     path.write_text(
         f'upstreams:\n  up: {{base_url: "{url}", retry: {{}}, breaker: {{}}{upstream}}}\n'
         f"dashboards:\n  fan3:\n    path: /fan3\n    deadline: 500ms\n    sections:\n{sections}"

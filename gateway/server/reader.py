@@ -23,7 +23,7 @@ from gateway.server.refusal import Refusal
 
 if TYPE_CHECKING:
     from gateway.server.limits import Limits
-    from gateway.web.fields import Field
+    from gateway.values.header_fields import Field
 
 __all__ = ["BodyReceiver", "Phase", "RequestReader", "target_of"]
 

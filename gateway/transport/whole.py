@@ -21,7 +21,6 @@ __all__ = ["WholeReader"]
 
 _STATUS_LINE = b"HTTP/1.1 200 OK"
 _END = b"\r\n\r\n"
-_LENGTH = b"\r\ncontent-length:"
 _LENGTH_DIGITS = 20
 
 
@@ -50,8 +49,9 @@ class WholeReader:
         raw = data[len(_STATUS_LINE) : head]
         low = raw.lower()
         start = head + len(_END)
+        fields = HeaderFields(raw, low)
         length = len(data) - start
-        if length != self._length(low) or length > self._bounds.max_body:
+        if length != _declared(fields) or length > self._bounds.max_body:
             return None
         if not self._is_plain(low, start):
             return None
@@ -63,22 +63,11 @@ class WholeReader:
         if not self._complete:  # it is invalid, or the last one of its connection
             self._parser = HttpResponseParser(self)
             return None
-        return RawAnswer(200, HeaderFields(raw, low), data[start:], reason=b"OK")
+        return RawAnswer(200, fields, data[start:], reason=b"OK")
 
     def on_message_complete(self) -> None:
         """Note whether the connection stays open; llhttp forgets it right after."""
         self._complete = self._parser.should_keep_alive()
-
-    def _length(self, low: bytes) -> int:
-        """Return the declared length of the body, -1 if there is none or it has another form."""
-        start = low.find(_LENGTH) + len(_LENGTH)
-        if start < len(_LENGTH):
-            return -1
-        end = low.find(b"\r\n", start)
-        digits = low[start : end if end >= 0 else None].strip(b" \t")
-        if not digits.isdigit() or len(digits) > _LENGTH_DIGITS:
-            return -1
-        return int(digits)
 
     def _is_plain(self, low: bytes, start: int) -> bool:
         """Whether the head is within the bounds, without codings, folded lines or bare breaks."""
@@ -93,3 +82,11 @@ class WholeReader:
             and lines <= bounds.max_headers
             and start <= bounds.max_header_bytes
         )
+
+
+def _declared(fields: HeaderFields) -> int:
+    """Return the declared length of the body, -1 if there is none or it has another form."""
+    lengths = fields.values(b"content-length")
+    if len(lengths) != 1 or not lengths[0].isdigit() or len(lengths[0]) > _LENGTH_DIGITS:
+        return -1
+    return int(lengths[0])

@@ -36,13 +36,11 @@ class HeaderFields(Sequence[Field]):
         self._low = low
         self._fields: list[Field] | None = None
 
-    def values(self, name: bytes) -> Sequence[bytes]:
+    def values(self, name: bytes) -> list[bytes]:
         """Return the values of all fields with that name, which is in lower case."""
         low = self._low
         line = _line(name)
         place = low.find(line)
-        if place < 0:
-            return ()
         found = []
         while place >= 0:
             start = place + len(line)
@@ -80,7 +78,7 @@ class HeaderFields(Sequence[Field]):
         return repr(self._parsed)
 
 
-def values_of(fields: Sequence[Field], name: bytes) -> Sequence[bytes]:
+def values_of(fields: Sequence[Field], name: bytes) -> list[bytes]:
     """Return the values of all fields with that name, which is in lower case."""
     if isinstance(fields, HeaderFields):
         return fields.values(name)

@@ -16,7 +16,7 @@ from gateway.upstreams.kind import Sent
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from gateway.web.fields import Field
+    from gateway.values.header_fields import Field
 
 __all__ = ["ClientHeaders", "Read"]
 

@@ -36,8 +36,9 @@ if TYPE_CHECKING:
     from gateway.engine.execution import BoundPlan, Execution
     from gateway.plan.model import Plan
     from gateway.transport import Objections
+    from gateway.values.header_fields import Field
     from gateway.web.client_headers import ClientHeaders, Read
-    from gateway.web.fields import Field, Respond
+    from gateway.web.fields import Respond
     from gateway.web.load_shedding import Admission
     from gateway.web.response_cache import ResponseCache
 

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["Field", "Fields", "Respond"]
+    from gateway.values.header_fields import Field
 
-Field: TypeAlias = tuple[bytes, bytes]
-"""Name in lower case, and value."""
+__all__ = ["Fields", "Respond"]
 
 
 class Fields:

@@ -126,9 +126,8 @@ class Admission:
 
     __slots__ = (
         "_asked", "_cpu", "_doors", "_loop", "_may_refuse", "_pending", "_spent", "_timer",
-        "_watched",
-        "admitted", "clock", "in_flight", "lag", "left", "maximum", "pace", "refused", "waiting",
-        "window_ends",
+        "_watched", "admitted", "clock", "in_flight", "lag", "left", "maximum", "pace", "refused",
+        "waiting", "window_ends",
     )  # fmt: skip
 
     def __init__(
@@ -198,8 +197,8 @@ class Admission:
         """Judge the turn that is over, and begin what the next one can take."""
         now = self.clock()
         self._pending = False
-        self.lag = took = now - self._asked
-        took = self._cpu_time(took)
+        self.lag = now - self._asked
+        took = self._cpu_time(self.lag)
         if took > TARGET:
             self.pace = max(1.0, self.pace * max(_STEEPEST, TARGET / took))
         elif self.left <= 0:

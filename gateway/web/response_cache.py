@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.cache.store import Purges
-    from gateway.web.fields import Field
+    from gateway.values.header_fields import Field
     from gateway.web.response_headers import Freshness
 
 __all__ = ["CachedAnswer", "ResponseCache"]
