@@ -118,7 +118,7 @@ class Connection(asyncio.Protocol, Alarm):
         if exchange is not None:
             exchange.disconnect()
         self._abandon()
-        self._reader.pending.clear()
+        self._reader.close()
 
     def eof_received(self) -> None:
         """Close; a client that has no more requests is not waited for."""

@@ -157,6 +157,15 @@ class RequestReader:
         if self.headed:
             self._check(modern=False)
 
+    def close(self) -> None:
+        """Read nothing more; forget what is pending.
+
+        Reader and parser refer to each other. Without this a thousand closed connections would wait
+        for the garbage collector, which runs rarely.
+        """
+        self.pending.clear()
+        del self._parser
+
     def next(self) -> None:
         """Forget the head; what follows is its content or another request."""
         if self.phase == _BODY:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import pickle
 import select
 import socket
@@ -13,6 +14,8 @@ import pytest
 
 from gateway.server.connections import Connections
 from gateway.server.limits import Limits
+from gateway.server.protocol import Connection
+from gateway.server.reader import RequestReader
 from tests.server.clients import Answer, answers
 from tests.server.test_protocol import get
 from tests.serving import served
@@ -121,3 +124,24 @@ async def test_one_application_is_served_again_and_again(made: Make, times: int)
     for _ in range(times):
         async with served(made()) as url:
             assert b'{"x":"/x/1"}' in (await asked(url, "/d/1")).body
+
+
+async def test_a_closed_connection_is_freed_without_the_collector(made: Make) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        async with served(made()) as url:
+            for sent in ("", "GET /", get("/d/1"), get("/healthz"), "garbage\r\n\r\n"):
+                reader, writer = await connected(url)
+                writer.write(sent if isinstance(sent, bytes) else sent.encode())
+                if isinstance(sent, bytes) or "garbage" in sent:
+                    await reader.readuntil(b"\r\n\r\n")
+                writer.close()
+                await until(lambda: not _alive(Connection))
+            assert not _alive(RequestReader)
+    finally:
+        gc.enable()
+
+
+def _alive(kind: type) -> list[Any]:
+    return [one for one in gc.get_objects() if isinstance(one, kind)]
