@@ -226,23 +226,39 @@ async def test_health_and_docs(settings: Settings) -> None:
 
 def test_the_shipped_dashboards_are_typed(settings: Settings) -> None:
     schemas = create_app(SHIPPED, settings).openapi()["components"]["schemas"]
-
-    def data(title: str) -> dict[str, Any]:
-        members: dict[str, Any] = schemas[title]["properties"]["data"]["properties"]
-        return members
-
-    profile = data("UserDashboardAnswer")["profile"]
+    home = "#/components/schemas/"
+    data = schemas["UserDashboardData"]["properties"]
+    assert data["profile"] == {"$ref": f"{home}UserDashboardProfile"}
+    assert data["posts"] == {"anyOf": [{"$ref": f"{home}UserDashboardPosts"}, {"type": "null"}]}
+    profile = schemas["UserDashboardProfile"]
     assert profile["properties"]["name"] == {"type": "string"}
     assert "name" in profile["required"]
-    posts = data("UserDashboardAnswer")["posts"]["anyOf"]
-    assert posts[0]["items"]["properties"] == {
+    assert schemas["UserDashboardPosts"]["items"]["properties"] == {
         "id": {"type": "integer"},
         "title": {"type": "string"},
     }
-    assert posts[1:] == [{"type": "null"}]
-    assert data("UserActivityAnswer")["profile"]["properties"]["id"] == {"type": "integer"}
-    fastest = data("FastestWeatherAnswer")["weather"]["properties"]
+    assert schemas["UserActivityProfile"]["properties"]["id"] == {"type": "integer"}
+    fastest = schemas["FastestWeatherWeather"]["properties"]
     assert fastest["temperature_2m"] == {"type": ["number", "null"]}
+
+
+def test_no_part_of_the_shipped_dashboards_is_of_an_unknown_type(settings: Settings) -> None:
+    schemas = create_app(SHIPPED, settings).openapi()["components"]["schemas"]
+
+    def unknown(part: Any, at: str) -> list[str]:
+        if part in ({}, True):
+            return [at]
+        if isinstance(part, list):
+            return [one for child in part for one in unknown(child, at)]
+        found: list[str] = []
+        for name, child in part.get("properties", {}).items():
+            found += unknown(child, f"{at}.{name}")
+        for key in ("items", "additionalProperties", "anyOf", "allOf"):
+            if part.get(key):
+                found += unknown(part[key], f"{at}/{key}")
+        return found
+
+    assert [one for name, part in schemas.items() for one in unknown(part, name)] == []
 
 
 async def test_beyond_the_bound_clients_are_told_to_come_back() -> None:

@@ -29,9 +29,27 @@ PERSON = "{type: object, properties: {id: {type: integer}, name: {type: string}}
 
 def section(text: str, *more: str) -> dict[str, Any]:
     """Return the schema of section x in the answer."""
-    compiled = plan("\n".join((f"x: {text}", *more)))
-    data = components(compiled)["DAnswer"]["properties"]["data"]
-    schema: dict[str, Any] = data["properties"]["x"]
+    return shown(components(plan("\n".join((f"x: {text}", *more)))))
+
+
+def shown(schemas: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of section x, with the schemas that are named for it in their places."""
+
+    def inlined(part: Any) -> Any:
+        if isinstance(part, list):
+            return [inlined(one) for one in part]
+        if not isinstance(part, dict):
+            return part
+        name = part.get("$ref", "").removeprefix("#/components/schemas/")
+        if name in {"DX", "DXElement"}:
+            part = {**schemas[name], **{key: part[key] for key in part if key != "$ref"}}
+        part = {key: inlined(one) for key, one in part.items()}
+        if "anyOf" in part:
+            branches = [b for one in part["anyOf"] for b in one.get("anyOf", [one])]
+            part["anyOf"] = sorted(branches, key=lambda branch: branch == {"type": "null"})
+        return part
+
+    schema: dict[str, Any] = inlined(schemas["DData"]["properties"]["x"])
     return schema
 
 
@@ -40,7 +58,9 @@ def operation(compiled: Plan) -> dict[str, Any]:
 
 
 def components(*plans: Plan, answers: Any = None) -> dict[str, Any]:
-    schemas: dict[str, Any] = OpenApi(plans, answers).document({})["components"]["schemas"]
+    api = OpenApi(plans, answers)
+    paths = {one.path: {"get": api.operation(one)} for one in plans}
+    schemas: dict[str, Any] = api.document({"paths": paths})["components"]["schemas"]
     return schemas
 
 
@@ -99,10 +119,10 @@ LIST = {"type": "array", "items": {}}
         (f'{{for_each: {{in: "{{l}}", key: "@"}}, get: "a:/{{item}}", required: true, '
          f"schema: {PERSON}, select: name}}", {"type": "object", "additionalProperties": NAME}),
         ('{for_each: {in: "{l}", key: "@"}, get: "a:/{item}", required: true}',
-         {"type": "object", "additionalProperties": True}),
+         {"type": "object", "additionalProperties": {}}),
         # Who takes the elements of another list one by one takes its keys too.
         ('{for_each: "{k}", get: "a:/{item}", required: true}',
-         {"type": "object", "additionalProperties": True}),
+         {"type": "object", "additionalProperties": {}}),
     ],
 )  # fmt: skip
 def test_sections_are_typed(text: str, schema: dict[str, Any]) -> None:
@@ -122,7 +142,7 @@ def test_sections_are_typed(text: str, schema: dict[str, Any]) -> None:
         # A fallback may make a list of an object, and the other way round, for all that follow.
         (
             "{for_each: '{f}', get: 'a:/{item}', required: true}",
-            {"anyOf": [LIST, {"type": "object", "additionalProperties": True}]},
+            {"anyOf": [LIST, {"type": "object", "additionalProperties": {}}]},
         ),
         ("{for_each: '{g}', get: 'a:/{item}', required: true}", LIST),
         # A fallback is for failure; what is skipped is null all the same.
@@ -149,7 +169,7 @@ TREE = (
     "{type: object, properties: {id: {$ref: '#/$defs/id'}, child: {$ref: '#'}}, "
     "$defs: {id: {type: integer}}}"
 )
-HOME = "#/components/schemas/DAnswer_x"
+HOME = "#/components/schemas/D_x"
 
 
 @pytest.mark.parametrize(
@@ -166,9 +186,9 @@ def test_references_lead_to_where_the_schema_stands(text: str, schema: dict[str,
     declaration = f"{{get: 'a:/', required: true, schema: {TREE}, {text}}}"
     assert section(declaration) == schema
     schemas = components(plan(f"x: {declaration}"))
-    assert schemas["DAnswer_x.id"] == {"type": "integer"}
+    assert schemas["D_x.id"] == {"type": "integer"}
     if text != "select: id":
-        assert schemas["DAnswer_x"] == {
+        assert schemas["D_x"] == {
             "type": "object",
             "properties": {"id": {"$ref": f"{HOME}.id"}, "child": {"$ref": HOME}},
         }
@@ -177,7 +197,7 @@ def test_references_lead_to_where_the_schema_stands(text: str, schema: dict[str,
 @pytest.mark.parametrize("text", ["select: 'length(@)'", "select: '{id: `1`}'", "hidden: true"])
 def test_what_nothing_refers_to_has_no_place(text: str) -> None:
     told = components(plan(f"x: {{get: 'a:/', schema: {TREE}, {text}}}"))
-    assert "DAnswer_x" not in told
+    assert "D_x" not in told
 
 
 def test_racers_refer_to_their_common_answer() -> None:
@@ -203,11 +223,35 @@ def test_parameters_refer_to_where_their_schema_stands() -> None:
     assert schemas["DParameter_n.low"] == {"maximum": 9}
 
 
+@pytest.mark.parametrize(
+    ("text", "meta", "states"),
+    [
+        ("required: true", "RequiredSectionMeta", ["ok", "stale"]),
+        ("description: x", "OptionalSectionMeta", ["ok", "stale", "failed"]),
+        ("fallback: 1", "ReplaceableSectionMeta", ["ok", "stale", "fallback"]),
+        ("required: true, fallback: 1", "ReplaceableSectionMeta", ["ok", "stale", "fallback"]),
+        ("required: true, when: '`true`'", "SkippableRequiredSectionMeta",
+         ["ok", "stale", "skipped"]),
+        ("when: '`true`'", "SkippableOptionalSectionMeta", ["ok", "stale", "skipped", "failed"]),
+        ("fallback: 1, when: '`true`'", "SkippableReplaceableSectionMeta",
+         ["ok", "stale", "fallback", "skipped"]),
+    ],
+)  # fmt: skip
+def test_the_states_that_a_section_can_have_are_told(
+    text: str, meta: str, states: list[str]
+) -> None:
+    schemas = components(plan(f"x: {{get: 'a:/', {text}}}"))
+    sections = schemas["DMeta"]["properties"]["sections"]
+    assert sections["properties"]["x"] == {"$ref": f"#/components/schemas/{meta}"}
+    assert schemas[meta]["allOf"][1]["properties"]["state"]["enum"] == states
+
+
 def test_hidden_sections_are_not_told() -> None:
     compiled = plan('x: {get: "a:/"}\nh: {get: "a:/", hidden: true}')
-    members = components(compiled)["DAnswer"]["properties"]
-    assert list(members["data"]["properties"]) == ["x"]
-    assert list(members["meta"]["properties"]["sections"]["properties"]) == ["x"]
+    schemas = components(compiled)
+    assert list(schemas["DData"]["properties"]) == ["x"]
+    assert list(schemas["DMeta"]["properties"]["sections"]["properties"]) == ["x"]
+    assert not any(name.startswith("DH") for name in schemas)
 
 
 def test_parameters_are_told_as_they_are_declared() -> None:
@@ -286,14 +330,13 @@ def test_dashboards_of_like_names_have_schemas_of_their_own(order: int) -> None:
         get = told["paths"][f"/{name}"]["get"]
         reference = get["responses"]["200"]["content"]["application/json"]["schema"]["$ref"]
         titles[name] = reference.removeprefix("#/components/schemas/")
-        answer = schemas[titles[name]]
-        assert answer["title"] == titles[name]
-        assert answer["properties"]["data"]["properties"]["x"]["type"] == kind
+        assert schemas[titles[name]]["title"] == titles[name]
+        assert schemas[f"{titles[name]}X"]["type"] == kind
         limit = schemas[get["parameters"][0]["schema"]["$ref"].split("/")[-1] + ".m"]
         assert limit == {"maxLength": list(declared).index(name) + 1}
     # Whatever the order of declaration is.
-    assert titles == {"a_b": "AB3Answer", "a__b": "AB4Answer", "ab": "AbAnswer",
-                      "a_b2": "AB2Answer", "_": "Answer", "__": "2Answer"}  # fmt: skip
+    assert titles == {"a_b": "AB3", "a__b": "AB4", "ab": "Ab",
+                      "a_b2": "AB2", "_": "Dashboard", "__": "Dashboard2"}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -321,7 +364,7 @@ def test_an_upstreams_answer_types_the_sections_without_one(text: str, schema: A
     }
     compiled = plan(f"x: {text}", parameters="{n: {type: array}}")
     schemas = components(compiled, answers=answers)
-    assert schemas["DAnswer"]["properties"]["data"]["properties"]["x"] == schema
+    assert shown(schemas) == schema
 
 
 def test_the_application_knows_its_upstreams_answers() -> None:
@@ -329,30 +372,28 @@ def test_the_application_knows_its_upstreams_answers() -> None:
         "upstreams: {a: {base_url: http://a.test, schema: {type: string}}}\n"
         'dashboards: {d: {path: /d, sections: {x: {get: "a:/", required: true}}}}'
     ).openapi()
-    data = told["components"]["schemas"]["DAnswer"]["properties"]["data"]
-    assert data["properties"]["x"] == {"type": "string"}
+    assert shown(told["components"]["schemas"]) == {"type": "string"}
 
 
 def answers_of(compiled: Plan) -> Validator:
     """Return what the answers of dashboard D have to meet."""
     return compile_schema(
-        {"$ref": "#/components/schemas/DAnswer", "components": {"schemas": components(compiled)}}
+        {"$ref": "#/components/schemas/D", "components": {"schemas": components(compiled)}}
     )
 
 
 def test_every_code_and_state_is_told() -> None:
-    schemas = components()
+    schemas = components(plan('x: {get: "a:/"}'))
     assert schemas["ErrorCode"]["enum"] == [code.value for code in ErrorCode]
     assert schemas["SectionState"]["enum"] == [state.value for state in State]
 
 
 def test_what_the_framework_told_is_kept() -> None:
-    base = {"paths": {"/x": {}}, "components": {"schemas": {"Other": {"type": "integer"}}}}
+    other = {"Other": {"type": "integer"}}
+    base: dict[str, Any] = {"paths": {"/x": {}}, "components": {"schemas": {**other}}}
     told = OpenApi([plan('x: {get: "a:/"}')]).document(base)
     assert told["paths"] == {"/x": {}}
-    assert list(told["components"]["schemas"]) == sorted(
-        ["DAnswer", "ErrorCode", "Other", "Problem", "SectionError", "SectionMeta", "SectionState"]
-    )
+    assert told["components"]["schemas"] == other
 
 
 @pytest.mark.parametrize(
@@ -385,7 +426,7 @@ def test_the_document_is_made_once_and_every_reference_in_it_leads_somewhere() -
     )
     told = app.openapi()
     assert app.openapi() is told
-    assert "MyPageAnswer" in told["components"]["schemas"]
+    assert "MyPage" in told["components"]["schemas"]
     assert list(told["paths"]["/p/{id}"]) == ["get"]
 
     assert {f"#/components/schemas/{name}" for name in told["components"]["schemas"]} >= references(
