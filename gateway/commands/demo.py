@@ -25,6 +25,7 @@ __all__ = ["demo", "pointed_at"]
 
 _TRY = (
     ("/dashboard/1", "a user, their posts, the weather where they live"),
+    ("/dashboard/1?sections=profile,posts", "only these sections and what they need"),
     ("/dashboard", "counts of users, posts and comments"),
     ("/users/1/activity", "the comments of each post, fanned out"),
     ("/weather?city=London&city=Tokyo", "several cities, each of which can fail alone"),

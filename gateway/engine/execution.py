@@ -54,7 +54,7 @@ class BoundPlan:
         offload: shapes large answers; without it they are shaped on the event loop.
     """
 
-    __slots__ = ("_grace", "_wheel", "clock", "events", "offload", "plan", "runners")
+    __slots__ = ("_calls", "_grace", "_wheel", "clock", "events", "offload", "plan", "runners")
 
     def __init__(
         self,
@@ -66,12 +66,21 @@ class BoundPlan:
         offload: Offload | None = None,
     ) -> None:
         self.plan = plan
+        self._calls = calls
         self.runners = bind(plan, calls, clock, offload)
         self.clock = clock
         self.events = Events() if events is None else events
         self.offload = offload
         self._wheel = Wheel()
         self._grace = execution_grace(plan.deadline)
+
+    def part(self, plan: Plan) -> BoundPlan:
+        """Return a part of the plan, bound to the same calls."""
+        part = BoundPlan(
+            plan, self._calls, clock=self.clock, events=self.events, offload=self.offload
+        )
+        part._wheel = self._wheel
+        return part
 
     def start(
         self,

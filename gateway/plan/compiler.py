@@ -18,6 +18,7 @@ from gateway.expressions.reference import Reference, TemplateError, parse_refere
 from gateway.plan.graph import cycles, graph_of
 from gateway.plan.model import ForEach, Plan, Section, Source
 from gateway.plan.path import mistakes_in_path, placeholders
+from gateway.plan.prune import SECTIONS
 from gateway.upstreams.kinds import parse_source
 from gateway.values.suggestion import suggest
 
@@ -143,6 +144,12 @@ class _Compiler:
         in_path = placeholders(self.dashboard.path)
         compiled = []
         for name, schema in self.dashboard.parameters.items():
+            if name == SECTIONS and name not in in_path:
+                self.refuse(
+                    f"{SECTIONS} is the query parameter that selects sections on every dashboard; "
+                    "choose another name",
+                    "parameters", name, at_key=True,
+                )  # fmt: skip
             try:
                 compiled.append(compile_parameter(name, schema, in_path=name in in_path))
             except ParameterError as error:

@@ -13,6 +13,7 @@ from gateway.errors import CallError, GatewayError
 from gateway.expressions.parameter import InvalidParameterError
 from gateway.expressions.reference import ABSENT
 from gateway.plan.path import path_shape
+from gateway.plan.prune import SECTIONS, UnknownSectionsError, named, pruned
 from gateway.values.suggestion import suggest
 
 if TYPE_CHECKING:
@@ -89,11 +90,15 @@ class Explanation:
 def explain(loaded: Loaded, url: SplitResult) -> Explanation:
     """Explain the request for a path such as `/dashboard/1?x=y`, or a declared `/dashboard/{id}`.
 
+    With `sections` in the query only those sections and what they need are explained.
+
     Raises:
-        NoSuchPathError: no dashboard has this path, or its parameters are invalid.
+        NoSuchPathError: no dashboard has this path, or its parameters or sections are invalid.
     """
     plan, texts = _find(loaded, url.path)
-    scope = _scope(plan, texts, url.query)
+    given = parse_qs(url.query, keep_blank_values=True)
+    scope = _scope(plan, texts, given)
+    plan = _selected(plan, given.get(SECTIONS))
     upstreams = loaded.config.upstreams
     estimates = _estimates(plan, scope, upstreams)
     warnings = list(_late_sections(plan, estimates))
@@ -139,7 +144,7 @@ def _estimates(
     """Return the bounds of every section, by its index."""
     estimates: dict[int, _Estimate] = {}
     for section in _in_order(plan):
-        before = [estimates[index] for index in _before(section)]
+        before = [estimates[index] for index in section.inputs]
         called = [upstreams[source.upstream] for source in section.sources]
         elements = _elements(plan, section, scope, estimates)
         rounds = _rounds(section, elements)
@@ -180,6 +185,15 @@ def _find(loaded: Loaded, path: str) -> tuple[Plan, dict[str, str]]:
     for plan in loaded.plans:
         if path_shape(plan.path) == path_shape(path) and ("{" in path or plan.path == path):
             return plan, {}
+    if len(path) > 1 and path.endswith("/") and not path.endswith("//"):
+        try:
+            return _matching(loaded, path)
+        except NoSuchPathError:
+            return _find(loaded, path[:-1])
+    return _matching(loaded, path)
+
+
+def _matching(loaded: Loaded, path: str) -> tuple[Plan, dict[str, str]]:
     segments = path.split("/")
     # A literal segment beats a parameter, from left to right, as in the routing of requests.
     for plan in sorted(loaded.plans, key=lambda p: [s.startswith("{") for s in p.path.split("/")]):
@@ -196,9 +210,19 @@ def _find(loaded: Loaded, path: str) -> tuple[Plan, dict[str, str]]:
     raise NoSuchPathError(f"no dashboard has the path {path}{close}")
 
 
-def _scope(plan: Plan, texts: Mapping[str, str], query: str) -> dict[str, Any]:
+def _selected(plan: Plan, names: list[str] | None) -> Plan:
+    """Return the plan of the sections that the request names, or the whole one."""
+    if names is None:
+        return plan
+    places = {section.name: section.index for section in plan.sections if not section.hidden}
+    try:
+        return pruned(plan, named(names, places))
+    except UnknownSectionsError as error:
+        raise NoSuchPathError(f"{SECTIONS} {error}") from None
+
+
+def _scope(plan: Plan, texts: Mapping[str, str], given: Mapping[str, list[str]]) -> dict[str, Any]:
     """Return the values of known parameters; a declared path has none."""
-    given = parse_qs(query, keep_blank_values=True)
     scope: dict[str, Any] = {}
     for parameter in plan.parameters:
         found = (
@@ -218,18 +242,13 @@ def _scope(plan: Plan, texts: Mapping[str, str], query: str) -> dict[str, Any]:
     return scope
 
 
-def _before(section: Section) -> tuple[int, ...]:
-    flows_from = section.for_each.flows_from if section.for_each else None
-    return section.needs if flows_from is None else (*section.needs, flows_from)
-
-
 def _in_order(plan: Plan) -> list[Section]:
     """Return the sections, each after those that it waits for."""
     ordered: list[Section] = []
     placed: set[int] = set()
     left = list(plan.sections)
     while left:
-        ready = [s for s in left if placed.issuperset(_before(s))]
+        ready = [s for s in left if placed.issuperset(s.inputs)]
         ordered += ready
         placed |= {s.index for s in ready}
         left = [s for s in left if s.index not in placed]

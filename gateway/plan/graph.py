@@ -86,9 +86,7 @@ def cycles(needs: Sequence[Collection[int]]) -> Iterator[list[int]]:
 
 def _inputs(sections: tuple[Section, ...], section: Section) -> dict[str, int]:
     """Return by name the sections that `section` waits for; its other names are not sections."""
-    flows_from = section.for_each.flows_from if section.for_each is not None else None
-    inputs = section.needs if flows_from is None else (*section.needs, flows_from)
-    return {sections[index].name: index for index in inputs}
+    return {sections[index].name: index for index in section.inputs}
 
 
 def _reads(sections: tuple[Section, ...]) -> dict[int, dict[str, int | None]]:

@@ -94,6 +94,12 @@ class Section:
     tags: tuple[str, ...]
     config: SectionConfig
 
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """Indexes of the sections that it waits for, or whose elements it takes one by one."""
+        flows_from = self.for_each.flows_from if self.for_each is not None else None
+        return self.needs if flows_from is None else (*self.needs, flows_from)
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from gateway.aio.tasks import cancel_and_wait
 from gateway.aio.timers import Wheel
-from gateway.answers.document import DocumentTemplate, compose
+from gateway.answers.document import compose
 from gateway.call import Deadline
 from gateway.engine.context import Inputs
 from gateway.web.disconnect import DisconnectWatch
@@ -23,7 +23,8 @@ from gateway.web.load_shedding import Waiter, in_vain
 from gateway.web.parameters import InvalidRequestError, RequestParameters
 from gateway.web.problems import BUSY, bug, invalid, not_for, overloaded, problem, status_of
 from gateway.web.response_cache import CachedAnswer
-from gateway.web.response_headers import ServerTiming, etag, freshness, matches
+from gateway.web.response_headers import etag, freshness, matches
+from gateway.web.selection import Selections
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -41,11 +42,14 @@ if TYPE_CHECKING:
     from gateway.web.fields import Respond
     from gateway.web.load_shedding import Admission
     from gateway.web.response_cache import ResponseCache
+    from gateway.web.selection import Selection
 
 __all__ = ["Answering", "DashboardEndpoint"]
 
 _log = logging.getLogger("gateway")
 _SAFE = frozenset({"GET", "HEAD"})
+_ALLOW = (b"allow", b"GET, HEAD, OPTIONS")
+_ALLOWED = {"allow": "GET, HEAD, OPTIONS"}
 
 
 class DashboardEndpoint:
@@ -80,7 +84,7 @@ class DashboardEndpoint:
         busy: Callable[[], bool],
     ) -> None:
         self.plan: Plan = bound.plan
-        self._bound = bound
+        self._selections = Selections(bound)
         self._parameters = RequestParameters(bound.plan.parameters)
         self._client_headers = client_headers
         self.door = admission.door(bound.plan.deadline)
@@ -90,8 +94,6 @@ class DashboardEndpoint:
         self._objections = objections
         self._busy = busy
         self._wheel = Wheel()
-        self._plain = DocumentTemplate(bound.plan)
-        self._timing = ServerTiming(bound.plan)
 
     async def __call__(
         self, scope: Scope, receive: Receive, send: Send, path: Sequence[tuple[str, str]]
@@ -161,9 +163,11 @@ class DashboardEndpoint:
             `None` if the request is answered; else what can be cancelled until it is.
         """
         if method not in _SAFE:
-            target = unquote(raw_path.decode("utf-8", "replace"))
-            headers = {"allow": "GET, HEAD"}
-            _refuse(respond, problem(405, not_for(method, target), headers=headers))
+            if method == "OPTIONS":
+                respond(204, Fields([_ALLOW]), b"")
+            else:
+                target = unquote(raw_path.decode("utf-8", "replace"))
+                _refuse(respond, problem(405, not_for(method, target), headers=_ALLOWED))
             return None
         read = self._client_headers.read(fields)
         key = (raw_path, query)
@@ -191,7 +195,7 @@ class DashboardEndpoint:
     def start(self, answering: Answering, arrived: float) -> Execution | None:
         """Start the execution of a request that was begun; `None` if it is answered already."""
         try:
-            parameters = self._parameters.read(answering.path, answering.key[1])
+            parameters = self._understand(answering)
         except InvalidRequestError as error:
             answering.refuse(invalid(error.problems))
             return None
@@ -199,7 +203,28 @@ class DashboardEndpoint:
         cache = self._response_cache
         answering.mark = cache.mark if cache is not None else 0
         inputs = Inputs(parameters, answering.read.sent)
-        return self._bound.start(inputs, deadline, answering.ended)
+        return answering.selection.bound.start(inputs, deadline, answering.ended)
+
+    def _understand(self, answering: Answering) -> dict[str, Any]:
+        """Return the parameters of a request, and note the sections that it asks for.
+
+        Raises:
+            InvalidRequestError: the error lists every mistake in both.
+        """
+        query = answering.key[1]
+        wrong: list[tuple[str, str]] = []
+        parameters: dict[str, Any] = {}
+        try:
+            parameters = self._parameters.read(answering.path, query)
+        except InvalidRequestError as error:
+            wrong = error.problems
+        try:
+            answering.selection = self._selections.asked(query)
+        except InvalidRequestError as error:
+            wrong = wrong + error.problems
+        if wrong:
+            raise InvalidRequestError(wrong)
+        return parameters
 
     def finish(self, answering: Answering, execution: Execution) -> bool:
         """Answer with what an execution came to; return whether it was in vain."""
@@ -207,12 +232,14 @@ class DashboardEndpoint:
             self.failed(answering, execution.bug)
             return False
         outcomes = execution.outcomes
+        selection = answering.selection
+        plan = selection.plan
         try:
-            merged = compose(self.plan, outcomes, self._plain)
+            merged = compose(plan, outcomes, selection.template)
         except Exception as error:
             self.failed(answering, error)
             return False
-        vain = bool(merged.errors) and in_vain(self.plan, outcomes)
+        vain = bool(merged.errors) and in_vain(plan, outcomes)
         if merged.required is not None:
             answering.refuse(_required_failed(merged, vain=vain))
             return vain
@@ -225,12 +252,13 @@ class DashboardEndpoint:
             merged.body,
             etag(merged.rendered),
             freshness(landed, complete=merged.complete),
-            self._timing.of([outcome.elapsed for outcome in landed]),
+            selection.timing.of([outcome.elapsed for outcome in landed]),
             private=read.private,
             vary=self._client_headers.vary,
         )
         if self._response_cache is not None and not read.private:
-            self._response_cache.put(answering.key, answer, self._timing.nothing, answering.mark)
+            nothing = selection.timing.nothing
+            self._response_cache.put(answering.key, answer, nothing, answering.mark)
         _give(answering.respond, answering.method, answer, read.if_none_match, self._now())
         return False
 
@@ -248,11 +276,12 @@ class Answering(Waiter):
     Attributes:
         method, key, read, path, respond: what the request is; see `DashboardEndpoint.answer`.
         mark: the latest purge when it was begun.
+        selection: the sections that it asks for; set when it is begun.
         objection: what a test's mock objected to.
     """
 
     __slots__ = ("_arrived", "_began", "_endpoint", "_execution", "_inside", "_over", "key",
-                 "mark", "method", "objection", "path", "read", "respond")  # fmt: skip
+                 "mark", "method", "objection", "path", "read", "respond", "selection")  # fmt: skip
 
     def __init__(
         self,
@@ -271,6 +300,7 @@ class Answering(Waiter):
         self.path = path
         self.respond = respond
         self.mark = 0
+        self.selection: Selection
         self.objection: AssertionError | None = None
         self._arrived = self._began = 0.0
         self._execution: Execution | None = None

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from gateway.expressions.parameter import Parameter
 
-__all__ = ["InvalidRequestError", "RequestParameters"]
+__all__ = ["InvalidRequestError", "RequestParameters", "values_of"]
 
 
 _NO_UTF_8 = "is not UTF-8"
@@ -92,6 +92,29 @@ class RequestParameters:
             else:
                 given.setdefault(str(name), []).append(value)
         return given
+
+
+def values_of(name: str, query: bytes) -> list[str] | None:
+    """Return the texts of one parameter of a query, or `None` if the query does not have it.
+
+    Args:
+        name: its name, in ASCII.
+        query: the query as it came.
+
+    Raises:
+        InvalidRequestError: a text is not UTF-8.
+    """
+    if not query or (name.encode("ascii") not in query and b"%" not in query):
+        return None
+    texts = []
+    for pair in query.split(b"&"):
+        raw_name, _, raw_text = pair.partition(b"=")
+        if _decode(raw_name) == name:
+            text = _decode(raw_text)
+            if text is None:
+                raise InvalidRequestError([(name, _NO_UTF_8)])
+            texts.append(text)
+    return texts or None
 
 
 def _decode(raw: bytes) -> str | None:

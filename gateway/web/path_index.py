@@ -30,7 +30,8 @@ class PathIndex(Generic[T]):
     """Maps paths with `{parameter}` segments to targets; a literal segment beats a parameter.
 
     It takes paths as they came over the wire and decodes each segment by itself, so an encoded
-    slash is part of a value and never a separator (RFC 3986 section 2.2).
+    slash is part of a value and never a separator (RFC 3986 section 2.2). A path that finds
+    nothing is looked up again without the one slash at its end.
     """
 
     __slots__ = ("_root", "_static")
@@ -67,6 +68,13 @@ class PathIndex(Generic[T]):
             return found
         if raw_path[:1] != b"/":
             return None
+        found = self._look(raw_path)
+        if found is None and raw_path[-1:] == b"/" and raw_path[-2:] not in (b"/", b"//"):
+            found = self._look(raw_path[:-1])
+        return found
+
+    def _look(self, raw_path: bytes) -> Found[T] | None:
+        """Return the target of exactly this path."""
         values: list[bytes] = []
         node = _descend(self._root, raw_path[1:].split(b"/"), 0, values)
         if node is None or node.target is None:

@@ -149,3 +149,20 @@ def test_a_required_parameter_that_is_missing_is_told() -> None:
     told = "city is required; a request without it is refused"
     assert explain(loads(ROUTES), urlsplit("/q")).warnings == (told,)
     assert explain(loads(ROUTES), urlsplit("/q?city=x")).warnings == ()
+
+
+def test_a_request_for_some_sections_is_explained_without_the_others() -> None:
+    found = explained("/d/7?sections=two")
+    assert [step.name for step in found.steps] == ["one", "two"]
+    assert found.waves == (("one",), ("two",))
+    assert "hidden" in found.steps[0].notes  # it is only needed
+    assert found.most_calls == 4
+    assert [step.name for step in explained("/d/{id}?sections=race,one").steps] == ["one", "race"]
+    with pytest.raises(NoSuchPathError, match="sections names no section each"):
+        explained("/d/7?sections=each")
+
+
+def test_a_slash_at_the_end_makes_no_difference() -> None:
+    assert explained("/d/7/").parameters["id"] == 7
+    with pytest.raises(NoSuchPathError):
+        explained("/d/7//")

@@ -30,7 +30,9 @@ INDEX = PathIndex(
         (b"/weather/a%2Fb", "city", (("city", "a/b"),)),
         (b"/weather/%C3%BC", "city", (("city", "ü"),)),
         (b"/%77eather", "weather", ()),
-        (b"/weather/", "city", (("city", ""),)),
+        (b"/weather/", "city", (("city", ""),)),  # a missing value, not another dashboard
+        (b"/weather/fastest/", "fastest", ()),
+        (b"/weather/London/", "city", (("city", "London"),)),
         (b"/users/1/posts/2", "post", (("user", "1"), ("post", "2"))),
         (b"/users/me/posts/latest", "latest", ()),
         (b"/users/me/posts/7", "post", (("user", "me"), ("post", "7"))),
@@ -41,7 +43,20 @@ def test_finds(path: bytes, target: str, values: tuple[tuple[str, str], ...]) ->
 
 
 @pytest.mark.parametrize(
-    "path", [b"/nope", b"/weather/a/b", b"/users/1/posts", b"/users//", b"", b"*", b"/users/1"]
+    "path",
+    [
+        b"/nope",
+        b"/weather/a/b",
+        b"/users/1/posts",
+        b"/users//",
+        b"",
+        b"*",
+        b"/users/1",
+        b"//",
+        b"/weather/London//",
+        b"//weather",
+        b"//weather/",
+    ],
 )
 def test_finds_nothing(path: bytes) -> None:
     assert INDEX.find(path) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gateway.plan.prune import SECTIONS
 from gateway.web.openapi.names import Names
 from gateway.web.openapi.references import references, tellable, with_items
 from gateway.web.openapi.sections import Sections, placed
@@ -11,7 +12,7 @@ from gateway.web.openapi.shared import HOME, SHARED, record, reference
 from gateway.web.problems import MEDIA_TYPE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from gateway.expressions.parameter import Parameter
     from gateway.plan.model import Plan
@@ -21,7 +22,7 @@ __all__ = ["OpenApi"]
 
 _PROBLEMS = {
     404: "A required section was not found at its upstream",
-    422: "The parameters are invalid",
+    422: "The parameters are invalid, or `sections` names none of this dashboard",
     500: "The gateway itself failed",
     502: "A required section failed",
     503: "Too many requests are in flight; retry after Retry-After",
@@ -92,7 +93,12 @@ class OpenApi:
                 304: {"description": "The client's copy is still current (If-None-Match)"},
                 **{status: _refusal(status) for status in _statuses(plan)},
             },
-            "openapi_extra": {"parameters": [self._parameter(plan, p) for p in plan.parameters]},
+            "openapi_extra": {
+                "parameters": [
+                    *(self._parameter(plan, p) for p in plan.parameters),
+                    *_selection(plan),
+                ],
+            },
         }
 
     def document(self, base: dict[str, Any]) -> dict[str, Any]:
@@ -210,15 +216,31 @@ def _description(plan: Plan) -> str:
 def _statuses(plan: Plan) -> list[int]:
     """Return the statuses of the problems that a dashboard may answer with.
 
-    Any dashboard can answer 500 (a bug) and 503 (too many requests). Only parameters can be
-    invalid, and only a required section without a fallback can fail the whole answer.
+    Any dashboard can answer 422 (`sections`), 500 (a bug) and 503 (too many requests). Only a
+    required section without a fallback can fail the whole answer.
     """
     required = any(section.required and not section.has_fallback for section in plan.sections)
-    return [
-        status
-        for status in _PROBLEMS
-        if (required or status not in _WHERE_ONE_IS_REQUIRED) and (plan.parameters or status != 422)  # noqa: PLR2004 - the status
-    ]
+    return [status for status in _PROBLEMS if required or status not in _WHERE_ONE_IS_REQUIRED]
+
+
+def _selection(plan: Plan) -> Iterator[Schema]:
+    """Yield the parameter that selects sections, if there are any to select."""
+    names = [section.name for section in plan.sections if not section.hidden]
+    if names:
+        yield {
+            "name": SECTIONS,
+            "in": "query",
+            "required": False,
+            "description": "Fetch and return only these sections; `data` and `meta.sections` then "
+            "have no others",
+            "schema": {
+                "type": "array",
+                "items": {"type": "string", "enum": names},
+                "minItems": 1,
+            },
+            "style": "form",
+            "explode": False,
+        }
 
 
 def _refusal(status: int) -> dict[str, Any]:

@@ -214,7 +214,7 @@ def test_parameters_refer_to_where_their_schema_stands() -> None:
     )
     home = "#/components/schemas/DParameter_n"
     api = OpenApi([compiled])
-    (told,) = api.operation(compiled)["openapi_extra"]["parameters"]
+    told, _ = api.operation(compiled)["openapi_extra"]["parameters"]
     assert (told["schema"], told["description"]) == ({"$ref": home}, "Which")
     schemas = api.document({"paths": {"/d": {"get": {"parameters": [told]}}}})["components"][
         "schemas"
@@ -266,8 +266,26 @@ def test_parameters_are_told_as_they_are_declared() -> None:
          "schema": {"type": "integer", "minimum": 1}},
         {"name": "n", "in": "query", "required": False, "style": "form", "explode": True,
          "schema": {"type": "array", "items": {"type": "string"}, "default": []}},
+        selecting("x"),
     ]  # fmt: skip
     assert "description" in compiled.parameters[0].schema  # the declaration itself is untouched
+
+
+def selecting(*names: str) -> dict[str, Any]:
+    return {
+        "name": "sections", "in": "query", "required": False,
+        "description": "Fetch and return only these sections; `data` and `meta.sections` then "
+        "have no others",
+        "schema": {"type": "array", "items": {"type": "string", "enum": [*names]}, "minItems": 1},
+        "style": "form", "explode": False,
+    }  # fmt: skip
+
+
+def test_the_visible_sections_can_be_selected() -> None:
+    compiled = plan('x: {get: "a:/"}\nh: {get: "a:/", hidden: true}\ny: {get: "a:/"}')
+    assert operation(compiled)["openapi_extra"]["parameters"] == [selecting("x", "y")]
+    hidden = plan('x: {get: "a:/", hidden: true}')
+    assert operation(hidden)["openapi_extra"]["parameters"] == []
 
 
 def test_an_operation_is_described_even_where_nobody_did() -> None:
@@ -284,13 +302,13 @@ def test_an_operation_is_described_even_where_nobody_did() -> None:
 @pytest.mark.parametrize(
     ("sections", "parameters", "statuses"),
     [
-        ("x: {get: 'a:/'}", "{}", {200, 304, 500, 503}),
+        ("x: {get: 'a:/'}", "{}", {200, 304, 422, 500, 503}),
         ("x: {get: 'a:/'}", "{n: {type: string, default: x}}", {200, 304, 422, 500, 503}),
-        ("x: {get: 'a:/', required: true}", "{}", {200, 304, 404, 500, 502, 503, 504}),
+        ("x: {get: 'a:/', required: true}", "{}", {200, 304, 404, 422, 500, 502, 503, 504}),
         ("x: {get: 'a:/', required: true, hidden: true}", "{}",
-         {200, 304, 404, 500, 502, 503, 504}),
+         {200, 304, 404, 422, 500, 502, 503, 504}),
         # A required section with a fallback never fails.
-        ("x: {get: 'a:/', required: true, fallback: null}", "{}", {200, 304, 500, 503}),
+        ("x: {get: 'a:/', required: true, fallback: null}", "{}", {200, 304, 422, 500, 503}),
         ("x: {get: 'a:/', required: true, fallback: 1}\ny: {for_each: '{n}', get: 'a:/', required: true}",
          "{n: {type: array}}", {200, 304, 404, 422, 500, 502, 503, 504}),
     ],
