@@ -24,7 +24,7 @@ ENV PATH=/app/.venv/bin:$PATH \
     GATEWAY_HOST=0.0.0.0 \
     GATEWAY_LOG_FORMAT=json
 USER 10001
-EXPOSE 8000
+EXPOSE 8000 8001
 HEALTHCHECK --interval=10s --timeout=2s --start-period=5s \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/healthz', timeout=1)"]
 # The gateway is process 1 and drains at SIGTERM: 5 s + 20 s, so stop it with `docker stop -t 35`.

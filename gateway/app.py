@@ -7,7 +7,11 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from gateway.admin import purge
+from fastapi import APIRouter, Depends
+
+from gateway.admin import metrics, purge
+from gateway.admin.access import access
+from gateway.admin.application import admin_application
 from gateway.cache.store import open_store
 from gateway.config.models import Config
 from gateway.config.settings import Settings
@@ -27,11 +31,15 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
+    from fastapi import FastAPI
+    from prometheus_client import CollectorRegistry
+
     from gateway.cache.store import Store
     from gateway.events import Event
+    from gateway.telemetry.board import Place
     from gateway.web.response_cache import ResponseCache
 
-__all__ = ["create_app", "swap"]
+__all__ = ["create_admin", "create_app", "swap"]
 
 _DESCRIPTION = """\
 Each dashboard answers with one document that several upstreams contribute to. `data` holds its
@@ -65,18 +73,8 @@ def create_app(
     log = EventLog()
     log.listen_to(events)
     process = _open_process(settings, events)
-    app: Application[Runtime]
-
-    def response_cache() -> ResponseCache:
-        return app.served.response_cache
-
-    token = settings.admin_token.get_secret_value() if settings.admin_token else ""
-    app = Application(
+    return Application(
         Runtime(loaded, process),
-        routers=[
-            prometheus.router(process.store, response_cache, process.admission, process.offload),
-            *([purge.router(token, process.store, response_cache)] if token else []),
-        ],
         title="Aggregation gateway",
         description=_DESCRIPTION,
         version=_version(),
@@ -89,7 +87,33 @@ def create_app(
         # FastAPI's own telemetry looks up a provider on every request, which takes 6 % of its time.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    return app
+
+
+def create_admin(
+    app: Application[Runtime], settings: Settings | None = None, *, place: Place | None = None
+) -> FastAPI:
+    """Return the admin application of an application of the same process.
+
+    Args:
+        app: the application.
+        settings: settings of the process; read from the environment (`GATEWAY_*`) by default.
+        place: that of this worker among several; `None` if it is the only process.
+    """
+    settings = settings or Settings.read()
+    process = app.served.process
+
+    def response_cache() -> ResponseCache:
+        return app.served.response_cache
+
+    own = prometheus.registry(process.store, response_cache, process.admission, process.offload)
+    token = settings.admin_token.get_secret_value() if settings.admin_token else ""
+    operations = APIRouter(
+        prefix="/admin", dependencies=[Depends(access(token, settings.admin_host))]
+    )
+    operations.include_router(purge.router(process.store, response_cache))
+    return admin_application(
+        app.lifecycle, [metrics.router(own, place), operations], _posting(own, place)
+    )
 
 
 def _loaded(config: str | Path | Config | Loaded) -> Loaded:
@@ -107,6 +131,25 @@ def _open_process(settings: Settings, events: Events) -> Process:
         offload=Offload(settings.decoding_memory, slow=Processes(settings.decoding_processes)),
         response_memory=settings.cache_memory // 4,
     )
+
+
+def _posting(
+    own: CollectorRegistry, place: Place | None
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """Return the lifespan in which a worker posts its metrics for the others."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        if place is None:
+            yield
+            return
+        place.start(own)
+        try:
+            yield
+        finally:
+            place.stop(own)
+
+    return lifespan
 
 
 async def swap(app: Application[Runtime], runtime: Runtime) -> Runtime:

@@ -59,18 +59,19 @@ class Runtime:
 
     Attributes:
         loaded: the configuration.
+        process: what lives as long as the process.
         upstreams: by name.
         endpoints: one for each dashboard, in the order of declaration.
         response_cache: the cache of whole answers.
     """
 
     __slots__ = (
-        "_prefetch", "_process", "_refreshes", "endpoints", "loaded", "response_cache", "upstreams"
+        "_prefetch", "_refreshes", "endpoints", "loaded", "process", "response_cache", "upstreams"
     )  # fmt: skip
 
     def __init__(self, loaded: Loaded, process: Process) -> None:
         self.loaded = loaded
-        self._process = process
+        self.process = process
         self._refreshes = Refreshes(events=process.events, clock=time.monotonic)
         shared = Shared(
             process.store,
@@ -104,7 +105,7 @@ class Runtime:
 
     def successor(self, loaded: Loaded) -> Runtime:
         """Return the runtime of another configuration in the same process."""
-        return Runtime(loaded, self._process)
+        return Runtime(loaded, self.process)
 
     def start(self) -> None:
         """Start prefetching."""

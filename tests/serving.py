@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import uvicorn
 
-from gateway.app import create_app
+from gateway.app import create_admin, create_app
 from gateway.config.settings import Settings
 from gateway.plan.load import loads
 from gateway.server.connections import Connections
@@ -17,6 +17,8 @@ from gateway.server.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from fastapi import FastAPI
 
     from gateway.runtime import Runtime
     from gateway.web.application import Application
@@ -27,6 +29,11 @@ BASE = "http://gateway.test"
 def application(text: str, **settings: Any) -> Application[Runtime]:
     """Return the application that `text` declares, with settings that no environment changes."""
     return create_app(loads(text), Settings(**{"redis_url": None, **settings}))
+
+
+def admin(app: Application[Runtime], **settings: Any) -> FastAPI:
+    """Return the admin application of `app`, with settings that no environment changes."""
+    return create_admin(app, Settings(**settings))
 
 
 @contextlib.asynccontextmanager

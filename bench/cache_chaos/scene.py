@@ -81,8 +81,8 @@ class Scene:
         )
         made = []
         for _ in range(count):
-            port = free_port()
-            env = dict(environment)
+            port, admin = free_port(), free_port()
+            env = {**environment, "GATEWAY_ADMIN_PORT": str(admin)}
             if redis:
                 env["GATEWAY_REDIS_URL"] = self.redis.url
             server = Server(
@@ -95,10 +95,10 @@ class Scene:
                 ready="/readyz",
             )
             self._gateways.append(server)
-            made.append(server)
-        await asyncio.gather(*(asyncio.to_thread(server.start) for server in made))
-        gateways = [Gateway(server) for server in made]
-        self._clients += [gateway.client for gateway in gateways]
+            made.append((server, admin))
+        await asyncio.gather(*(asyncio.to_thread(server.start) for server, _ in made))
+        gateways = [Gateway(server, admin) for server, admin in made]
+        self._clients += [one for each in gateways for one in (each.client, each.admin)]
         return gateways
 
     async def end_gateways(self) -> None:
@@ -117,10 +117,11 @@ class Scene:
 class Gateway:
     """One replica and a client of it."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, admin: int) -> None:
         self.server = server
         self.client = Client(server.port)
         self.get = self.client.get
+        self.admin = Client(admin)
 
     def kill(self) -> None:
         """SIGKILL."""

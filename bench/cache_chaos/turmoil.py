@@ -133,5 +133,5 @@ async def absent(scene: Scene) -> None:
 
 async def store_up(replica) -> str:
     """Return the state of the shared store in `/metrics`."""
-    lines = (await replica.get("/metrics")).body.decode().splitlines()
+    lines = (await replica.admin.get("/metrics")).body.decode().splitlines()
     return next((x.split()[1] for x in lines if x.startswith("gateway_store_up ")), "not reported")

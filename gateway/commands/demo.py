@@ -10,9 +10,14 @@ import typer
 import uvloop
 from rich.markup import escape
 
-from gateway.app import create_app
+from gateway.app import create_admin, create_app
 from gateway.commands.options import output
-from gateway.commands.serving import open_listeners, open_server
+from gateway.commands.serving import (
+    open_admin_listeners,
+    open_listeners,
+    open_server,
+    serving_admin,
+)
 from gateway.config.settings import Settings
 from gateway.mock import Knobs, MockServer, create_mock_app
 from gateway.plan.load import compile_config, load, shipped
@@ -78,25 +83,30 @@ async def _serve(host: str, port: int, knobs: Knobs) -> None:
     quiet = {"redis_url": None, "log_level": "warning", "drain_delay": 0}
     settings = Settings.read(quiet)
     listeners = open_listeners(host, port)
+    admin_listeners = open_admin_listeners(settings)
+    admin_url = f"http://{settings.admin_host}:{admin_listeners[0].getsockname()[1]}"
     async with MockServer(create_mock_app(knobs), port=0) as upstreams:
         app = create_app(pointed_at(load(shipped()), upstreams.url), settings)
         server = open_server(app, settings)
-        greeting = asyncio.create_task(_greet(server, host, port, upstreams.url))
+        url = f"http://{host}:{port}"
+        greeting = asyncio.create_task(_greet(server, url, admin_url, upstreams.url))
         try:
-            await server.serve(listeners)
+            async with serving_admin(create_admin(app, settings), settings, admin_listeners):
+                await server.serve(listeners)
         finally:
             greeting.cancel()
 
 
-async def _greet(server: Server, host: str, port: int, upstreams: str) -> None:
+async def _greet(server: Server, url: str, admin: str, upstreams: str) -> None:
     """Print the URLs to open, once the gateway accepts connections."""
     while not server.started:
         await asyncio.sleep(0.02)
     console = output()
-    base = escape(f"http://{host}:{port}")
+    base = escape(url)
     console.print(f"\nThe gateway is on [bold]{base}[/bold], its mock upstreams on {upstreams}.")
     console.print("Open or curl:\n")
     for path, what in _TRY:
         console.print(f"  [cyan]{base}{path}[/cyan]", highlight=False)
         console.print(f"      {what}", style="dim", highlight=False)
-    console.print("\nPress Ctrl+C to stop.")
+    console.print(f"\nMetrics are on [cyan]{escape(admin)}/metrics[/cyan].", highlight=False)
+    console.print("Press Ctrl+C to stop.")

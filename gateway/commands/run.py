@@ -9,11 +9,12 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from gateway.app import create_app
+from gateway.app import create_admin, create_app
 from gateway.commands.options import DEFAULT_CONFIG, ConfigFile, errors
 from gateway.commands.serving import (
     ending_quietly,
     ignore_signals,
+    open_admin_listeners,
     open_listeners,
     serve,
     tune_collector,
@@ -21,6 +22,7 @@ from gateway.commands.serving import (
 from gateway.config.settings import Settings
 from gateway.plan.load import load
 from gateway.server import Link, Supervisor
+from gateway.telemetry.board import Board, Place
 from gateway.telemetry.logs import log_config
 
 __all__ = ["run"]
@@ -58,20 +60,25 @@ def _run(config: Path, host: str | None, port: int | None, workers: int | None) 
     # Built here even with several workers, which build their own: a mistake is reported once.
     app = create_app(loaded, settings)
     listeners = open_listeners(settings.host, settings.port)
-    port = listeners[0].getsockname()[1]
+    admin_listeners = open_admin_listeners(settings)
+    port, admin_port = (each[0].getsockname()[1] for each in (listeners, admin_listeners))
     errors().print(
         f"{len(loaded.plans)} dashboards from {escape(loaded.file)} on "
         f"http://{escape(settings.host)}:{port} "
-        f"({'Redis cache' if settings.redis_url else 'cache in memory'})",
+        f"({'Redis cache' if settings.redis_url else 'cache in memory'}), "
+        f"metrics and administration on http://{escape(settings.admin_host)}:{admin_port}",
         highlight=False,
     )
     if settings.workers == 1:
-        serve(app, settings, listeners)
+        serve(app, settings, listeners, (create_admin(app, settings), admin_listeners))
         return 0
     del app
+    board = Board(settings.workers)
 
     def work(link: Link) -> int:
-        serve(create_app(loaded, settings), settings, listeners, link)
+        app = create_app(loaded, settings)
+        admin = create_admin(app, settings, place=Place(board, link.number))
+        serve(app, settings, listeners, (admin, admin_listeners), link)
         return 0
 
     logging.config.dictConfig(log_config(settings.log_level, settings.log_format))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import gc
 import logging
 import os
 import signal
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 import typer
@@ -17,11 +19,14 @@ from rich.markup import escape
 from gateway.commands.options import errors
 from gateway.server import Connections, Drain, Limits, Server, listen, repeated
 from gateway.telemetry.logs import log_config
+from gateway.web.lifecycle import Lifecycle
 from gateway.worker.allocator import return_large_blocks
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from fastapi import FastAPI
 
     from gateway.config.settings import Settings
     from gateway.plan.load import Loaded
@@ -32,9 +37,11 @@ if TYPE_CHECKING:
 __all__ = [
     "ending_quietly",
     "ignore_signals",
+    "open_admin_listeners",
     "open_listeners",
     "open_server",
     "serve",
+    "serving_admin",
     "tune_collector",
 ]
 
@@ -65,6 +72,17 @@ def open_listeners(host: str, port: int) -> list[socket.socket]:
         where, why = escape(f"{host}:{port}"), escape(error.strerror or str(error))
         errors().print(f"cannot listen on {where} ({why})", highlight=False)
         raise typer.Exit(1) from None
+
+
+def open_admin_listeners(settings: Settings) -> list[socket.socket]:
+    """Listen for the admin application; take a free port if the default one is in use."""
+    if "admin_port" not in settings.model_fields_set:
+        try:
+            return listen(settings.admin_host, settings.admin_port)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return open_listeners(settings.admin_host, 0)
+    return open_listeners(settings.admin_host, settings.admin_port)
 
 
 @contextmanager
@@ -123,6 +141,31 @@ def open_server(
     )
 
 
+@asynccontextmanager
+async def serving_admin(
+    admin: FastAPI, settings: Settings, listeners: list[socket.socket]
+) -> AsyncIterator[None]:
+    """Serve the admin application, from before the other one serves until after it has ended."""
+    config = uvicorn.Config(
+        admin,
+        http=Connections(Limits()),  # type: ignore[arg-type] # makes one
+        ws="none",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        log_config=None,
+        log_level=settings.log_level,
+        backlog=_BACKLOG,
+    )
+    server = Server(config, Lifecycle(), Drain(0, 0), handles_signals=False)
+    serving = asyncio.create_task(server.serve(listeners))
+    try:
+        yield
+    finally:
+        server.end(delay=False)
+        await serving
+
+
 def _limits(settings: Settings, loaded: Loaded) -> Limits:
     """Return what clients may do; upstreams and Redis get their share of the open files."""
     upstreams = sum(each.most_connections for each in loaded.config.upstreams.values())
@@ -134,6 +177,7 @@ def serve(
     app: Application[Runtime],
     settings: Settings,
     listeners: list[socket.socket],
+    admin: tuple[FastAPI, list[socket.socket]],
     link: Link | None = None,
 ) -> None:
     """Serve until the process is told to end; it does nothing else after that.
@@ -142,6 +186,7 @@ def serve(
         app: the application.
         settings: of the process.
         listeners: the listening sockets.
+        admin: the admin application, and its listening sockets.
         link: that of a worker to its supervisor, which handles signals.
     """
 
@@ -152,8 +197,9 @@ def serve(
     server = open_server(app, settings, on_started=attach, handles_signals=link is None)
 
     async def main() -> None:
-        await server.serve(repeated(listeners))
-        ignore_signals()
+        async with serving_admin(admin[0], settings, admin[1]):
+            await server.serve(repeated(listeners))
+            ignore_signals()
         if not server.clean:  # closing the event loop would wait for what hangs
             logging.shutdown()
             os._exit(1)

@@ -17,15 +17,21 @@ __all__ = ["Settings"]
 
 _PREFIX = "GATEWAY_"
 _PORT = 8000
+_ADMIN_PORT = 8001
 
 
 def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
 
-def _no_service_link(value: Any) -> Any:
+def _no_service_link(default: int) -> BeforeValidator:
     """Ignore GATEWAY_PORT=tcp://..., which Kubernetes sets for a Service named `gateway`."""
-    return _PORT if isinstance(value, str) and value.startswith(("tcp://", "udp://")) else value
+
+    def ignore(value: Any) -> Any:
+        link = isinstance(value, str) and value.startswith(("tcp://", "udp://"))
+        return default if link else value
+
+    return BeforeValidator(ignore)
 
 
 Level = Annotated[Literal["critical", "error", "warning", "info", "debug"], BeforeValidator(_lower)]
@@ -45,8 +51,12 @@ class Settings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", examples=["0.0.0.0"])  # noqa: S104 - an example
     """Address to listen on."""
-    port: Annotated[int, Field(ge=0, le=65535), BeforeValidator(_no_service_link)] = _PORT
+    port: Annotated[int, Field(ge=0, le=65535), _no_service_link(_PORT)] = _PORT
     """Port to listen on."""
+    admin_host: str = Field(default="127.0.0.1", examples=["0.0.0.0"])  # noqa: S104 - an example
+    """Address on which the admin application listens: /metrics, /healthz, /readyz and /admin/."""
+    admin_port: Annotated[int, Field(ge=0, le=65535), _no_service_link(_ADMIN_PORT)] = _ADMIN_PORT
+    """Port of the admin application. If it is not set and 8001 is in use, a free port is taken."""
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     """Number of worker processes."""
     redis_url: SecretStr | None = Field(default=None, examples=["redis://redis:6379/0"])
@@ -92,7 +102,8 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = Field(default="text", examples=["json"])
     """Format of log lines."""
     admin_token: SecretStr | None = Field(default=None, examples=["a-long-random-text"])
-    """Enables `POST /admin/purge` for clients that send it as a bearer token."""
+    """What clients of `/admin/` send as a bearer token. Without it only this machine is served:
+    GATEWAY_ADMIN_HOST has to be a loopback address."""
     root_path: str = Field(default="", examples=["/api"])
     """Path prefix that a proxy in front strips from every request."""
     docs: bool = True

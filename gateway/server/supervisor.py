@@ -233,7 +233,7 @@ class _Slot:
             # Another worker's link must end with the supervisor alone.
             for other in others:
                 other.close()
-            _run_worker(work, theirs, parent)
+            _run_worker(work, Link(theirs, self.number - 1), parent)
         theirs.close()
         ours.setblocking(False)
         self.link = ours
@@ -282,7 +282,7 @@ class _Slot:
             link.close()
 
 
-def _run_worker(work: Callable[[Link], int], link: socket.socket, parent: int) -> Any:
+def _run_worker(work: Callable[[Link], int], link: Link, parent: int) -> Any:
     """Run `work` in a process that has just been forked, and end it."""
     code = 1
     try:
@@ -292,7 +292,7 @@ def _run_worker(work: Callable[[Link], int], link: socket.socket, parent: int) -
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         die_with_parent(parent)
-        code = work(Link(link))
+        code = work(link)
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else 1
     except BaseException:

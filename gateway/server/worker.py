@@ -32,9 +32,13 @@ class Link:
 
     The event loop itself reports that it runs, so a loop that hangs falls silent. The socket is at
     its end when the supervisor is dead, and the worker then ends at once.
+
+    Attributes:
+        number: the number of the worker, from 0; one that is replaced passes it on.
     """
 
-    def __init__(self, socket: socket.socket) -> None:
+    def __init__(self, socket: socket.socket, number: int) -> None:
+        self.number = number
         self._socket = socket
         self._server: Server
         self._loop: asyncio.AbstractEventLoop

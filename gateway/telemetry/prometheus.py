@@ -1,18 +1,11 @@
-"""The `/metrics` endpoint for Prometheus.
-
-Values are read at each scrape, so that requests pay nothing for them. With `--workers` each scrape
-reaches one worker: run pods with one worker each, as the manifests in `k8s/` do.
-"""
+"""The metrics for Prometheus: read at each scrape, so that requests pay nothing for them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastapi import APIRouter, Response
-from fastapi.responses import PlainTextResponse
-from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
@@ -25,7 +18,7 @@ if TYPE_CHECKING:
     from gateway.web.load_shedding import Admission
     from gateway.web.response_cache import ResponseCache
 
-__all__ = ["router"]
+__all__ = ["registry"]
 
 
 class _Gateway(Collector):
@@ -122,26 +115,15 @@ class _Gateway(Collector):
         yield refused
 
 
-def router(
+def registry(
     store: Store,
     response_cache: Callable[[], ResponseCache],
     admission: Admission,
     offload: Offload,
-) -> APIRouter:
-    """Return the route `/metrics`; `response_cache` returns the current response cache."""
-    registry = CollectorRegistry()
-    registry.register(_Gateway(store, response_cache, admission, offload))
-    ProcessCollector(registry=registry)
-    GCCollector(registry=registry)
-    routes = APIRouter(tags=["operations"])
-
-    @routes.get(
-        "/metrics",
-        summary="Metrics for Prometheus",
-        description="The metrics of this process, in the text format of Prometheus.",
-        response_class=PlainTextResponse,
-    )
-    async def metrics() -> Response:
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
-
-    return routes
+) -> CollectorRegistry:
+    """Return the metrics of this process; `response_cache` returns the current response cache."""
+    found = CollectorRegistry()
+    found.register(_Gateway(store, response_cache, admission, offload))
+    ProcessCollector(registry=found)
+    GCCollector(registry=found)
+    return found

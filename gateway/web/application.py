@@ -21,7 +21,6 @@ from gateway.web.problems import NOSNIFF, on_bug, on_http_error, on_invalid_body
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from fastapi import APIRouter
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from gateway.web.dashboard import DashboardEndpoint
@@ -54,7 +53,6 @@ class Application(FastAPI, Generic[ServedT]):
 
     Args:
         served: the dashboards to serve until the next call of `serve`.
-        routers: the operational routes.
         settings: arguments of `FastAPI`.
 
     Attributes:
@@ -62,16 +60,13 @@ class Application(FastAPI, Generic[ServedT]):
         lifecycle: whether the process drains; the server sets it.
     """
 
-    def __init__(
-        self, served: ServedT, *, routers: Sequence[APIRouter] = (), **settings: Any
-    ) -> None:
+    def __init__(self, served: ServedT, **settings: Any) -> None:
         super().__init__(redirect_slashes=False, **settings)
         self.lifecycle = Lifecycle()
         self.add_exception_handler(HTTPException, on_http_error)
         self.add_exception_handler(RequestValidationError, on_invalid_body)
         self.add_exception_handler(Exception, on_bug)
-        for router in (health.router(self.lifecycle), *routers):
-            self.include_router(router)
+        self.include_router(health.router(self.lifecycle))
         self._operational = list(self.router.routes)
         self.serve(served)
 

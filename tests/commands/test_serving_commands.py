@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
+import re
 import signal
 import socket
 import threading
@@ -116,24 +118,26 @@ def test_run_and_purge(tmp_path: Path) -> None:
     port = reserved_port()
     url = f"http://127.0.0.1:{port}"
     token = {"GATEWAY_ADMIN_TOKEN": "s3cret"}
-    everything = ["purge", "--url", url, "--everything"]
+    admin_port = reserved_port()
+    admin = f"http://127.0.0.1:{admin_port}"
+    ports = {"GATEWAY_ADMIN_PORT": str(admin_port), "GATEWAY_LOG_FORMAT": "json"}
+    everything = ["purge", "--url", admin, "--everything"]
     with answering(Upstream) as upstream:
         serve = ["run", "--port", str(port), *configured(tmp_path, upstream)]
-        with running(f"{url}/healthz", *serve, **token, GATEWAY_LOG_FORMAT="json"):
+        with running(f"{url}/healthz", *serve, **token, **ports):
             first = get(f"{url}/one")
             assert "hit" in get(f"{url}/one").headers["cache-status"]
             for what in (["--dashboard", "one"], ["--upstream", "up"], ["--tag", "t"],
                          ["--everything"]):  # fmt: skip
-                purged = inside("purge", "--url", url, *what, **token)
+                purged = inside("purge", "--url", admin, *what, **token)
                 assert (purged.returncode, purged.stdout) == (0, "1 processes were notified\n")
                 assert "fwd=miss" in get(f"{url}/one").headers["cache-status"]
                 assert "hit" in get(f"{url}/one").headers["cache-status"]
-            assert inside("purge", "--url", url, **token).returncode == 1
+            assert inside("purge", "--url", admin, **token).returncode == 1
             wrong = inside(*everything, GATEWAY_ADMIN_TOKEN="other")
             assert wrong.returncode == 1
             assert "bearer token" in wrong.stderr
             assert first.json()["data"] == get(f"{url}/one").json()["data"]
-    assert inside("purge", "--everything").returncode == 1
     assert inside(*everything, **token).returncode == 1
 
 
@@ -224,3 +228,38 @@ def test_a_taken_port_is_told() -> None:
             assert ended.returncode == 1
             assert f"cannot listen on 127.0.0.1:{port} (" in ended.stderr
             assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.no_cover
+def test_every_worker_tells_of_all_of_them(tmp_path: Path) -> None:
+    port, admin_port = reserved_port(), reserved_port()
+    url, admin = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{admin_port}"
+    with answering(Upstream) as upstream:
+        serve = ["run", "--port", str(port), "--workers", "2", *configured(tmp_path, upstream)]
+        with running(f"{url}/healthz", *serve, GATEWAY_ADMIN_PORT=str(admin_port)):
+            for number in range(30):
+                assert get(f"{url}/one?n={number}").status_code == 200
+
+            def admitted() -> float:
+                text = get(f"{admin}/metrics").text
+                found = re.search(r"^gateway_requests_admitted_total (\S+)$", text, re.MULTILINE)
+                return float(found[1]) if found else 0.0
+
+            until_blocking(lambda: all(admitted() == 30 for _ in range(10)))
+
+
+@pytest.mark.no_cover
+def test_the_default_admin_port_may_be_in_use_but_not_one_that_was_chosen(tmp_path: Path) -> None:
+    port = reserved_port()
+    url = f"http://127.0.0.1:{port}"
+    with answering(Upstream) as upstream, socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):  # something else may have it already
+            other.bind(("127.0.0.1", 8001))
+            other.listen()
+        serve = ["run", "--port", str(port), *configured(tmp_path, upstream)]
+        with running(f"{url}/healthz", *serve):
+            assert get(f"{url}/one").status_code == 200
+        chosen = gateway(*serve, GATEWAY_ADMIN_PORT="8001")
+        assert chosen.returncode == 1
+        assert "cannot listen on 127.0.0.1:8001" in chosen.stderr

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from multiprocessing.context import ForkServerProcess
 
-_PORT = re.compile(r"\b(8000|9000|6379)\b")
+_PORT = re.compile(r"\b(8000|8001|9000|6379)\b")
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 _COMMAND = re.compile(
     r"(?P<environment>(?:[A-Z_]+=\S* )*)gateway (?P<rest>[^|>]*)(?:> (?P<file>\S+))?"
@@ -44,17 +44,19 @@ _PROCESSES.set_forkserver_preload(
 class Story:
     """A page under way: its files, its environment and what it serves.
 
-    The ports that pages use (8000, 9000, 6379) stand for free ones.
+    The ports that pages use (8000, 8001, 9000, 6379) stand for free ones.
     """
 
     def __init__(self, page: Path, place: Path, **ports: int) -> None:
         self._page = page
         self._place = place
-        self._ports = {"8000": reserved_port(), "9000": reserved_port(), **ports}
+        free = {number: reserved_port() for number in ("8000", "8001", "9000")}
+        self._ports = {**free, **ports}
         programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         self._environment = clean_environment(
             PATH=programs,
             GATEWAY_PORT=str(self._ports["8000"]),
+            GATEWAY_ADMIN_PORT=str(self._ports["8001"]),
             PYTHONPATH=str(ROOT),
             PYTEST_DISABLE_PLUGIN_AUTOLOAD="1",  # those of the suite take ten seconds to import
         )

@@ -22,7 +22,7 @@ from gateway.config.settings import Settings
 from gateway.errors import ErrorCode
 from gateway.upstreams.http.config import HttpUpstreamConfig
 from tests.docs.pages import ROOT, Block, anchors, blocks, links, name_of, pages
-from tests.serving import asked
+from tests.serving import admin, asked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -141,8 +141,8 @@ def test_every_state_is_explained() -> None:
 
 async def test_every_metric_of_the_gateway_is_explained() -> None:
     app = create_app(ROOT / "config" / "gateway.yaml", Settings.read({"redis_url": None}))
-    async with asked(app) as client:
-        text = (await client.get("/metrics")).text
+    async with asked(admin(app)) as operator:
+        text = (await operator.get("/metrics")).text
     names = {
         sample.name
         for family in text_string_to_metric_families(text)

@@ -32,7 +32,7 @@ class Told:
 
 def attached(socket: socket.socket) -> list[str]:
     told = Told()
-    Link(socket).attach(cast("Server", told))
+    Link(socket, 0).attach(cast("Server", told))
     return told.orders
 
 

@@ -10,7 +10,7 @@ import respx
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.redis_server import running
-from tests.serving import application, asked, served
+from tests.serving import admin, application, asked, served
 from tests.waiting import until_found
 
 if TYPE_CHECKING:
@@ -24,8 +24,9 @@ dashboards:
 """
 
 
-async def read(client: httpx.AsyncClient) -> dict[str, float]:
-    answer = await client.get("/metrics")
+async def read(app: Any) -> dict[str, float]:
+    async with asked(admin(app)) as operator:
+        answer = await operator.get("/metrics")
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/plain; version=")
     found: dict[str, float] = {}
@@ -38,13 +39,14 @@ async def read(client: httpx.AsyncClient) -> dict[str, float]:
 @respx.mock
 async def test_what_is_kept_is_told() -> None:
     respx.get("http://a.test/x").respond(json={"n": 1})
-    async with asked(application(TEXT)) as client:
-        before = await read(client)
+    app = application(TEXT)
+    async with asked(app) as client:
+        before = await read(app)
         assert (before["gateway_cache_entries"], before["gateway_cache_bytes"]) == (0, 0)
         assert before["gateway_kept_answers_bytes"] == 0
         assert "gateway_store_up" not in before  # there is none to be up
         await client.get("/d")
-        after = await read(client)
+        after = await read(app)
     assert after["gateway_cache_entries"] == 1
     assert after["gateway_cache_bytes"] > 100
     assert after["gateway_kept_answers_bytes"] > 100
@@ -60,11 +62,12 @@ async def test_what_is_under_way_and_what_is_refused_is_told() -> None:
         return httpx.Response(200, json=1)
 
     respx.get("http://a.test/x").mock(side_effect=answer)
-    async with asked(application(TEXT, max_in_flight=1)) as client:
+    app = application(TEXT, max_in_flight=1)
+    async with asked(app) as client:
         first = asyncio.create_task(client.get("/d"))
         await asked_for.wait()
         assert (await client.get("/d")).status_code == 503
-        told = await read(client)
+        told = await read(app)
         assert told["gateway_requests_in_flight"] == 1
         assert told["gateway_requests_refused_total"] == 1
         assert told["gateway_requests_admitted_total"] == 1
@@ -74,7 +77,7 @@ async def test_what_is_under_way_and_what_is_refused_is_told() -> None:
         assert told["gateway_event_loop_lag_seconds"] >= 0
         go.set()
         await first
-        assert (await read(client))["gateway_requests_in_flight"] == 0
+        assert (await read(app))["gateway_requests_in_flight"] == 0
 
 
 @pytest.mark.parametrize("used", [True, False])
@@ -87,11 +90,11 @@ async def test_a_shared_store_that_is_gone_and_comes_back_is_told(
         router.route(host="127.0.0.1").pass_through()
         numbers = itertools.count()
 
-        async def told(up: int, client: httpx.AsyncClient) -> None:
+        async def told(up: int, app: Any, client: httpx.AsyncClient) -> None:
             async def says() -> bool | None:
                 if used:
                     assert (await client.get(f"/e/{next(numbers)}")).status_code == 200
-                return (await read(client))["gateway_store_up"] == up or None
+                return (await read(app))["gateway_store_up"] == up or None
 
             await until_found(says)
 
@@ -101,7 +104,7 @@ async def test_a_shared_store_that_is_gone_and_comes_back_is_told(
             for up, change in ((0, None), (1, redis.start), (0, redis.kill)):
                 if change is not None:
                     await asyncio.to_thread(change)
-                await told(up, client)
+                await told(up, app, client)
                 assert (await client.get("/readyz")).status_code == 200
 
 
@@ -111,19 +114,20 @@ async def test_two_applications_of_one_process_tell_of_themselves() -> None:
         respx.get("http://a.test/x").respond(json=1)
         async with asked(one) as client:
             await client.get("/d")
-            assert (await read(client))["gateway_cache_entries"] == 1
-        async with asked(other) as client:
-            assert (await read(client))["gateway_cache_entries"] == 0
+        assert (await read(one))["gateway_cache_entries"] == 1
+        assert (await read(other))["gateway_cache_entries"] == 0
 
 
 @respx.mock
 async def test_large_answers_that_were_shaped_elsewhere_are_told() -> None:
     respx.get("http://a.test/x").respond(json=[{"n": n} for n in range(60_000)])
     text = TEXT.replace('{get: "a:/x"}', '{get: "a:/x", select: "sort_by(@, &n)[-1].n"}')
-    async with served(application(text)) as url, httpx.AsyncClient(base_url=url) as client:
+    app = application(text)
+    async with served(app) as url, httpx.AsyncClient(base_url=url) as client:
         respx.route(host="127.0.0.1").pass_through()
         assert (await client.get("/d")).json()["data"] == {"x": 59_999}
-        metrics = (await client.get("/metrics")).text
+        async with asked(admin(app)) as operator:
+            metrics = (await operator.get("/metrics")).text
     for line in (
         'gateway_worker_jobs_total{lane="slow"} 2.0',
         'gateway_worker_jobs_total{lane="quick"} 0.0',

@@ -568,10 +568,3 @@ def parts(node: Any) -> list[dict[str, Any]]:
 
 def references(node: Any) -> set[str]:
     return {part["$ref"] for part in parts(node) if isinstance(part.get("$ref"), str)}
-
-
-def test_who_has_to_log_in_is_told() -> None:
-    text = 'upstreams: {a: {base_url: http://a.test}}\ndashboards: {d: {path: /d, sections: {x: {get: "a:/"}}}}'
-    told = application(text, admin_token="s3cret").openapi()
-    assert told["paths"]["/admin/purge"]["post"]["security"] == [{"HTTPBearer": []}]
-    assert "HTTPBearer" in told["components"]["securitySchemes"]
