@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from gateway.plan.model import Plan, Section
 
-__all__ = ["Document", "DocumentTemplate", "compose", "describe"]
+__all__ = ["Document", "DocumentTemplate", "compose", "describe", "entry_of", "sound"]
 
 
 class Document:
@@ -40,7 +40,7 @@ class Document:
             that is merely being revalidated counts as `ok`.
     """
 
-    __slots__ = ("body", "complete", "errors", "rendered", "required")
+    __slots__ = ("_data_ends", "body", "complete", "errors", "rendered", "required")
 
     def __init__(
         self,
@@ -50,12 +50,19 @@ class Document:
         complete: bool,
         required: Fault | None,
         rendered: tuple[bytes | memoryview, ...],
+        data_ends: int = 0,
     ) -> None:
         self.body = body
+        self._data_ends = data_ends
         self.complete = complete
         self.errors = errors
         self.required = required
         self.rendered = rendered
+
+    @property
+    def closing(self) -> bytes:
+        """The document's bytes after `data`: from `errors` to its end."""
+        return self.body[self._data_ends :]
 
 
 class DocumentTemplate:
@@ -109,11 +116,11 @@ class DocumentTemplate:
         end = end or self._ending(outcomes, aged=False)
         if new:
             body = self.join(outcomes, end)
-            return Document(body, [], complete=True, required=None, rendered=(body,))
+            return self.document(body, len(end), [], complete=True, rendered=(body,))
         aged = self._ending(outcomes, aged=True)
         body = self.join(outcomes, aged)
         values = memoryview(body)[: len(body) - len(aged)]
-        return Document(body, [], complete=True, required=None, rendered=(values, end))
+        return self.document(body, len(aged), [], complete=True, rendered=(values, end))
 
     def _ending(self, outcomes: Sequence[Outcome | None], *, aged: bool) -> bytes:
         """Return what follows the last value; if no value has an age, each is `ok` or `skipped`."""
@@ -146,6 +153,21 @@ class DocumentTemplate:
             parts += (lead, outcome.written or orjson.dumps(outcome.data))
         parts.append(end)
         return b"".join(parts)
+
+    def document(
+        self,
+        body: bytes,
+        ending: int,
+        errors: list[dict[str, Any]],
+        *,
+        complete: bool,
+        rendered: tuple[bytes | memoryview, ...],
+    ) -> Document:
+        """Return a document that no required section made fail; `ending` is the length of its."""
+        data_ends = len(body) - ending + len(self._data_end)
+        return Document(
+            body, errors, complete=complete, required=None, rendered=rendered, data_ends=data_ends
+        )
 
     def ending(
         self, errors: list[dict[str, Any]], sections: dict[str, Any], *, complete: bool
@@ -183,10 +205,10 @@ def compose(
     except (TypeError, ValueError):
         # Only a shaped value can hold what JSON cannot (such as an integer of more than 64 bits
         # that an expression made from text). Finding it is expensive, so it is done only now.
-        sound = [_sound(s, outcome) for s, outcome in zip(plan.sections, landed, strict=True)]
-        if sound == landed:
+        written = [sound(s, outcome) for s, outcome in zip(plan.sections, landed, strict=True)]
+        if written == landed:
             raise
-        return compose(plan, sound)
+        return compose(plan, written)
 
 
 def _deciding(faults: Sequence[Fault]) -> Fault:
@@ -214,14 +236,8 @@ def _document(
         if section.hidden:
             continue
         state = outcome.state
-        entry: dict[str, Any] = {"state": state}
-        provenance = outcome.provenance
-        if provenance.as_of is not None:
-            entry["as_of"] = _timestamp(provenance.as_of)
-        reason = getattr(provenance.reason, "code", None)
-        if reason is not None:
-            entry["reason"] = reason
-        elif state is State.STALE:
+        entry = entry_of(outcome)
+        if state is State.STALE and "reason" not in entry:
             state = State.OK  # it is merely being revalidated
         sections[section.name] = entry
         rendered[section.name] = {"state": state}
@@ -229,7 +245,8 @@ def _document(
     body = plain.join(outcomes, end)
     values = memoryview(body)[: len(body) - len(end)]
     as_rendered = plain.ending(errors, rendered, complete=complete)
-    return Document(body, errors, complete=complete, required=None, rendered=(values, as_rendered))
+    rendering = (values, as_rendered)
+    return plain.document(body, len(end), errors, complete=complete, rendered=rendering)
 
 
 def _errors(plan: Plan, outcomes: Sequence[Outcome | None]) -> list[dict[str, Any]]:
@@ -257,13 +274,25 @@ def describe(section: str, fault: Fault) -> dict[str, Any]:
     return entry
 
 
+def entry_of(outcome: Outcome) -> dict[str, Any]:
+    """Return what `meta` says of a section: its state, its age, and why it is stale."""
+    provenance = outcome.provenance
+    entry: dict[str, Any] = {"state": outcome.state}
+    if provenance.as_of is not None:
+        entry["as_of"] = _timestamp(provenance.as_of)
+    reason = getattr(provenance.reason, "code", None)
+    if reason is not None:
+        entry["reason"] = reason
+    return entry
+
+
 def _timestamp(posix: float) -> str:
     """Return RFC 3339 in UTC, to the second."""
     t = time.gmtime(posix)
     return f"{t[0]:04}-{t[1]:02}-{t[2]:02}T{t[3]:02}:{t[4]:02}:{t[5]:02}Z"
 
 
-def _sound(section: Section, outcome: Outcome) -> Outcome:
+def sound(section: Section, outcome: Outcome) -> Outcome:
     """Return the outcome, or a failed one if its value cannot be written as JSON."""
     if section.hidden:  # it is not part of the document
         return outcome

@@ -18,7 +18,7 @@ from gateway.offload import SMALL, UNDECODED
 from gateway.values.excerpt import shortened
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from gateway.engine.call import BoundSource
     from gateway.engine.context import Context
@@ -37,38 +37,45 @@ async def fetch_in_batches(
     spec: ForEach,
     items: list[Any],
     keys: Sequence[str | int],
+    landed: Callable[[int, Outcome], None],
 ) -> list[Outcome]:
-    """Fetch up to `spec.batch` elements with one call; return the outcome of each."""
-    assert spec.batch is not None  # noqa: S101 - checked by the caller
-    names = [_name(item) for item in items]
-    by_name = {name: item for name, item in zip(names, items, strict=True) if name is not None}
-    distinct = list(by_name)
-    permits = asyncio.Semaphore(spec.concurrency)
+    """Fetch up to `spec.batch` elements with one call; return the outcome of each.
 
-    async def chunk(requested: list[str]) -> dict[str | None, Outcome]:
-        scope = {**context.scope, spec.element: [by_name[name] for name in requested]}
+    `landed` is called with the index and the outcome of each element as soon as it is known.
+    """
+    assert spec.batch is not None  # noqa: S101 - checked by the caller
+    places: dict[str | None, list[int]] = {}
+    for at, item in enumerate(items):
+        places.setdefault(_name(item), []).append(at)
+    distinct = [name for name in places if name is not None]
+    permits = asyncio.Semaphore(spec.concurrency)
+    outcomes: dict[int, Outcome] = {}
+
+    def land(name: str | None, outcome: Outcome) -> None:
+        for at in places[name]:
+            own = outcome
+            if own.faults:  # the same fault strikes several elements, each under its own key
+                own = Outcome(own.state, faults=(Fault(own.faults[0].error, keys[at]),))
+            outcomes[at] = own
+            landed(at, own)
+
+    async def chunk(requested: list[str]) -> None:
+        scope = {**context.scope, spec.element: [items[places[name][-1]] for name in requested]}
         try:
             async with permits:
                 response = await source.fetch(context, scope)
-            return await _split(source, spec, requested, response)
+            found = await _split(source, spec, requested, response)
         except CallError as error:
-            return {name: Outcome.failed(error) for name in requested}
+            found = {name: Outcome.failed(error) for name in requested}
+        for name, outcome in found.items():
+            land(name, outcome)
 
+    if None in places:
+        detail = "the element is not a single value that a query can carry"
+        land(None, Outcome.failed(DependencyFailed(detail)))
     chunks = [distinct[at : at + spec.batch] for at in range(0, len(distinct), spec.batch)]
-    found: dict[str | None, Outcome] = {
-        None: Outcome.failed(
-            DependencyFailed("the element is not a single value that a query can carry")
-        )
-    }
-    for part in await run_all(context.loop, [chunk(requested) for requested in chunks]):
-        found |= part
-    outcomes = []
-    for name, key in zip(names, keys, strict=True):
-        outcome = found[name]
-        if outcome.faults:  # the same fault strikes several elements, each under its own key
-            outcome = Outcome(outcome.state, faults=(Fault(outcome.faults[0].error, key),))
-        outcomes.append(outcome)
-    return outcomes
+    await run_all(context.loop, [chunk(requested) for requested in chunks])
+    return [outcomes[at] for at in range(len(items))]
 
 
 async def _split(

@@ -82,6 +82,9 @@ class Context(Protocol):
     def opened(self, section: Section, elements: Elements) -> None:
         """Record the elements of a `for_each` section and start its followers."""
 
+    def element_landed(self, section: Section, key: str | int, outcome: Outcome) -> None:
+        """Publish an element that has a place in the result of a `for_each` section."""
+
     def spawn(
         self, section: Section, run: Callable[[Context], Awaitable[Outcome | None]]
     ) -> asyncio.Task[None]:

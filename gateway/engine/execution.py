@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from gateway.plan.model import Plan, Section
 
     Publish = Callable[[Section, Outcome], None]
+    PublishElement = Callable[[Section, str | int, Outcome], None]
 
 __all__ = ["BoundPlan", "Execution"]
 
@@ -89,6 +90,7 @@ class BoundPlan:
         ended: Callable[[Execution], None],
         *,
         publish: Publish | None = None,
+        publish_element: PublishElement | None = None,
     ) -> Execution:
         """Start an execution; `ended` is called once, now or later, unless it is cancelled.
 
@@ -99,15 +101,22 @@ class BoundPlan:
             deadline: sections that have not landed by then fail with `deadline_exceeded`.
             ended: receives the execution, with its outcomes or with a bug.
             publish: called with each section and its outcome, in the order in which they land.
+            publish_element: called with each element of a `for_each` section that has a place in
+                its result, with its key or index and its outcome, before the section lands.
         """
         loop = self._wheel.attach()
-        execution = Execution(self, inputs, deadline, loop, ended, publish)
+        execution = Execution(self, inputs, deadline, loop, ended, publish, publish_element)
         self._wheel.set(execution, deadline.remaining(self.clock()) + self._grace)
         execution.begin()
         return execution
 
     async def execute(
-        self, inputs: Inputs, deadline: Deadline, *, publish: Publish | None = None
+        self,
+        inputs: Inputs,
+        deadline: Deadline,
+        *,
+        publish: Publish | None = None,
+        publish_element: PublishElement | None = None,
     ) -> list[Outcome | None]:
         """Return the outcome of every section, in the order of the plan.
 
@@ -120,7 +129,9 @@ class BoundPlan:
             if not ending.done():
                 ending.set_result(None)
 
-        execution = self.start(inputs, deadline, ended, publish=publish)
+        execution = self.start(
+            inputs, deadline, ended, publish=publish, publish_element=publish_element
+        )
         try:
             await ending
         except asyncio.CancelledError:
@@ -146,9 +157,9 @@ class Execution(Alarm):
         bug: an error of the gateway itself, which ended the execution.
     """
 
-    __slots__ = ("_began", "_bound", "_ended", "_large", "_left", "_publish", "_ready", "_starting",
-                 "_waiting", "bug", "calls", "deadline", "elements", "inputs", "loop", "outcomes",
-                 "over", "plan", "scope", "tasks")  # fmt: skip
+    __slots__ = ("_began", "_bound", "_ended", "_large", "_left", "_publish", "_publish_element",
+                 "_ready", "_starting", "_waiting", "bug", "calls", "deadline", "elements",
+                 "inputs", "loop", "outcomes", "over", "plan", "scope", "tasks")  # fmt: skip
 
     def __init__(
         self,
@@ -158,6 +169,7 @@ class Execution(Alarm):
         loop: asyncio.AbstractEventLoop,
         ended: Callable[[Execution], None],
         publish: Publish | None,
+        publish_element: PublishElement | None,
     ) -> None:
         self.plan = plan = bound.plan
         self.inputs = inputs
@@ -174,6 +186,7 @@ class Execution(Alarm):
         self._bound = bound
         self._ended = ended
         self._publish = publish
+        self._publish_element = publish_element
         self._began = [0.0] * count
         # By section name, as JSON: values too large to evaluate a `when` on the event loop.
         self._large: dict[str, bytes] | None = None
@@ -212,6 +225,11 @@ class Execution(Alarm):
         for follower in self.plan.followers[section.index]:
             self._release(follower)
         self._start_ready()
+
+    def element_landed(self, section: Section, key: str | int, outcome: Outcome) -> None:
+        """Publish the outcome of one element of a `for_each` section."""
+        if self._publish_element is not None and not self.over:
+            self._publish_element(section, key, outcome)
 
     def broke(self, bug: BaseException) -> None:
         """End the execution because of a bug."""
@@ -276,7 +294,10 @@ class Execution(Alarm):
         if outcome.faults or outcome.provenance.reason is not None:
             report(self._bound.events, self.plan.name, section.name, outcome)
         if self._publish is not None:
-            self._publish(section, outcome)
+            try:
+                self._publish(section, outcome)
+            except Exception as bug:  # not the runner's, which called `landed`
+                self._end(bug)
 
     def _start(self, index: int) -> None:
         """Start a section whose inputs have landed."""

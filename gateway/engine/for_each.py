@@ -74,6 +74,7 @@ class ForEachRunner:
                     outcome = await calls.outcome(items[at], keys[at])
                 if landing:
                     landing[at].set_result(outcome)
+                self._publish(context, keys[at], outcome, keyed=keyed)
                 return outcome
 
             outcomes = await run_all(loop, [element(at) for at in range(len(items))])
@@ -92,12 +93,17 @@ class ForEachRunner:
         keyless: dict[int, Outcome],
     ) -> list[Outcome]:
         fetched = [at for at in range(len(items)) if at not in keyless]
+
+        def landed(number: int, outcome: Outcome) -> None:
+            self._publish(context, keys[fetched[number]], outcome, keyed=False)
+
         answers = await fetch_in_batches(
             context,
             self._source,
             self._spec,
             [items[at] for at in fetched],
             [keys[at] for at in fetched],
+            landed,
         )
         found = keyless | dict(zip(fetched, answers, strict=True))
         return [found[at] for at in range(len(items))]
@@ -132,11 +138,17 @@ class ForEachRunner:
                 outcome = Outcome.failed(dependency_failed(leader.name, source), key)
             if own:
                 own[at].set_result(outcome)
+            self._publish(context, key, outcome, keyed=elements.keyed)
             return outcome
 
         outcomes = await run_all(loop, [element(at) for at in range(count)])
         together = _together(keys, outcomes, keyed=elements.keyed, beyond=beyond)
         return together if calls.size <= LARGE else await _written(self._section, together)
+
+    def _publish(self, context: Context, key: str | int, outcome: Outcome, *, keyed: bool) -> None:
+        """Publish an element, unless it has no key and so no place in the object."""
+        if not (keyed and isinstance(key, int)):
+            context.element_landed(self._section, key, outcome)
 
 
 def _standing_in(loop: asyncio.AbstractEventLoop, name: str, value: Any) -> Elements:

@@ -22,6 +22,7 @@ from uvicorn.protocols.utils import get_remote_addr
 from gateway.aio.tasks import cancel_and_wait
 from gateway.aio.timers import Alarm
 from gateway.server.asgi import Exchange, ending
+from gateway.server.outlet import StreamOutlet
 from gateway.server.reader import Phase, RequestReader, target_of
 from gateway.server.refusal import ClientLine, Refusal
 from gateway.web.fields import Fields
@@ -67,8 +68,8 @@ class Connection(asyncio.Protocol, Alarm):
 
     __slots__ = (
         "_answering", "_deadline", "_deaf", "_due", "_ending", "_exchange", "_fed", "_flow",
-        "_head_only", "_keep_alive", "_lost", "_paused", "_reader", "_shared", "_sync", "_task",
-        "_timed", "_unsent", "_work", "transport",
+        "_head_only", "_keep_alive", "_lost", "_outlet", "_paused", "_reader", "_shared",
+        "_sync", "_task", "_timed", "_unsent", "_work", "transport",
     )  # fmt: skip
 
     def __init__(self, shared: Shared) -> None:
@@ -83,6 +84,7 @@ class Connection(asyncio.Protocol, Alarm):
         self._task: asyncio.Task[None] | None = None
         self._work: Answering | None = None
         self._exchange: Exchange | None = None
+        self._outlet: StreamOutlet | None = None  # the answer is a stream, and has begun
         self._paused = False  # the client does not read
         self._ending = False  # nothing more is answered
         self._deaf = False  # what comes is read and dropped
@@ -145,6 +147,8 @@ class Connection(asyncio.Protocol, Alarm):
         self._paused = True
         if self._flow is not None:
             self._flow.pause_writing()
+        if self._outlet is not None:
+            self._outlet.paused = True
         self._unsent = self.transport.get_write_buffer_size()
         self._within(self._shared.limits.send_time)
 
@@ -154,6 +158,8 @@ class Connection(asyncio.Protocol, Alarm):
         self._unsent = 0
         if self._flow is not None:
             self._flow.resume_writing()
+        if self._outlet is not None:
+            self._outlet.paused = False
         if self._ending:
             return
         self._time_again()
@@ -204,6 +210,10 @@ class Connection(asyncio.Protocol, Alarm):
             if exchange.began:
                 self._abort()
                 return
+        if self._outlet is not None:
+            self._abandon()
+            self._abort()
+            return
         self._abandon()
         if self._answering or self._reader.phase == _HEAD:
             self._answering = self._deaf = True
@@ -273,7 +283,7 @@ class Connection(asyncio.Protocol, Alarm):
         self._sync = True
         respond = partial(self._respond_to, endpoint) if endpoint.is_mocked else self._respond
         try:
-            work = endpoint.answer(method, *target, fields, path, respond)
+            work = endpoint.answer(method, *target, fields, path, respond, self._begin)
         except Exception:
             self._report_bug()
             work = None
@@ -341,6 +351,8 @@ class Connection(asyncio.Protocol, Alarm):
     def _abandon(self) -> None:
         """Cancel the work for a dashboard's answer that is no longer wanted."""
         work, self._work = self._work, None
+        if self._outlet is not None:
+            self._outlet.close()
         if work is not None and (ending := work.cancel()):
             self._shared.start(cancel_and_wait(ending))
 
@@ -361,6 +373,24 @@ class Connection(asyncio.Protocol, Alarm):
             self.transport.writelines((head, body))
         self._answered()
 
+    def _begin(self, status: int, fields: Fields, data: bytes) -> StreamOutlet:
+        """Begin an answer that is a stream; what endpoints call."""
+        if self._shared.draining and not self._reader.pending:
+            self._keep_alive = False
+        chunked = self._reader.version != "1.0"
+        if not chunked:
+            self._keep_alive = False
+        outlet = StreamOutlet(self.transport, self._answered, chunked=chunked, paused=self._paused)
+        if not self._answering or self._lost:
+            outlet.close()
+            return outlet
+        self._outlet = outlet
+        head = self._shared.head(status, fields, close=not self._keep_alive)
+        if chunked:
+            head = head[:-2] + b"transfer-encoding: chunked\r\n\r\n"
+        self.transport.write(head + outlet.framed(data) if data else head)
+        return outlet
+
     def _respond_with(self, response: Response) -> None:
         self._respond(response.status_code, Fields(response.raw_headers), bytes(response.body))
 
@@ -373,6 +403,7 @@ class Connection(asyncio.Protocol, Alarm):
         self._answering = False
         self._task = None
         self._work = None
+        self._outlet = None
         shared = self._shared
         shared.state.total_requests += 1
         if self._exchange is not None:
@@ -490,6 +521,9 @@ class Connection(asyncio.Protocol, Alarm):
         transport = self.transport
         unsent = transport.get_write_buffer_size()
         if unsent:
+            if self._outlet is not None:
+                self._unsent += self._outlet.added
+                self._outlet.added = 0
             if not self._unsent or self._unsent - unsent >= _PROGRESS:
                 self._unsent = unsent
                 self._within(self._shared.limits.send_time)

@@ -175,21 +175,26 @@ def _below(root_path: str, raw: bytes) -> bytes:
     return raw.removeprefix(root_path.encode("utf-8"))
 
 
+class _Answer(Response):
+    """What a dashboard answers, sent by itself."""
+
+    def __init__(self, dashboard: DashboardEndpoint, path: Sequence[tuple[str, str]]) -> None:
+        super().__init__()
+        self._dashboard = dashboard
+        self._path = path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the request."""
+        await self._dashboard(scope, receive, send, self._path)
+
+
 def _endpoint(dashboard: DashboardEndpoint) -> Any:
     """Return the endpoint for FastAPI's route, which runs if the routes are mounted elsewhere."""
 
     async def serve(request: Request) -> Response:
-        sent: list[Any] = []
-
-        async def collect(message: Any) -> None:
-            sent.append(message)
-
         path = tuple((name, str(value)) for name, value in request.path_params.items())
         request.scope.setdefault("raw_path", request.scope["path"].encode("utf-8"))
-        await dashboard(request.scope, request.receive, collect, path)
-        response = Response(sent[1]["body"], sent[0]["status"])
-        response.raw_headers = sent[0]["headers"]
-        return response
+        return _Answer(dashboard, path)
 
     serve.__doc__ = dashboard.plan.config.description
     return serve

@@ -20,9 +20,13 @@ if TYPE_CHECKING:
 
 __all__ = ["ClientHeaders", "Read"]
 
+_ACCEPT = b"accept"
 _IF_NONE_MATCH = b"if-none-match"
+_LAST_EVENT_ID = b"last-event-id"
+_OWN = frozenset({_ACCEPT, _IF_NONE_MATCH, _LAST_EVENT_ID})
 _MAX_PROPAGATED = 8192
 """Most bytes propagated from one request: the minimum of W3C Baggage (section 3.3.2)."""
+_NOTHING: Mapping[str, Sent] = {}
 _SENDABLE = re.compile(rb"[\t -~]+").fullmatch
 
 
@@ -34,11 +38,15 @@ class Read(NamedTuple):
         sent: the fields to forward and propagate to each upstream; upstreams that get none are
             left out.
         private: a field is forwarded, so the answer is for this client only.
+        accept: the field as one list; empty if it is absent.
+        last_event_id: the field; empty if it is absent.
     """
 
     if_none_match: bytes
-    sent: Mapping[str, Sent] = {}
+    sent: Mapping[str, Sent] = _NOTHING
     private: bool = False
+    accept: bytes = b""
+    last_event_id: bytes = b""
 
 
 class ClientHeaders:
@@ -49,7 +57,7 @@ class ClientHeaders:
         propagate: the names in `propagate_headers` of each upstream, in lower case.
 
     Attributes:
-        vary: the `Vary` field of every answer; empty if there is none.
+        vary: the `Vary` field of every answer.
     """
 
     __slots__ = ("_forward", "_passed_on", "_propagate", "_watched", "vary")
@@ -67,31 +75,37 @@ class ClientHeaders:
             self._propagate.setdefault(names, []).append(upstream)
         forwarded = frozenset().union(*self._forward.values())
         self._passed_on = forwarded.union(*self._propagate)
-        self._watched = self._passed_on | {_IF_NONE_MATCH}
-        # RFC 9110 section 12.5.5: a forwarded field may have changed the answer.
-        self.vary: list[Field] = [(b"vary", b", ".join(sorted(forwarded)))] if forwarded else []
+        self._watched = self._passed_on | _OWN
+        # RFC 9110 section 12.5.5: `Accept` chooses the form, and a forwarded field may have
+        # changed the answer.
+        self.vary: list[Field] = [(b"vary", b", ".join(sorted(forwarded | {_ACCEPT})))]
 
     def read(self, fields: Iterable[Field]) -> Read:
         """Return the header fields of one request that this dashboard uses."""
         watched = self._watched
-        if_none_match = b""
+        if_none_match = accept = last_event_id = b""
         found: list[Field] = []
         for field in fields:
-            if field[0] in watched:
-                if field[0] == _IF_NONE_MATCH:
-                    # RFC 9110 section 5.3: several lines are one list.
-                    tag = field[1]
-                    if_none_match = b"%b, %b" % (if_none_match, tag) if if_none_match else tag
-                if field[0] in self._passed_on:
+            name, value = field
+            if name in watched:
+                # RFC 9110 section 5.3: several lines are one list.
+                if name == _ACCEPT:
+                    accept = b"%b, %b" % (accept, value) if accept else value
+                elif name == _IF_NONE_MATCH:
+                    if_none_match = b"%b, %b" % (if_none_match, value) if if_none_match else value
+                elif name == _LAST_EVENT_ID:
+                    last_event_id = value
+                if name in self._passed_on:
                     found.append(field)
         if not found:
-            return Read(if_none_match)
+            return Read(if_none_match, _NOTHING, False, accept, last_event_id)
         forwarded, propagated = self._forwarded(found), self._propagated(found)
         sent = {
             upstream: Sent(forwarded.get(upstream, ()), propagated.get(upstream, ()))
             for upstream in forwarded | propagated
         }
-        return Read(if_none_match, sent, private=bool(forwarded))
+        private = bool(forwarded)
+        return Read(if_none_match, sent, private, accept, last_event_id)
 
     def _forwarded(self, found: list[Field]) -> dict[str, Sequence[Field]]:
         chosen: dict[str, Sequence[Field]] = {}

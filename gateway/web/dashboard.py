@@ -1,4 +1,4 @@
-"""The endpoint of one dashboard: reads parameters, executes the plan, gives one answer.
+"""The endpoint of one dashboard: reads parameters, executes the plan, gives one answer or a stream.
 
 `answer` takes a request without ASGI and responds by a callback; the gateway's own server calls it
 directly. Any other server calls the endpoint as ASGI. FastAPI knows the route only for `/docs` and
@@ -15,8 +15,11 @@ from urllib.parse import unquote
 from gateway.aio.tasks import cancel_and_wait
 from gateway.aio.timers import Wheel
 from gateway.answers.document import compose
+from gateway.answers.encodings import ENCODINGS
 from gateway.call import Deadline
 from gateway.engine.context import Inputs
+from gateway.web.accept import DOCUMENT, ranked
+from gateway.web.asgi_outlet import AsgiOutlet
 from gateway.web.disconnect import DisconnectWatch
 from gateway.web.fields import Fields
 from gateway.web.load_shedding import Waiter, in_vain
@@ -25,6 +28,7 @@ from gateway.web.problems import BUSY, bug, invalid, not_for, overloaded, proble
 from gateway.web.response_cache import CachedAnswer
 from gateway.web.response_headers import etag, freshness, matches
 from gateway.web.selection import Selections
+from gateway.web.streaming import CachedStream, Stream, stream_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -42,7 +46,9 @@ if TYPE_CHECKING:
     from gateway.web.fields import Respond
     from gateway.web.load_shedding import Admission
     from gateway.web.response_cache import ResponseCache
+    from gateway.web.response_headers import Freshness
     from gateway.web.selection import Selection
+    from gateway.web.streaming import Begin
 
 __all__ = ["Answering", "DashboardEndpoint"]
 
@@ -94,39 +100,41 @@ class DashboardEndpoint:
         self._objections = objections
         self._busy = busy
         self._wheel = Wheel()
+        self._encodings = {
+            one.media_type: (one, stream_fields(one, client_headers.vary)) for one in ENCODINGS
+        }
 
     async def __call__(
         self, scope: Scope, receive: Receive, send: Send, path: Sequence[tuple[str, str]]
     ) -> None:
         """Answer one request over ASGI; `path` has the path parameters as text."""
-        answered: asyncio.Future[tuple[int, Fields, bytes]]
-        answered = asyncio.get_running_loop().create_future()
-
-        def respond(*answer: Any) -> None:
-            if not answered.done():
-                answered.set_result(answer)
-
+        outlet = AsgiOutlet()
         method, fields = scope["method"], scope["headers"]
         answering = self.answer(
-            method, scope["raw_path"], scope["query_string"], fields, path, respond
+            method,
+            scope["raw_path"],
+            scope["query_string"],
+            fields,
+            path,
+            outlet.respond,
+            outlet.begin,
         )
-        if answering is not None and not await self._wait_for(answering, answered, receive):
+        if answering is None:
+            await outlet.forward(send, _nothing)
+        elif not await self._forward(answering, outlet, receive, send):
             return
-        status, fields, body = answered.result()
-        await send({"type": "http.response.start", "status": status, "headers": [*fields]})
-        await send({"type": "http.response.body", "body": body})
         if answering is not None:
             if answering.objection is not None:
                 self._objections.add(answering.objection)
             await self.settle()
 
-    async def _wait_for(
-        self, answering: Answering, answered: asyncio.Future[Any], receive: Receive
+    async def _forward(
+        self, answering: Answering, outlet: AsgiOutlet, receive: Receive, send: Send
     ) -> bool:
-        """Wait for an answer; return false if the client has disconnected."""
+        """Send an answer as it is made; return false if the client has disconnected."""
         watch = DisconnectWatch(self._wheel, receive)
         try:
-            await answered
+            await outlet.forward(send, watch.stop)
         except asyncio.CancelledError:
             await cancel_and_wait(answering.cancel())
             if not watch.gone:
@@ -147,8 +155,9 @@ class DashboardEndpoint:
         fields: Iterable[Field],
         path: Sequence[tuple[str, str]],
         respond: Respond,
+        begin: Begin | None = None,
     ) -> Answering | None:
-        """Answer one request: call `respond` now or later.
+        """Answer one request: call `respond` or `begin`, now or later.
 
         Args:
             method: its method.
@@ -158,6 +167,7 @@ class DashboardEndpoint:
             path: the path parameters as text.
             respond: called once with the answer, unless it is cancelled. The content of an answer
                 to HEAD is empty where that saves making it.
+            begin: called instead to begin an answer that is a stream; without it there are none.
 
         Returns:
             `None` if the request is answered; else what can be cancelled until it is.
@@ -171,6 +181,12 @@ class DashboardEndpoint:
             return None
         read = self._client_headers.read(fields)
         key = (raw_path, query)
+        if read.accept and begin is not None:
+            for media_type in ranked(read.accept):
+                if media_type in self._encodings:
+                    return self._stream(media_type, method, key, read, path, respond, begin)
+                if media_type == DOCUMENT:
+                    break
         if self._response_cache is not None and not read.private:
             now = self._now()
             cached = self._response_cache.get(key, now)
@@ -178,6 +194,40 @@ class DashboardEndpoint:
                 _give(respond, method, cached, read.if_none_match, now)
                 return None
         answering = Answering(self, method, key, read, path, respond)
+        return answering if answering.enter(self.clock()) else None
+
+    def _stream(
+        self,
+        media_type: bytes,
+        method: str,
+        key: tuple[bytes, bytes],
+        read: Read,
+        path: Sequence[tuple[str, str]],
+        respond: Respond,
+        begin: Begin,
+    ) -> Answering | None:
+        """Answer with a stream; a stored one is sent in one piece."""
+        encoding, head = self._encodings[media_type]
+        cache = None if read.private else self._response_cache
+        if cache is not None:
+            now = self._now()
+            cached = cache.get(_stream_key(key, media_type), now)
+            if cached is not None:
+                if read.last_event_id and matches(read.last_event_id, cached.etag):
+                    respond(204, head, b"")
+                else:
+                    respond(200, cached.whole_fields(now), b"" if method == "HEAD" else cached.body)
+                return None
+        stream = Stream(
+            encoding,
+            head,
+            respond,
+            begin,
+            known=read.last_event_id,
+            head_only=method == "HEAD",
+            stored=cache is not None,
+        )
+        answering = Answering(self, method, key, read, path, respond, stream)
         return answering if answering.enter(self.clock()) else None
 
     @property
@@ -203,7 +253,17 @@ class DashboardEndpoint:
         cache = self._response_cache
         answering.mark = cache.mark if cache is not None else 0
         inputs = Inputs(parameters, answering.read.sent)
-        return answering.selection.bound.start(inputs, deadline, answering.ended)
+        selection, stream = answering.selection, answering.stream
+        if stream is None:
+            return selection.bound.start(inputs, deadline, answering.ended)
+        stream.template = selection.events
+        return selection.bound.start(
+            inputs,
+            deadline,
+            answering.ended,
+            publish=stream.landed,
+            publish_element=stream.element_landed,
+        )
 
     def _understand(self, answering: Answering) -> dict[str, Any]:
         """Return the parameters of a request, and note the sections that it asks for.
@@ -248,9 +308,14 @@ class DashboardEndpoint:
             return True
         read = answering.read
         landed = [outcome for outcome in outcomes if outcome is not None]
+        tag = etag(merged.rendered)
+        if answering.stream is not None:
+            answering.stream.complete(merged, tag)
+            self._store_stream(answering, tag, freshness(landed, complete=merged.complete))
+            return False
         answer = CachedAnswer(
             merged.body,
-            etag(merged.rendered),
+            tag,
             freshness(landed, complete=merged.complete),
             selection.timing.of([outcome.elapsed for outcome in landed]),
             private=read.private,
@@ -261,6 +326,12 @@ class DashboardEndpoint:
             self._response_cache.put(answering.key, answer, nothing, answering.mark)
         _give(answering.respond, answering.method, answer, read.if_none_match, self._now())
         return False
+
+    def _store_stream(self, answering: Answering, tag: bytes, fresh: Freshness) -> None:
+        stream, cache = answering.stream, self._response_cache
+        if stream is not None and cache is not None and (content := stream.content()):
+            answer = CachedStream(content, tag, fresh, stream.head)
+            cache.put(_stream_key(answering.key, stream.media_type), answer, b"", answering.mark)
 
     def failed(self, answering: Answering, error: Exception) -> None:
         """Answer 500: the gateway itself failed."""
@@ -275,13 +346,15 @@ class Answering(Waiter):
 
     Attributes:
         method, key, read, path, respond: what the request is; see `DashboardEndpoint.answer`.
+        stream: what sends the answer as a stream; `None` for a document.
         mark: the latest purge when it was begun.
         selection: the sections that it asks for; set when it is begun.
         objection: what a test's mock objected to.
     """
 
     __slots__ = ("_arrived", "_began", "_endpoint", "_execution", "_inside", "_over", "key",
-                 "mark", "method", "objection", "path", "read", "respond", "selection")  # fmt: skip
+                 "mark", "method", "objection", "path", "read", "respond", "selection",
+                 "stream")  # fmt: skip
 
     def __init__(
         self,
@@ -291,6 +364,7 @@ class Answering(Waiter):
         read: Read,
         path: Sequence[tuple[str, str]],
         respond: Respond,
+        stream: Stream | None = None,
     ) -> None:
         super().__init__()
         self._endpoint = endpoint
@@ -299,6 +373,7 @@ class Answering(Waiter):
         self.read = read
         self.path = path
         self.respond = respond
+        self.stream = stream
         self.mark = 0
         self.selection: Selection
         self.objection: AssertionError | None = None
@@ -327,7 +402,10 @@ class Answering(Waiter):
 
     def refuse(self, refusal: Response) -> None:
         """Answer with a problem."""
-        _refuse(self.respond, refusal)
+        if self.stream is not None and self.stream.began:
+            self.stream.fail(bytes(refusal.body))
+        else:
+            _refuse(self.respond, refusal)
 
     def ended(self, execution: Execution) -> None:
         """Answer with what the execution came to."""
@@ -399,6 +477,15 @@ def _required_failed(merged: Document, *, vain: bool) -> Response:
         code=error.code,
         errors=merged.errors,
     )
+
+
+def _stream_key(key: tuple[bytes, bytes], media_type: bytes) -> tuple[bytes, bytes]:
+    """Return the key of a stored stream; a query has no line feed."""
+    return key[0], b"%b\n%b" % (key[1], media_type)
+
+
+def _nothing() -> None:
+    """Stop no watch: nothing was waited for."""
 
 
 def _refuse(respond: Respond, refusal: Response) -> None:

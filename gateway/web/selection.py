@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.answers.document import DocumentTemplate
+from gateway.answers.events import EventTemplate
 from gateway.plan.prune import SECTIONS, UnknownSectionsError, named, pruned
 from gateway.web.parameters import InvalidRequestError, values_of
 from gateway.web.response_headers import ServerTiming
@@ -31,15 +32,17 @@ class Selection:
         bound: the plan, bound to its calls.
         plan: the plan.
         template: writes its document.
+        events: writes the events of its stream.
         timing: writes its `Server-Timing`.
     """
 
-    __slots__ = ("bound", "plan", "template", "timing")
+    __slots__ = ("bound", "events", "plan", "template", "timing")
 
     def __init__(self, bound: BoundPlan) -> None:
         self.bound = bound
         self.plan = bound.plan
         self.template = DocumentTemplate(bound.plan)
+        self.events = EventTemplate(bound.plan)
         self.timing = ServerTiming(bound.plan)
 
 

@@ -59,7 +59,7 @@ def test_a_dashboard_is_answered(made: Make) -> None:
     assert answer.status == 200
     assert json.loads(answer.body)["data"] == {"x": "/x/1"}
     assert list(answer.fields) == [
-        "date", "etag", "cache-control", "server-timing", "content-type",
+        "date", "etag", "cache-control", "server-timing", "vary", "content-type",
         "x-content-type-options", "content-length",
     ]  # fmt: skip
     assert not client.closed

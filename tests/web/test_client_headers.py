@@ -40,9 +40,10 @@ def test_a_request_without_any_of_them_makes_nothing() -> None:
     assert first.sent is second.sent
 
 
-def test_answers_vary_by_what_is_forwarded_alone() -> None:
-    assert CLIENT.vary == [(b"vary", b"accept-language, authorization, if-none-match")]
-    assert ClientHeaders(forward={}, propagate={"a": (b"traceparent",)}).vary == []
+def test_answers_vary_by_accept_and_what_is_forwarded() -> None:
+    assert CLIENT.vary == [(b"vary", b"accept, accept-language, authorization, if-none-match")]
+    propagating = ClientHeaders(forward={}, propagate={"a": (b"traceparent",)})
+    assert propagating.vary == [(b"vary", b"accept")]
 
 
 def test_what_an_upstream_could_refuse_is_not_propagated() -> None:
