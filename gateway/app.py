@@ -23,6 +23,7 @@ from gateway.runtime import Process, Runtime, close
 from gateway.telemetry import prometheus
 from gateway.telemetry.event_log import EventLog
 from gateway.transport import Objections
+from gateway.web import docs
 from gateway.web.application import Application
 from gateway.web.load_shedding import Admission
 
@@ -75,11 +76,12 @@ def create_app(
     process = _open_process(settings, events)
     return Application(
         Runtime(loaded, process),
+        routers=[docs.router()] if settings.docs else [],
         title="Aggregation gateway",
         description=_DESCRIPTION,
         version=_version(),
         lifespan=_lifespan(process, log),
-        docs_url="/docs" if settings.docs else None,
+        docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json" if settings.docs else None,
         root_path=settings.root_path,

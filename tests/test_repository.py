@@ -129,6 +129,12 @@ def test_the_wheel_carries_the_shipped_configuration_and_the_types(tmp_path: Pat
         shipped = archive.read("gateway/shipped/gateway.yaml").decode()
     assert shipped == (ROOT / "config" / "gateway.yaml").read_text()
     assert "gateway/py.typed" in names
+    assert {
+        str(file.relative_to(ROOT))
+        for folder in ("docs",)
+        for file in (ROOT / "gateway" / "web" / folder).rglob("*.*")
+        if file.suffix != ".pyc"
+    } <= names
     assert not any(name.startswith(("tests/", "bench/", "docs/")) for name in names)
 
 

@@ -21,6 +21,7 @@ from gateway.web.problems import NOSNIFF, on_bug, on_http_error, on_invalid_body
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from fastapi import APIRouter
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from gateway.web.dashboard import DashboardEndpoint
@@ -53,6 +54,7 @@ class Application(FastAPI, Generic[ServedT]):
 
     Args:
         served: the dashboards to serve until the next call of `serve`.
+        routers: further routes, such as pages.
         settings: arguments of `FastAPI`.
 
     Attributes:
@@ -60,13 +62,16 @@ class Application(FastAPI, Generic[ServedT]):
         lifecycle: whether the process drains; the server sets it.
     """
 
-    def __init__(self, served: ServedT, **settings: Any) -> None:
+    def __init__(
+        self, served: ServedT, *, routers: Sequence[APIRouter] = (), **settings: Any
+    ) -> None:
         super().__init__(redirect_slashes=False, **settings)
         self.lifecycle = Lifecycle()
         self.add_exception_handler(HTTPException, on_http_error)
         self.add_exception_handler(RequestValidationError, on_invalid_body)
         self.add_exception_handler(Exception, on_bug)
-        self.include_router(health.router(self.lifecycle))
+        for router in (health.router(self.lifecycle), *routers):
+            self.include_router(router)
         self._operational = list(self.router.routes)
         self.serve(served)
 
