@@ -22,6 +22,8 @@ from gateway.plan.load import Loaded, compile_config, load
 from gateway.runtime import Process, Runtime, close
 from gateway.telemetry import prometheus
 from gateway.telemetry.event_log import EventLog
+from gateway.telemetry.meters import Meters
+from gateway.telemetry.tally import Tally
 from gateway.transport import Objections
 from gateway.web import docs
 from gateway.web.application import Application
@@ -73,7 +75,9 @@ def create_app(
     events = Events(listeners)
     log = EventLog()
     log.listen_to(events)
-    process = _open_process(settings, events)
+    tally = Tally()
+    tally.listen_to(events)
+    process = _open_process(settings, events, tally)
     return Application(
         Runtime(loaded, process),
         routers=[docs.router()] if settings.docs else [],
@@ -107,7 +111,14 @@ def create_admin(
     def response_cache() -> ResponseCache:
         return app.served.response_cache
 
-    own = prometheus.registry(process.store, response_cache, process.admission, process.offload)
+    own = prometheus.registry(
+        process.store,
+        response_cache,
+        process.admission,
+        process.offload,
+        process.meters,
+        prometheus.Version(_version(), lambda: app.served.fingerprint),
+    )
     token = settings.admin_token.get_secret_value() if settings.admin_token else ""
     operations = APIRouter(
         prefix="/admin", dependencies=[Depends(access(token, settings.admin_host))]
@@ -124,7 +135,7 @@ def _loaded(config: str | Path | Config | Loaded) -> Loaded:
     return compile_config(config) if isinstance(config, Config) else load(config)
 
 
-def _open_process(settings: Settings, events: Events) -> Process:
+def _open_process(settings: Settings, events: Events, tally: Tally) -> Process:
     return Process(
         store=_open_store(settings, events),
         events=events,
@@ -132,6 +143,7 @@ def _open_process(settings: Settings, events: Events) -> Process:
         admission=Admission(settings.max_in_flight),
         offload=Offload(settings.decoding_memory, slow=Processes(settings.decoding_processes)),
         response_memory=settings.cache_memory // 4,
+        meters=Meters({}, {}, tally),
     )
 
 

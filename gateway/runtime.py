@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gateway.cache.refreshes import Refreshes
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.offload import Offload
     from gateway.plan.load import Loaded
     from gateway.plan.model import Plan
+    from gateway.telemetry.meters import Meters
     from gateway.transport import Objections
     from gateway.web.load_shedding import Admission
 
@@ -42,6 +44,7 @@ class Process(NamedTuple):
         admission: admits requests for dashboards.
         offload: where large answers are decoded and shaped.
         response_memory: most bytes of cached whole answers.
+        meters: what is counted.
     """
 
     store: Store
@@ -50,6 +53,7 @@ class Process(NamedTuple):
     admission: Admission
     offload: Offload
     response_memory: int
+    meters: Meters
 
 
 class Runtime:
@@ -59,6 +63,7 @@ class Runtime:
 
     Attributes:
         loaded: the configuration.
+        fingerprint: a digest of it; equal configurations have the same in all replicas.
         process: what lives as long as the process.
         upstreams: by name.
         endpoints: one for each dashboard, in the order of declaration.
@@ -66,11 +71,13 @@ class Runtime:
     """
 
     __slots__ = (
-        "_prefetch", "_refreshes", "endpoints", "loaded", "process", "response_cache", "upstreams"
+        "_prefetch", "_refreshes", "endpoints", "fingerprint", "loaded", "process",
+        "response_cache", "upstreams",
     )  # fmt: skip
 
     def __init__(self, loaded: Loaded, process: Process) -> None:
         self.loaded = loaded
+        self.fingerprint = _fingerprint(loaded)
         self.process = process
         self._refreshes = Refreshes(events=process.events, clock=time.monotonic)
         shared = Shared(
@@ -79,6 +86,7 @@ class Runtime:
             process.events,
             objections=process.objections,
             offload=process.offload,
+            meters=process.meters.upstreams,
         )
         self.upstreams = open_upstreams(loaded, shared)
         self.response_cache = ResponseCache(process.response_memory, process.store.purges)
@@ -127,6 +135,11 @@ class Runtime:
             objections=process.objections,
             busy=lambda: self.busy,
         )
+
+
+def _fingerprint(loaded: Loaded) -> str:
+    declared = loaded.config.model_dump_json()
+    return blake2b(declared.encode(), digest_size=8).hexdigest()
 
 
 def open_upstreams(loaded: Loaded, shared: Shared) -> dict[str, Upstream]:

@@ -23,7 +23,8 @@ ORDER = [
     for line in LAYOUT[1].splitlines()
     for name in re.findall(r"\S+", re.split(r"\s{3,}", line.strip())[0])
 ]
-PARTS_OF_LAYERS = {"layers.budget", "layers.context", "layers.passage", "layers.gradient"}
+PARTS_OF_LAYERS = {"layers.budget", "layers.context", "layers.gradient", "layers.meter",
+                   "layers.passage"}  # fmt: skip
 
 
 @functools.cache

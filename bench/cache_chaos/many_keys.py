@@ -78,6 +78,7 @@ async def drive(count: int) -> dict:
     from gateway.layers.collapse import CollapsePolicy, Flights, collapse
     from gateway.layers.context import LayerContext
     from gateway.layers.fill import fill
+    from gateway.layers.meter import UpstreamMeter
     from gateway.upstreams.http.operation import HttpOperation
 
     calls = 0
@@ -90,7 +91,9 @@ async def drive(count: int) -> dict:
 
     policy = CachePolicy(ttl="1h")
     events, store, clock = Events(()), MemoryStore(BOUND), time.monotonic
-    context = LayerContext("it", events, clock, time.time, asyncio.sleep, lambda: 0.5)
+    context = LayerContext(
+        "it", events, clock, time.time, asyncio.sleep, lambda: 0.5, UpstreamMeter()
+    )
     refreshes = Refreshes(events=events, clock=clock)
     call = stack(
         upstream,

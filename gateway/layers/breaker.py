@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Breaker", "BreakerPolicy", "breaker"]
 
 CLOSED, OPEN, HALF_OPEN = "closed", "open", "half_open"
+_STATES = (CLOSED, HALF_OPEN, OPEN)  # as numbers, for metrics
 
 _BUCKETS = 10
 _LONGEST = 8  # times `open_for`, while probes keep failing
@@ -175,6 +176,7 @@ class _BreakerGate(Gate):
     def __init__(self, machine: Breaker, context: LayerContext) -> None:
         super().__init__(context)
         self._machine = machine
+        context.meter.gauges["breaker_state"] = lambda: _STATES.index(machine.state)
 
     def admit(self, passage: Passage) -> None:
         machine = self._machine

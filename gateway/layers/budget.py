@@ -49,6 +49,11 @@ class Budget:
         self._second = float("-inf")
         self._granted = 0
 
+    @property
+    def left(self) -> float:
+        """The extra calls that are allowed now, without those of the reserve."""
+        return max(self._balance, 0.0)
+
     def deposit(self) -> None:
         """Count a call."""
         if self._balance < _BURST:

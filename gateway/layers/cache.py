@@ -73,7 +73,7 @@ class _Cached:
     """A call behind the cache."""
 
     __slots__ = (
-        "call", "events", "key_of", "now", "peek", "policy", "purges", "random",
+        "call", "events", "key_of", "meter", "now", "peek", "policy", "purges", "random",
         "refreshes", "store", "tag", "upstream",
     )  # fmt: skip
 
@@ -96,6 +96,7 @@ class _Cached:
         self.purges = store.purges
         self.refreshes = refreshes
         self.events = context.events
+        self.meter = context.meter
         self.now = context.now
         self.random = context.random
 
@@ -122,8 +123,7 @@ class _Cached:
         if decision is Decision.STALE:
             self.emit(request, CacheState.STALE)
             return entry.serve_stale(self.upstream)
-        if self.events.wants(CacheLookup):
-            self.emit(request, CacheState.HIT)
+        self.emit(request, CacheState.HIT)
         return entry.serve(self.upstream)
 
     async def fetch(self, request: Request, entry: Entry | None) -> Response:
@@ -156,5 +156,6 @@ class _Cached:
         )
 
     def emit(self, request: Request, result: str) -> None:
+        self.meter.looked_up(result)
         if self.events.wants(CacheLookup):
             self.events.emit(CacheLookup(self.upstream, request.section, result))

@@ -171,7 +171,12 @@ class _LimitGate(Gate):
 
     def __init__(self, policy: ConcurrencyPolicy, limit: int, context: LayerContext) -> None:
         super().__init__(context)
-        self._permits = Permits(limit, context.clock)
+        self._permits = permits = Permits(limit, context.clock)
+        context.meter.gauges |= {
+            "concurrency_in_flight": lambda: permits.in_flight,
+            "concurrency_queued": lambda: permits.waiting,
+            "concurrency_limit": lambda: permits.limit,
+        }
         self._policy = policy
         self._usual = 0.0  # seconds that a call takes once it has its permit
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from gateway.call import Clock, Sleep
     from gateway.events import Events
+    from gateway.layers.meter import UpstreamMeter
 
 __all__ = ["LayerContext"]
 
@@ -23,6 +24,7 @@ class LayerContext(NamedTuple):
         now: POSIX seconds.
         sleep: waits.
         random: uniform in [0, 1).
+        meter: what the layers count.
     """
 
     upstream: str
@@ -31,3 +33,4 @@ class LayerContext(NamedTuple):
     now: Clock
     sleep: Sleep
     random: Callable[[], float]
+    meter: UpstreamMeter

@@ -56,7 +56,7 @@ class _Leases:
     __slots__ = ("clock", "events", "now", "random", "sleep", "store", "tag", "upstream")
 
     def __init__(self, context: LayerContext, store: Store) -> None:
-        self.upstream, self.events, self.clock, self.now, self.sleep, self.random = context
+        self.upstream, self.events, self.clock, self.now, self.sleep, self.random, _ = context
         self.tag = f"upstream:{self.upstream}"
         self.store = store
 

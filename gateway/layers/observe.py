@@ -1,4 +1,4 @@
-"""Observe: emits an event for every request that is sent, with its outcome.
+"""Observe: counts every request that is sent, by its outcome, and emits an event for it.
 
 It stands directly above the timeout, so that an attempt that times out is reported as a timeout. It
 checks for listeners at each call, so that they can subscribe at any time.
@@ -22,31 +22,49 @@ __all__ = ["observe"]
 
 
 def observe(context: LayerContext) -> Gate:
-    """Return a layer that emits an `Attempt` for each call that ends."""
+    """Return a layer that counts each call that ends, and emits an `Attempt` for it."""
     return _ObserveGate(context)
 
 
 class _ObserveGate(Gate):
-    __slots__ = ()
+    __slots__ = ("_meter",)
+
+    def __init__(self, context: LayerContext) -> None:
+        super().__init__(context)
+        self._meter = context.meter
 
     def admit(self, passage: Passage) -> None:
         passage.sent_at = self.clock()
 
     def succeeded(self, passage: Passage, response: Response) -> None:
+        seconds = self.clock() - passage.sent_at
+        self._meter.succeeded(seconds)
         if self.events.wants(Attempt):
-            self._emit(passage, None, response.status)
+            self._emit(passage, seconds, None, response.status)
 
     def failed(self, passage: Passage, error: CallError) -> None:
-        # What an inner layer refuses was not sent, so it is no attempt.
-        if self.events.wants(Attempt) and not isinstance(error, Rejected):
-            self._emit(passage, **cause_of(error))
+        if isinstance(error, Rejected):  # it was not sent, so it is no attempt
+            return
+        seconds = self.clock() - passage.sent_at
+        self._meter.failed(error.code, seconds)
+        if self.events.wants(Attempt):
+            self._emit(passage, seconds, **cause_of(error))
 
     def abandoned(self, passage: Passage, bug: BaseException | None) -> None:
-        if bug is None and self.events.wants(Attempt):
-            self._emit(passage, None, None, cancelled=True)
+        if bug is not None:
+            return
+        seconds = self.clock() - passage.sent_at
+        self._meter.failed("cancelled", seconds)
+        if self.events.wants(Attempt):
+            self._emit(passage, seconds, None, None, cancelled=True)
 
     def _emit(
-        self, passage: Passage, code: ErrorCode | None, status: int | None, **more: Any
+        self,
+        passage: Passage,
+        seconds: float,
+        code: ErrorCode | None,
+        status: int | None,
+        **more: Any,
     ) -> None:
         request = passage.request
         self.events.emit(
@@ -54,7 +72,7 @@ class _ObserveGate(Gate):
                 self.upstream,
                 request.section,
                 request.attempt,
-                self.clock() - passage.sent_at,
+                seconds,
                 code,
                 status,
                 dashboard=request.dashboard,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
     from gateway.call import Call, Clock, Operation
     from gateway.config.models import UpstreamConfig
@@ -86,6 +87,7 @@ class Wire(NamedTuple):
         generation: changes with every change of the declaration that can change answers.
         forward: the client's header fields that are part of a call's identity, in lower case.
         propagate: the client's header fields that are sent but are not part of the identity.
+        gauges: functions that return a value as it is now, by the name of its metric.
     """
 
     call: Call
@@ -94,6 +96,7 @@ class Wire(NamedTuple):
     generation: bytes
     forward: tuple[bytes, ...] = ()
     propagate: tuple[bytes, ...] = ()
+    gauges: Mapping[str, Callable[[], float]] = MappingProxyType({})
 
 
 class Kind(Protocol):

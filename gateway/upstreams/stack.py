@@ -18,6 +18,7 @@ from gateway.layers.cooldown import cooldown
 from gateway.layers.deadline import deadline
 from gateway.layers.fill import fill
 from gateway.layers.hedge import hedge
+from gateway.layers.meter import UpstreamMeter
 from gateway.layers.observe import observe
 from gateway.layers.retry import retry
 from gateway.layers.timeout import timeout
@@ -25,7 +26,7 @@ from gateway.upstreams.kind import Environment
 from gateway.upstreams.kinds import kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, MutableMapping
 
     from gateway.cache.refreshes import Refreshes
     from gateway.cache.store import Store
@@ -52,6 +53,7 @@ class Shared(NamedTuple):
         random: uniform in [0, 1).
         objections: records failed assertions of a test's mock; `None` outside tests.
         offload: decodes large answers; without it they are decoded on the event loop.
+        meters: what the layers of each upstream count, by its name; it outlives them.
     """
 
     store: Store
@@ -63,6 +65,7 @@ class Shared(NamedTuple):
     random: Callable[[], float] = randomness.random
     objections: Objections | None = None
     offload: Offload | None = None
+    meters: MutableMapping[str, UpstreamMeter] | None = None
 
     @property
     def environment(self) -> Environment:
@@ -71,7 +74,12 @@ class Shared(NamedTuple):
 
     def context(self, upstream: str) -> LayerContext:
         """Return what the layers of one upstream use of it."""
-        return LayerContext(upstream, self.events, self.clock, self.now, self.sleep, self.random)
+        meter = UpstreamMeter()
+        if self.meters is not None:
+            meter = self.meters.setdefault(upstream, meter)
+        return LayerContext(
+            upstream, self.events, self.clock, self.now, self.sleep, self.random, meter
+        )
 
 
 class Upstream:
@@ -124,6 +132,8 @@ def open_upstream(
     caches = cached or config.cache is not None
     store, flights = shared.store, Flights()
     budget = Budget(config.retry.budget, shared.clock) if config.retry else None
+    if budget is not None:
+        context.meter.gauges["retry_budget"] = lambda: budget.left
     attempt_timeout = timeout(config, context)
     call = stack(
         wire.call,
@@ -151,6 +161,7 @@ def open_upstream(
         # Limits one attempt, from sending to the last byte.
         attempt_timeout,
     )  # fmt: skip
+    context.meter.gauges.update(wire.gauges)
     return Upstream(name, call, stack(wire.call, attempt_timeout), wire, flights)
 
 

@@ -10,6 +10,7 @@ import pytest
 from gateway.call import Deadline, Request, Response
 from gateway.events import Events
 from gateway.layers.context import LayerContext
+from gateway.layers.meter import UpstreamMeter
 from gateway.upstreams.http.operation import HttpOperation
 from tests.virtual_time import loop_time
 
@@ -75,7 +76,7 @@ def context(
 ) -> LayerContext:
     """Return what layers have in common, on virtual time."""
     heard = Events() if events is None else events
-    return LayerContext(NAME, heard, loop_time, loop_time, asyncio.sleep, random)
+    return LayerContext(NAME, heard, loop_time, loop_time, asyncio.sleep, random, UpstreamMeter())
 
 
 def kinds(events: Iterable[Event]) -> list[str]:

@@ -137,3 +137,95 @@ async def test_large_answers_that_were_shaped_elsewhere_are_told() -> None:
         "gateway_decoding_waiting 0.0",
     ):
         assert f"\n{line}\n" in metrics
+
+
+CAUSES = """
+upstreams:
+  failing: {base_url: http://failing.test, retry: {attempts: 2, base: 1ms}, breaker: {minimum: 4}}
+  slow: {base_url: http://slow.test, timeout: 50ms}
+  cached: {base_url: http://cached.test, cache: {ttl: 1h}}
+dashboards:
+  a: {path: "/a", sections: {x: {get: "failing:/x"}}}
+  b: {path: "/b", sections: {x: {get: "slow:/x"}}}
+  c: {path: "/c/{n}", parameters: {n: {type: integer}}, sections: {x: {get: "cached:/x?{n}"}}}
+"""
+
+
+async def text_of(app: Any) -> set[str]:
+    async with asked(admin(app)) as operator:
+        return set((await operator.get("/metrics")).text.splitlines())
+
+
+@respx.mock
+async def test_the_cause_of_a_failing_upstream_is_one_query_away() -> None:
+    respx.get("http://failing.test/x").respond(503)
+    app = application(CAUSES)
+    async with asked(app) as client:
+        for _ in range(4):
+            await client.get("/a")
+    lines = await text_of(app)
+    assert (
+        'gateway_upstream_attempts_total{outcome="upstream_status",upstream="failing"} 4.0' in lines
+    )
+    assert 'gateway_upstream_attempt_duration_seconds_count{upstream="failing"} 4.0' in lines
+    assert 'gateway_retries_total{upstream="failing"} 2.0' in lines
+    assert 'gateway_breaker_state{upstream="failing"} 2.0' in lines
+    assert 'gateway_breaker_changes_total{state="open",upstream="failing"} 1.0' in lines
+    assert 'gateway_rejections_total{reason="breaker_open",upstream="failing"} 2.0' in lines
+    assert any(line.startswith('gateway_retry_budget{upstream="failing"}') for line in lines)
+
+
+@respx.mock
+async def test_the_cause_of_a_slow_upstream_is_one_query_away() -> None:
+    async def hang(_: httpx.Request) -> httpx.Response:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    respx.get("http://slow.test/x").mock(side_effect=hang)
+    app = application(CAUSES)
+    async with asked(app) as client:
+        request = asyncio.create_task(client.get("/b"))
+
+        async def in_flight() -> bool | None:
+            lines = await text_of(app)
+            return 'gateway_concurrency_in_flight{upstream="slow"} 1.0' in lines or None
+
+        await until_found(in_flight)
+        await request
+    lines = await text_of(app)
+    assert (
+        'gateway_upstream_attempts_total{outcome="upstream_timeout",upstream="slow"} 1.0' in lines
+    )
+    assert 'gateway_concurrency_in_flight{upstream="slow"} 0.0' in lines
+    assert 'gateway_concurrency_queued{upstream="slow"} 0.0' in lines
+    assert 'gateway_concurrency_limit{upstream="slow"} 64.0' in lines
+
+
+@respx.mock
+async def test_what_the_cache_did_is_counted() -> None:
+    respx.get(url__startswith="http://cached.test/x").respond(json=1)
+    app = application(CAUSES.replace("?{n}", ""))
+    async with asked(app) as client:
+        for number in range(3):
+            assert (await client.get(f"/c/{number}")).status_code == 200
+    lines = await text_of(app)
+    assert 'gateway_cache_requests_total{result="miss",upstream="cached"} 1.0' in lines
+    assert 'gateway_cache_requests_total{result="hit",upstream="cached"} 2.0' in lines
+
+
+async def test_connections_are_counted_by_state() -> None:
+    app = application(CAUSES.replace("http://cached.test", "http://127.0.0.1:1"))
+    async with asked(app) as client:
+        await client.get("/c/1")
+    lines = await text_of(app)
+    assert 'gateway_connections{state="idle",upstream="cached"} 0.0' in lines
+    assert 'gateway_connections{state="busy",upstream="cached"} 0.0' in lines
+
+
+async def test_what_runs_is_named() -> None:
+    one, other = application(CAUSES), application(TEXT)
+    lines = await text_of(one)
+    assert any(line.startswith("gateway_build_info{") and line.endswith(" 1.0") for line in lines)
+    (hash_of_one,) = [line for line in lines if line.startswith("gateway_config_info{")]
+    assert hash_of_one in await text_of(application(CAUSES))
+    assert hash_of_one not in await text_of(other)

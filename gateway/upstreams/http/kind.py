@@ -76,6 +76,11 @@ class _Http:
             _generation(config),
             forward=_lower(config.forward_headers),
             propagate=_lower(config.propagated),
+            gauges={
+                "connections_idle": transports.idle,
+                "connections_busy": transports.busy,
+                "connections_waiting": transports.waiting,
+            },
         )
 
     def missing(self, config: HttpUpstreamConfig) -> Iterator[tuple[tuple[str | int, ...], str]]:
@@ -112,7 +117,7 @@ class _Transports:
         self._objections = environment.objections
         self._mocked: Mocked | None = None
         self._limits = _limits(config)
-        self.configured: Exchange = (
+        self.configured: Http1Transport | HttpxTransport = (
             Http1Transport(self._limits, **self._options)
             if native
             else HttpxTransport(self._limits, **self._options, **self._route)
@@ -128,6 +133,18 @@ class _Transports:
                 **self._route,
             )
         return self._mocked
+
+    def idle(self) -> int:
+        """Return the number of idle connections."""
+        return sum(pool.idle for pool in self.configured.pools)
+
+    def busy(self) -> int:
+        """Return the number of connections that are in use or connecting."""
+        return sum(pool.slots - pool.idle for pool in self.configured.pools)
+
+    def waiting(self) -> int:
+        """Return the number of calls that wait for a connection."""
+        return sum(pool.waiting for pool in self.configured.pools)
 
     async def aclose(self) -> None:
         """Close every connection."""
