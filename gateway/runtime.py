@@ -14,6 +14,7 @@ from gateway.testing.respx import follow_respx
 from gateway.upstreams.stack import Shared, Upstream, open_upstream
 from gateway.web.client_headers import ClientHeaders
 from gateway.web.dashboard import DashboardEndpoint
+from gateway.web.meter import DashboardMeter
 from gateway.web.response_cache import ResponseCache
 
 if TYPE_CHECKING:
@@ -134,6 +135,7 @@ class Runtime:
             now=shared.now,
             objections=process.objections,
             busy=lambda: self.busy,
+            meter=process.meters.dashboards.setdefault(bound.plan.name, DashboardMeter()),
         )
 
 

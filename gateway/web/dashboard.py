@@ -23,6 +23,7 @@ from gateway.web.asgi_outlet import AsgiOutlet
 from gateway.web.disconnect import DisconnectWatch
 from gateway.web.fields import Fields
 from gateway.web.load_shedding import Waiter, in_vain
+from gateway.web.meter import GONE
 from gateway.web.parameters import InvalidRequestError, RequestParameters
 from gateway.web.problems import BUSY, bug, invalid, not_for, overloaded, problem, status_of
 from gateway.web.response_cache import CachedAnswer
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from gateway.web.client_headers import ClientHeaders, Read
     from gateway.web.fields import Respond
     from gateway.web.load_shedding import Admission
+    from gateway.web.meter import DashboardMeter
     from gateway.web.response_cache import ResponseCache
     from gateway.web.response_headers import Freshness
     from gateway.web.selection import Selection
@@ -70,9 +72,11 @@ class DashboardEndpoint:
         now: POSIX seconds.
         objections: assertions that failed in a test's mocks, raised after the answer.
         busy: whether a background call is in flight, in which a mock's assertion may still fail.
+        meter: counts the answers.
 
     Attributes:
         plan: the plan.
+        meter: counts the answers.
         door: admits its requests.
         clock: monotonic seconds.
     """
@@ -88,8 +92,10 @@ class DashboardEndpoint:
         now: Clock,
         objections: Objections,
         busy: Callable[[], bool],
+        meter: DashboardMeter,
     ) -> None:
         self.plan: Plan = bound.plan
+        self.meter = meter
         self._selections = Selections(bound)
         self._parameters = RequestParameters(bound.plan.parameters)
         self._client_headers = client_headers
@@ -191,7 +197,7 @@ class DashboardEndpoint:
             now = self._now()
             cached = self._response_cache.get(key, now)
             if cached is not None:
-                _give(respond, method, cached, read.if_none_match, now)
+                self.meter.hit(_give(respond, method, cached, read.if_none_match, now))
                 return None
         answering = Answering(self, method, key, read, path, respond)
         return answering if answering.enter(self.clock()) else None
@@ -215,7 +221,9 @@ class DashboardEndpoint:
             if cached is not None:
                 if read.last_event_id and matches(read.last_event_id, cached.etag):
                     respond(204, head, b"")
+                    self.meter.hit(204)
                 else:
+                    self.meter.hit(200)
                     respond(200, cached.whole_fields(now), b"" if method == "HEAD" else cached.body)
                 return None
         stream = Stream(
@@ -294,6 +302,7 @@ class DashboardEndpoint:
         outcomes = execution.outcomes
         selection = answering.selection
         plan = selection.plan
+        self.meter.landed(plan, outcomes)
         try:
             merged = compose(plan, outcomes, selection.template)
         except Exception as error:
@@ -310,7 +319,7 @@ class DashboardEndpoint:
         landed = [outcome for outcome in outcomes if outcome is not None]
         tag = etag(merged.rendered)
         if answering.stream is not None:
-            answering.stream.complete(merged, tag)
+            answering.count(answering.stream.complete(merged, tag))
             self._store_stream(answering, tag, freshness(landed, complete=merged.complete))
             return False
         answer = CachedAnswer(
@@ -324,7 +333,8 @@ class DashboardEndpoint:
         if self._response_cache is not None and not read.private:
             nothing = selection.timing.nothing
             self._response_cache.put(answering.key, answer, nothing, answering.mark)
-        _give(answering.respond, answering.method, answer, read.if_none_match, self._now())
+        now = self._now()
+        answering.count(_give(answering.respond, answering.method, answer, read.if_none_match, now))
         return False
 
     def _store_stream(self, answering: Answering, tag: bytes, fresh: Freshness) -> None:
@@ -406,6 +416,12 @@ class Answering(Waiter):
             self.stream.fail(bytes(refusal.body))
         else:
             _refuse(self.respond, refusal)
+        self.count(refusal.status_code)
+
+    def count(self, status: int) -> None:
+        """Count the answer."""
+        endpoint = self._endpoint
+        endpoint.meter.answered(status, endpoint.clock() - self._arrived)
 
     def ended(self, execution: Execution) -> None:
         """Answer with what the execution came to."""
@@ -424,6 +440,7 @@ class Answering(Waiter):
         if self._over:
             return []
         self._over = True
+        self.count(GONE)
         execution, self._execution = self._execution, None
         if execution is None:
             self._endpoint.door.abandon(self)
@@ -494,9 +511,10 @@ def _refuse(respond: Respond, refusal: Response) -> None:
 
 def _give(
     respond: Respond, method: str, answer: CachedAnswer, if_none_match: bytes, now: float
-) -> None:
-    """Respond with an answer, or with 304 if the client has it already."""
+) -> int:
+    """Respond with an answer, or with 304 if the client has it already; return the status."""
     if if_none_match and matches(if_none_match, answer.etag):
         respond(304, answer.fields(now), b"")
-    else:
-        respond(200, answer.whole_fields(now), b"" if method == "HEAD" else answer.body)
+        return 304
+    respond(200, answer.whole_fields(now), b"" if method == "HEAD" else answer.body)
+    return 200

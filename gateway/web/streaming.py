@@ -156,8 +156,8 @@ class Stream:
             event = self._encoding.event(b"element", payload)
             self._send(event, hold=bool(outcome.faults) and outcome.shed)
 
-    def complete(self, document: Document, tag: bytes) -> None:
-        """Send the last event, and end the answer."""
+    def complete(self, document: Document, tag: bytes) -> int:
+        """Send the last event, and end the answer; return its status."""
         event = self._encoding.event(b"complete", completion(document), tag)
         if self._stored is not None:
             self._stored.append(event)
@@ -165,10 +165,12 @@ class Stream:
             self._outlet.end(event)
         elif self._known and matches(self._known, tag):
             self._respond(204, self.head, b"")
+            return 204
         elif self._head_only:
             self._respond(200, self.head, b"")
         else:
             self._begin(200, self.head, b"".join(self._held)).end(event)
+        return 200
 
     def fail(self, problem: bytes) -> None:
         """End with a problem a stream that has begun."""

@@ -144,10 +144,9 @@ async def test_every_metric_of_the_gateway_is_explained() -> None:
     async with asked(admin(app)) as operator:
         text = (await operator.get("/metrics")).text
     names = {
-        sample.name
+        f"{family.name}_total" if family.type == "counter" else family.name
         for family in text_string_to_metric_families(text)
-        for sample in family.samples
-        if sample.name.startswith("gateway_")
+        if family.name.startswith("gateway_")
     }
     shown = first_cells(HTTP, "Operations")
     assert names

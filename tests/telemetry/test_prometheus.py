@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -229,3 +230,69 @@ async def test_what_runs_is_named() -> None:
     (hash_of_one,) = [line for line in lines if line.startswith("gateway_config_info{")]
     assert hash_of_one in await text_of(application(CAUSES))
     assert hash_of_one not in await text_of(other)
+
+
+@respx.mock
+async def test_answers_are_counted_by_dashboard_and_status() -> None:
+    respx.get("http://cached.test/x").respond(json=1)
+    respx.get("http://failing.test/x").respond(404)
+    app = application(CAUSES.replace("?{n}", ""))
+    async with asked(app) as client:
+        first = await client.get("/c/1")
+        again = {"if-none-match": first.headers["etag"]}
+        assert [(await client.get("/c/1")).status_code, (await client.get("/c/1", headers=again)).status_code,
+                (await client.get("/c/2", headers=again)).status_code, (await client.get("/c/x")).status_code,
+                (await client.get("/a")).status_code] == [200, 304, 304, 422, 200]  # fmt: skip
+    lines = await text_of(app)
+    for status, count in (("200", 2), ("304", 2), ("422", 1)):
+        assert f'gateway_requests_total{{dashboard="c",status="{status}"}} {count}.0' in lines
+    assert 'gateway_request_duration_seconds_count{dashboard="c"} 5.0' in lines
+    assert (
+        'gateway_section_duration_seconds_count{dashboard="c",section="x",state="ok"} 2.0' in lines
+    )
+    assert 'gateway_section_duration_seconds_count{dashboard="a",section="x",state="failed"} 1.0' in lines  # fmt: skip
+
+
+async def test_a_client_that_leaves_is_counted() -> None:
+    asked_for = asyncio.Event()
+
+    async def hang(_: httpx.Request) -> httpx.Response:
+        asked_for.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    app = application(CAUSES.replace("timeout: 50ms", ""))
+    with respx.mock:
+        respx.get("http://slow.test/x").mock(side_effect=hang)
+        respx.route(host="127.0.0.1").pass_through()
+        async with served(app) as url, httpx.AsyncClient(base_url=url) as client:
+            request = asyncio.create_task(client.get("/b"))
+            await asked_for.wait()
+            request.cancel()
+
+            async def counted() -> bool | None:
+                lines = await text_of(app)
+                return 'gateway_requests_total{dashboard="b",status="499"} 1.0' in lines or None
+
+            await until_found(counted)
+    lines = await text_of(app)
+    assert 'gateway_upstream_attempts_total{outcome="cancelled",upstream="slow"} 1.0' in lines
+
+
+@respx.mock
+async def test_streams_are_counted_as_answers() -> None:
+    respx.get("http://cached.test/x").respond(json=1)
+    app = application(CAUSES.replace("?{n}", ""))
+    stream = {"accept": "text/event-stream"}
+    async with asked(app) as client:
+        first = await client.get("/c/1", headers=stream)
+        tag = re.findall(r"^id: (.+)$", first.text, re.MULTILINE)[-1]
+        known = {**stream, "last-event-id": tag}
+        statuses = [
+            (await client.get(path, headers=headers)).status_code
+            for path, headers in (("/c/1", stream), ("/c/1", known), ("/c/2", known))
+        ]
+    assert statuses == [200, 204, 204]
+    lines = await text_of(app)
+    for status in ("200", "204"):
+        assert f'gateway_requests_total{{dashboard="c",status="{status}"}} 2.0' in lines
