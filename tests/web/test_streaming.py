@@ -21,6 +21,7 @@ from gateway.values.provenance import Provenance
 from gateway.web.client_headers import ClientHeaders
 from gateway.web.dashboard import DashboardEndpoint
 from gateway.web.load_shedding import Admission
+from gateway.web.meter import DashboardMeter
 from tests.operations import target_of
 from tests.planning import Upstreams, after, plan
 from tests.streams import Event, folded, parsed
@@ -86,6 +87,7 @@ def endpoint(one: Plan, upstreams: Upstreams) -> DashboardEndpoint:
         now=loop_time,
         objections=Objections(),
         busy=lambda: False,
+        meter=DashboardMeter(),
     )
 
 
