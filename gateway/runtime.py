@@ -13,12 +13,13 @@ from gateway.engine.prefetch import Prefetch
 from gateway.testing.respx import follow_respx
 from gateway.upstreams.stack import Shared, Upstream, open_upstream
 from gateway.web.client_headers import ClientHeaders
+from gateway.web.cors import VARY, Cors
 from gateway.web.dashboard import DashboardEndpoint
 from gateway.web.meter import DashboardMeter
 from gateway.web.response_cache import ResponseCache
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from gateway.cache.store import Store
@@ -66,13 +67,14 @@ class Runtime:
         loaded: the configuration.
         fingerprint: a digest of it; equal configurations have the same in all replicas.
         process: what lives as long as the process.
+        cors: which origins may read answers; `None` if browsers let none.
         upstreams: by name.
         endpoints: one for each dashboard, in the order of declaration.
         response_cache: the cache of whole answers.
     """
 
     __slots__ = (
-        "_prefetch", "_refreshes", "endpoints", "fingerprint", "loaded", "process",
+        "_prefetch", "_refreshes", "cors", "endpoints", "fingerprint", "loaded", "process",
         "response_cache", "upstreams",
     )  # fmt: skip
 
@@ -89,6 +91,8 @@ class Runtime:
             offload=process.offload,
             meters=process.meters.upstreams,
         )
+        cors = loaded.config.web.cors
+        self.cors = Cors(cors) if cors is not None else None
         self.upstreams = open_upstreams(loaded, shared)
         self.response_cache = ResponseCache(process.response_memory, process.store.purges)
         calls = {name: upstream.call for name, upstream in self.upstreams.items()}
@@ -106,6 +110,11 @@ class Runtime:
         """The JSON Schema that every answer of an upstream meets, by its name."""
         declared = self.loaded.config.upstreams
         return {name: one.schema_ for name, one in declared.items() if one.schema_ is not None}
+
+    @property
+    def _varying(self) -> Sequence[bytes]:
+        """Names of the client's header fields by which every answer may vary."""
+        return [VARY] if self.cors is not None and self.cors.varies else []
 
     @property
     def busy(self) -> bool:
@@ -128,7 +137,7 @@ class Runtime:
     def _endpoint(self, bound: BoundPlan, shared: Shared, process: Process) -> DashboardEndpoint:
         return DashboardEndpoint(
             bound,
-            client_headers=_client_headers(bound.plan, self.upstreams),
+            client_headers=_client_headers(bound.plan, self.upstreams, self._varying),
             admission=process.admission,
             response_cache=self.response_cache if _is_cached(bound.plan, self.loaded) else None,
             clock=shared.clock,
@@ -160,11 +169,14 @@ def open_upstreams(loaded: Loaded, shared: Shared) -> dict[str, Upstream]:
     }
 
 
-def _client_headers(plan: Plan, upstreams: Mapping[str, Upstream]) -> ClientHeaders:
+def _client_headers(
+    plan: Plan, upstreams: Mapping[str, Upstream], varying: Sequence[bytes]
+) -> ClientHeaders:
     called = {source.upstream for section in plan.sections for source in section.sources}
     return ClientHeaders(
         forward={name: upstreams[name].forward for name in sorted(called)},
         propagate={name: upstreams[name].propagate for name in sorted(called)},
+        varying=varying,
     )
 
 

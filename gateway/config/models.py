@@ -7,6 +7,7 @@ The docstrings of attributes become the descriptions in the JSON Schema that edi
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 from pydantic import (
@@ -32,6 +33,7 @@ from gateway.values.units import Duration, Positive, Size
 
 __all__ = [
     "Config",
+    "CorsConfig",
     "DashboardConfig",
     "ForEachConfig",
     "MisplacedError",
@@ -39,6 +41,7 @@ __all__ = [
     "RaceConfig",
     "SectionConfig",
     "UpstreamConfig",
+    "WebConfig",
 ]
 
 NAME = r"^[A-Za-z_][A-Za-z0-9_]*\Z"
@@ -242,9 +245,84 @@ class DashboardConfig(Model):
     """Fetch the answer with default parameters this often, so that it stays cached."""
 
 
+_ANY = "*"
+_ORIGIN = re.compile(
+    r"https?://(?:\*\.)?(?P<host>[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(?P<port>\d{1,5}))?"
+)
+_LEFT_OUT = {"http": "80", "https": "443"}
+_FIELD_NAME = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
+
+
+def _origin(text: str) -> str:
+    """Check an origin as browsers write it: they compare bytes, so what differs never matches."""
+    if text == _ANY:
+        return text
+    match = _ORIGIN.fullmatch(text)
+    if match is None:
+        if text.lower() != text and _ORIGIN.fullmatch(text.lower()):
+            raise ValueError(f"browsers write origins in lower case; write {text.lower()}")
+        if _ORIGIN.fullmatch(text.rstrip("/")):
+            raise ValueError(f"an origin has no path and no slash at its end; write {text[:-1]}")
+        raise ValueError(
+            "an origin is a scheme and a host, such as https://app.example.com, "
+            "https://*.example.com for all its sub-domains, or * for every origin"
+        )
+    scheme = text.partition(":")[0]
+    if match["port"] == _LEFT_OUT[scheme]:
+        without = text.removesuffix(f":{match['port']}")
+        raise ValueError(f"browsers leave out the default port; write {without}")
+    if "*." in text and "." not in match["host"]:
+        raise ValueError("a pattern of a whole top-level domain would let anyone in")
+    return text
+
+
+Origin = Annotated[
+    str,
+    AfterValidator(_origin),
+    Field(title="origin", examples=["https://app.example.com", "https://*.example.com"]),
+]
+
+
+class CorsConfig(Model):
+    """Which other origins a browser lets read answers (CORS)."""
+
+    origins: Annotated[list[Origin], Field(min_length=1, examples=[["https://app.example.com"]])]
+    """Origins that may read answers, as browsers write them; `https://*.example.com` means all
+    sub-domains, `*` every origin."""
+    credentials: bool = False
+    """Let browsers send cookies and other credentials of their own; not with the origin `*`."""
+    max_age: Duration = Field(default=7200.0, examples=["10m"])
+    """How long a browser remembers that it may ask; Chromium remembers for two hours at most."""
+    exposed_headers: list[Annotated[str, Field(pattern=_FIELD_NAME)]] = Field(
+        default=[], examples=[["X-Tenant"]]
+    )
+    """Header fields of answers that scripts may read, besides ETag, Age, Cache-Status,
+    Server-Timing, Retry-After and X-Request-Id."""
+
+    @model_validator(mode="after")
+    def _no_credentials_for_all(self) -> CorsConfig:
+        if self.credentials and _ANY in self.origins:
+            raise MisplacedError(
+                "credentials need a list of origins; browsers refuse them together with *",
+                ("credentials",),
+            )
+        return self
+
+
+class WebConfig(Model):
+    """What the gateway offers to browsers and other clients."""
+
+    cors: CorsConfig | None = None
+    """Let pages of other origins read answers; without it browsers do not."""
+
+
 class Config(Model):
     """The whole document."""
 
+    web: WebConfig = Field(
+        default=WebConfig(), examples=[{"cors": {"origins": ["https://app.example.com"]}}]
+    )
+    """CORS and what else concerns all dashboards."""
     upstreams: Annotated[
         dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$", max_length=MAX_NAME)],
              SerializeAsAny[UpstreamConfig]],

@@ -27,6 +27,7 @@ from gateway.config.models import (
     DashboardConfig,
     SectionConfig,
     UpstreamConfig,
+    WebConfig,
 )
 from gateway.errors import ConfigError, Diagnostic
 from gateway.plan.compiler import compile_plan
@@ -114,7 +115,7 @@ def loads(
     }
     if diagnostics:
         raise ConfigError([diagnostics[key] for key in sorted(diagnostics)], name)
-    config = Config(upstreams=checker.upstreams, dashboards=checker.dashboards)
+    config = Config(web=checker.web, upstreams=checker.upstreams, dashboards=checker.dashboards)
     warnings = tuple(read.place(warning) for warning in checker.warnings)
     return Loaded(config, tuple(checker.plans), name, warnings)
 
@@ -209,6 +210,7 @@ class _Checker:
     def __init__(self, raw: Any) -> None:
         self.raw = raw
         self.diagnostics: list[Diagnostic] = []
+        self.web = WebConfig()
         self.upstreams: dict[str, UpstreamConfig] = {}
         self.kinds: dict[str, Kind] = {}
         self.warnings: list[Diagnostic] = []
@@ -227,6 +229,8 @@ class _Checker:
                 self.diagnostics.append(
                     Diagnostic(f"unknown key {key}{close}", (key,), at_key=True)
                 )
+        if "web" in self.raw:
+            self.web = self.model(WebConfig, self.raw["web"], ("web",)) or self.web
         upstreams = self.members("upstreams")
         for name, raw in upstreams.items():
             kind = self.kinds[name] = kind_declared(raw)

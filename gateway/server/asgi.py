@@ -42,7 +42,7 @@ class Exchange:
         on_response: called when the answer is complete.
     """
 
-    __slots__ = ("_app", "_cycle", "_flow", "_refusal")
+    __slots__ = ("_app", "_cors", "_cycle", "_flow", "_refusal")
 
     def __init__(
         self,
@@ -58,6 +58,7 @@ class Exchange:
     ) -> None:
         self._flow = flow
         self._app: ASGIApp = shared.app
+        self._cors = shared.cors
         self._refusal: Refusal | None = None
         config = shared.config
         self._cycle = RequestResponseCycle(
@@ -107,13 +108,19 @@ class Exchange:
         except asyncio.CancelledError:
             if self.began:
                 raise
-            await ending()(scope, receive, send)
+            await self._answer(ending(), scope, receive, send)
             return
         except Exception:
             if self.began or self._refusal is None:
                 raise
         if self._refusal is not None and not self.began:
-            await self._refusal.problem()(scope, receive, send)
+            await self._answer(self._refusal.problem(), scope, receive, send)
+
+    async def _answer(self, response: Response, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer in place of the application, which also adds what CORS needs."""
+        if self._cors is not None:
+            send = self._cors.of(scope["method"], scope["headers"]).sending(send)
+        await response(scope, receive, send)
 
     def body(self, data: bytes) -> None:
         """Give the application a part of the request's content."""

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from gateway.server.shared import Shared
+    from gateway.web.cors import CrossOrigin
     from gateway.web.dashboard import Answering, DashboardEndpoint
 
 __all__ = ["Connection"]
@@ -57,6 +58,7 @@ once would reset the connection, and the answer could be lost on its way."""
 _LINGER_BYTES = 1024 * 1024
 _BETWEEN, _HEAD, _BODY = Phase
 _NO_SLOT: set[Alarm] = set()
+_NO_FIELDS = Fields(())
 
 
 class Connection(asyncio.Protocol, Alarm):
@@ -67,8 +69,8 @@ class Connection(asyncio.Protocol, Alarm):
     """
 
     __slots__ = (
-        "_answering", "_deadline", "_deaf", "_due", "_ending", "_exchange", "_fed", "_flow",
-        "_head_only", "_keep_alive", "_lost", "_outlet", "_paused", "_reader", "_shared",
+        "_answering", "_cross", "_deadline", "_deaf", "_due", "_ending", "_exchange", "_fed",
+        "_flow", "_head_only", "_keep_alive", "_lost", "_outlet", "_paused", "_reader", "_shared",
         "_sync", "_task", "_timed", "_unsent", "_work", "transport",
     )  # fmt: skip
 
@@ -79,6 +81,7 @@ class Connection(asyncio.Protocol, Alarm):
         self._flow: FlowControl | None = None
         self._answering = False  # a request is with an endpoint or an application
         self._sync = False  # ... which has not returned yet
+        self._cross: CrossOrigin | None = None  # what CORS adds to its answer
         self._keep_alive = True
         self._head_only = False
         self._task: asyncio.Task[None] | None = None
@@ -262,6 +265,15 @@ class Connection(asyncio.Protocol, Alarm):
             self._within(shared.limits.body_time)
         else:
             self._deadline = inf
+        cors = shared.cors
+        if cors is not None:
+            self._cross = cors.of(reader.method, reader.fields)
+            if self._cross.is_preflight:
+                reader.next()
+                self._sync = True
+                self._respond(204, _NO_FIELDS, b"")
+                self._sync = False
+                return
         found = shared.direct(target[0])
         if found is None:
             self._start_exchange(target, more_body=more_body)
@@ -364,7 +376,7 @@ class Connection(asyncio.Protocol, Alarm):
             return
         if self._shared.draining and not self._reader.pending:
             self._keep_alive = False
-        head = self._shared.head(status, fields, close=not self._keep_alive)
+        head = self._shared.head(status, fields, self._cross, close=not self._keep_alive)
         if self._head_only or not body:
             self.transport.write(head)
         elif len(body) <= _JOINED:
@@ -385,7 +397,7 @@ class Connection(asyncio.Protocol, Alarm):
             outlet.close()
             return outlet
         self._outlet = outlet
-        head = self._shared.head(status, fields, close=not self._keep_alive)
+        head = self._shared.head(status, fields, self._cross, close=not self._keep_alive)
         if chunked:
             head = head[:-2] + b"transfer-encoding: chunked\r\n\r\n"
         self.transport.write(head + outlet.framed(data) if data else head)
@@ -442,6 +454,10 @@ class Connection(asyncio.Protocol, Alarm):
             return
         self._answering = self._deaf = True
         self._keep_alive = False
+        cors = self._shared.cors
+        if cors is not None:  # its fields may not have been read
+            reader = self._reader
+            self._cross = cors.of(reader.method, reader.fields) if reader.headed else cors.unknown
         self._head_only = self._reader.headed and self._reader.method == "HEAD"
         self._respond_with(refusal.problem())
 

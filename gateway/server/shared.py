@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from gateway.server.limits import Limits
     from gateway.server.refusal import ClientLine
+    from gateway.web.cors import Cors, CrossOrigin
     from gateway.web.dashboard import DashboardEndpoint
     from gateway.web.fields import Fields
     from gateway.web.path_index import Found
@@ -72,6 +73,7 @@ class Shared:
         # uvicorn's access log and root path are matters of ASGI.
         needs_asgi = config.root_path or config.access_log or not isinstance(app, Application)
         self._application: Application[Any] | None = None if needs_asgi else app
+        self._with_cors: Application[Any] | None = app if isinstance(app, Application) else None
 
     @property
     def draining(self) -> bool:
@@ -90,6 +92,11 @@ class Shared:
         """Return the dashboard that is asked without ASGI, and its path parameters."""
         return None if self._application is None else self._application.direct(raw_path)
 
+    @property
+    def cors(self) -> Cors | None:
+        """Which origins may read answers; `None` if browsers let none."""
+        return None if self._with_cors is None else self._with_cors.cors
+
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run `work` as a task that the server's shutdown waits for."""
         task = self.loop.create_task(work)
@@ -98,8 +105,17 @@ class Shared:
         task.add_done_callback(tasks.discard)
         return task
 
-    def head(self, status: int, fields: Fields, *, close: bool) -> bytes:
-        """Return the head of an answer, with the empty line at its end."""
+    def head(
+        self, status: int, fields: Fields, cross: CrossOrigin | None = None, *, close: bool
+    ) -> bytes:
+        """Return the head of an answer, with the empty line at its end.
+
+        Args:
+            status: its status.
+            fields: its header fields.
+            cross: what CORS adds to them.
+            close: the connection ends with it.
+        """
         defaults = self.state.default_headers  # another list each second, with another Date
         if defaults is not self._heads_of:
             self._heads = {}
@@ -109,7 +125,11 @@ class Shared:
             phrase = HTTPStatus(status).phrase.encode("ascii")
             lines = b"".join([b"%b: %b\r\n" % field for field in defaults])
             begin = self._heads[status] = b"HTTP/1.1 %d %b\r\n%b" % (status, phrase, lines)
-        return b"%b%b%b" % (begin, fields.wire, b"connection: close\r\n\r\n" if close else b"\r\n")
+        end = b"connection: close\r\n\r\n" if close else b"\r\n"
+        if cross is not None:
+            more = cross.wire if fields.varies else cross.wire_with_vary
+            return b"%b%b%b%b" % (begin, fields.wire, more, end)
+        return b"%b%b%b" % (begin, fields.wire, end)
 
     def report(self, key: tuple[str, ...], line: ClientLine) -> None:
         """Log what a client did, at a bounded rate."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fastapi import APIRouter
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from gateway.web.cors import Cors
     from gateway.web.dashboard import DashboardEndpoint
     from gateway.web.path_index import Found
 
@@ -38,6 +39,10 @@ class Served(Protocol):
     @property
     def endpoints(self) -> Sequence[DashboardEndpoint]:
         """One for each dashboard."""
+
+    @property
+    def cors(self) -> Cors | None:
+        """Which origins may read answers; `None` if browsers let none."""
 
     @property
     def answers(self) -> Mapping[str, Mapping[str, Any]]:
@@ -59,6 +64,7 @@ class Application(FastAPI, Generic[ServedT]):
 
     Attributes:
         served: the dashboards that it serves now.
+        cors: which origins may read answers; `None` if browsers let none.
         lifecycle: whether the process drains; the server sets it.
     """
 
@@ -78,6 +84,7 @@ class Application(FastAPI, Generic[ServedT]):
     def serve(self, served: ServedT) -> None:
         """Serve these dashboards from the next request on; requests in flight finish on theirs."""
         self.served = served
+        self.cors = served.cors
         endpoints = served.endpoints
         self._index: PathIndex[DashboardEndpoint] = PathIndex(
             (endpoint.plan.path, endpoint) for endpoint in endpoints
@@ -147,7 +154,23 @@ class Application(FastAPI, Generic[ServedT]):
         app: ASGIApp = dispatch
         for middleware in reversed(added):
             app = middleware.cls(app, *middleware.args, **middleware.kwargs)
-        return ServerErrorMiddleware(app, on_bug) if added else app
+        return self._with_cors(ServerErrorMiddleware(app, on_bug) if added else app)
+
+    def _with_cors(self, app: ASGIApp) -> ASGIApp:
+        """Put CORS in front of everything, so that no answer is without it."""
+
+        async def outermost(scope: Scope, receive: Receive, send: Send) -> None:
+            if self.cors is None or scope["type"] != "http":
+                await app(scope, receive, send)
+                return
+            cross = self.cors.of(scope["method"], scope["headers"])
+            sending = cross.sending(send)
+            if cross.is_preflight:
+                await Response(status_code=204)(scope, receive, sending)
+            else:
+                await app(scope, receive, sending)
+
+        return outermost
 
 
 def _not_sniffed(send: Send) -> Send:

@@ -55,6 +55,7 @@ class ClientHeaders:
     Args:
         forward: the names in `forward_headers` of each upstream, in lower case.
         propagate: the names in `propagate_headers` of each upstream, in lower case.
+        varying: names of other fields by which every answer may vary.
 
     Attributes:
         vary: the `Vary` field of every answer.
@@ -67,6 +68,7 @@ class ClientHeaders:
         *,
         forward: Mapping[str, Iterable[bytes]],
         propagate: Mapping[str, Iterable[bytes]],
+        varying: Iterable[bytes] = (),
     ) -> None:
         self._forward = _sets(forward)
         # Most upstreams share one list, so the propagated fields are selected once for all of them.
@@ -78,7 +80,8 @@ class ClientHeaders:
         self._watched = self._passed_on | _OWN
         # RFC 9110 section 12.5.5: `Accept` chooses the form, and a forwarded field may have
         # changed the answer.
-        self.vary: list[Field] = [(b"vary", b", ".join(sorted(forwarded | {_ACCEPT})))]
+        varied_by = [*sorted(forwarded | {_ACCEPT}), *varying]
+        self.vary: list[Field] = [(b"vary", b", ".join(varied_by))]
 
     def read(self, fields: Iterable[Field]) -> Read:
         """Return the header fields of one request that this dashboard uses."""

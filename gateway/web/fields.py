@@ -20,15 +20,23 @@ class Fields:
         pairs: the fields, in the order in which they are sent.
     """
 
-    __slots__ = ("_wire", "pairs")
+    __slots__ = ("_varies", "_wire", "pairs")
 
     def __init__(self, pairs: Sequence[Field]) -> None:
         self.pairs = pairs
+        self._varies: bool | None = None
         self._wire = b""
 
     def __iter__(self) -> Iterator[Field]:
         """Iterate over the pairs."""
         return iter(self.pairs)
+
+    @property
+    def varies(self) -> bool:
+        """Whether there is a `Vary` among them; looked up once."""
+        if self._varies is None:
+            self._varies = any(name == b"vary" for name, _ in self.pairs)
+        return self._varies
 
     @property
     def wire(self) -> bytes:

@@ -72,7 +72,7 @@ def document(section: str = 'x: {get: "a:/"}', upstream: str = "", dashboard: st
         ("", ["1:1: the file is empty"]),
         ("[]", ["1:1: a configuration should be a mapping with upstreams and dashboards"]),
         ("a: 1", ["1:1: dashboards is missing",
-                  "1:1: unknown key a; there is dashboards, upstreams",
+                  "1:1: unknown key a; there is dashboards, upstreams, web",
                   "1:1: upstreams is missing"]),
         ("upstreams: 5\ndashboards: {}", ["1:12: should be a mapping of names, and not empty",
                                           "2:13: should be a mapping of names, and not empty"]),
