@@ -167,7 +167,6 @@ class Response:
     def __init__(
         self,
         value: Any,
-        *,
         status: int = 200,
         headers: Sequence[tuple[bytes, bytes]] = (),
         body: bytes = b"",
@@ -185,13 +184,7 @@ class Response:
 
     def with_provenance(self, provenance: Provenance) -> Response:
         """Return the same answer with another provenance."""
-        return Response(
-            self.value,
-            status=self.status,
-            headers=self.headers,
-            body=self.body,
-            provenance=provenance,
-        )
+        return Response(self.value, self.status, self.headers, self.body, provenance)
 
     def __repr__(self) -> str:
         return f"Response({self.status}, {len(self.body)} bytes)"

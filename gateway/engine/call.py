@@ -117,7 +117,7 @@ class BoundSource:
                 raise
         provenance = response.provenance
         state = State.STALE if provenance.stale else State.OK
-        return Outcome(state, value, data, written=written, provenance=provenance)
+        return Outcome(state, value, data, written, provenance)
 
     async def shape_large(self, response: Response) -> Outcome:
         """Return the outcome of a good answer that does not fit `shape`, made by `offload`.

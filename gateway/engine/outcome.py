@@ -52,10 +52,9 @@ class Outcome:
         state: State,
         value: Any = None,
         data: Any = None,
-        *,
-        faults: tuple[Fault, ...] = (),
         written: bytes = b"",
         provenance: Provenance = FETCHED,
+        faults: tuple[Fault, ...] = (),
     ) -> None:
         self.state = state
         self.value = value

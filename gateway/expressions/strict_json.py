@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from gateway.expressions.json_schema import violation
-from gateway.expressions.nesting import Frame
+from gateway.expressions.nesting import Frame, has_few_brackets
 
 if TYPE_CHECKING:
     from gateway.expressions.json_schema import Validator
 
 __all__ = ["NotStrictError", "StrictJson"]
 
-_SMALL = 1024
+_SMALL = 4096
 _WITH_MARK = {
     "utf_16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
     "utf_32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
@@ -71,8 +71,7 @@ class StrictJson:
         except orjson.JSONDecodeError as error:
             value = _behind_mark(body, error)
         limit = self.max_depth
-        # The number of brackets is an upper bound of the depth, quick to count in a small payload.
-        flat = len(body) <= _SMALL and body.count(b"[") + body.count(b"{") <= limit
+        flat = len(body) <= _SMALL and has_few_brackets(body, limit)
         # The slice is a copy of the exact size: orjson returns bytes in a buffer of a kilobyte, of
         # which the rest would stay allocated for every cached answer.
         written = orjson.dumps([value])[1:-1] if flat else self._frame.write(value)

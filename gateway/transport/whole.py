@@ -21,7 +21,8 @@ __all__ = ["WholeReader"]
 
 _STATUS_LINE = b"HTTP/1.1 200 OK"
 _END = b"\r\n\r\n"
-_LENGTH_DIGITS = 20
+_LINE = 4
+"""Bytes of the shortest field: a name, a colon and the end of the line."""
 
 
 class WholeReader:
@@ -46,14 +47,10 @@ class WholeReader:
         head = data.find(_END)
         if head < 0 or not data.startswith(_STATUS_LINE):
             return None
-        raw = data[len(_STATUS_LINE) : head]
+        raw = data[len(_STATUS_LINE) : head + 2]
         low = raw.lower()
         start = head + len(_END)
-        fields = HeaderFields(raw, low)
-        length = len(data) - start
-        if length != _declared(fields) or length > self._bounds.max_body:
-            return None
-        if not self._is_plain(low, start):
+        if not self._is_plain(low, start, len(data) - start):
             return None
         self._complete = False
         try:
@@ -63,30 +60,23 @@ class WholeReader:
         if not self._complete:  # it is invalid, or the last one of its connection
             self._parser = HttpResponseParser(self)
             return None
-        return RawAnswer(200, fields, data[start:], reason=b"OK")
+        return RawAnswer(200, HeaderFields(raw, low), data[start:], "HTTP/1.1", b"OK")
 
     def on_message_complete(self) -> None:
         """Note whether the connection stays open; llhttp forgets it right after."""
         self._complete = self._parser.should_keep_alive()
 
-    def _is_plain(self, low: bytes, start: int) -> bool:
-        """Whether the head is within the bounds, without codings, folded lines or bare breaks."""
+    def _is_plain(self, low: bytes, start: int, length: int) -> bool:
+        """Whether the head declares the length in the usual form, has no codings, and is in bounds.
+
+        llhttp refuses bare line breaks and folded lines, and a second length.
+        """
         bounds = self._bounds
-        lines = low.count(b"\r\n")
         return (
             low.startswith(b"\r\n")  # else the reason phrase goes on
+            and low.find(b"\r\ncontent-length: %d\r\n" % length) >= 0
             and low.find(b"ncoding:") < 0
-            and low.find(b"\r\n ") < 0
-            and low.find(b"\r\n\t") < 0
-            and lines == low.count(b"\n")
-            and lines <= bounds.max_headers
+            and length <= bounds.max_body
             and start <= bounds.max_header_bytes
+            and (start <= _LINE * bounds.max_headers or low.count(b"\r\n") <= bounds.max_headers + 1)
         )
-
-
-def _declared(fields: HeaderFields) -> int:
-    """Return the declared length of the body, -1 if there is none or it has another form."""
-    lengths = fields.values(b"content-length")
-    if len(lengths) != 1 or not lengths[0].isdigit() or len(lengths[0]) > _LENGTH_DIGITS:
-        return -1
-    return int(lengths[0])

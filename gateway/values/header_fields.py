@@ -25,7 +25,8 @@ class HeaderFields(Sequence[Field]):
     """The fields of one head, in their order; equal to a list of the same fields.
 
     Args:
-        raw: the lines of a valid head without folded lines, each with the line break before it.
+        raw: the lines of a valid head without folded lines, with a line break before the first one
+            and after each.
         low: `raw` in lower case.
     """
 
@@ -41,18 +42,20 @@ class HeaderFields(Sequence[Field]):
         low = self._low
         line = _line(name)
         place = low.find(line)
+        if place < 0:
+            return []
         found = []
         while place >= 0:
             start = place + len(line)
             end = low.find(b"\r\n", start)
-            found.append(self._raw[start : end if end >= 0 else None].strip(b" \t"))
-            place = low.find(line, start)
+            found.append(self._raw[start:end].strip(b" \t"))
+            place = low.find(line, end)
         return found
 
     @property
     def _parsed(self) -> list[Field]:
         if self._fields is None:
-            parts = [line.partition(b":") for line in self._raw.split(b"\r\n")[1:]]
+            parts = [line.partition(b":") for line in self._raw.split(b"\r\n")[1:-1]]
             self._fields = [(name.lower(), value.strip(b" \t")) for name, _, value in parts]
         return self._fields
 

@@ -155,4 +155,4 @@ def _response(answer: RawAnswer, value: Any, body: bytes) -> Response:
     headers = answer.headers
     forbidden = restrictions(headers)
     provenance = Provenance(restrictions=forbidden) if forbidden else FETCHED
-    return Response(value, status=answer.status, headers=headers, body=body, provenance=provenance)
+    return Response(value, answer.status, headers, body, provenance)
