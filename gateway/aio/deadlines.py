@@ -71,6 +71,8 @@ class Watcher(Protocol):
 class DeadlineAlarm(Alarm):
     """One alarm for everything that one deadline ends; it rings when the deadline has passed.
 
+    It is the deadline's `alarm` until then, or until it rests.
+
     Args:
         wheel: the wheel that runs it.
         deadline: the deadline; it may be extended in the meantime.
@@ -80,23 +82,30 @@ class DeadlineAlarm(Alarm):
         watched: what ends at the deadline, with the watcher that ends it.
     """
 
-    __slots__ = ("_clock", "_deadline", "_wheel", "watched")
+    __slots__ = ("_clock", "_wheel", "deadline", "watched")
 
     def __init__(self, wheel: Wheel, deadline: Deadline, clock: Clock) -> None:
         self._wheel = wheel
-        self._deadline = deadline
         self._clock = clock
+        self.deadline = deadline
         self.watched: dict[Any, Watcher] = {}
-        wheel.attach()
-        wheel.set(self, deadline.remaining(clock()))
+        deadline.alarm = self
+
+    def set(self, seconds: float) -> None:
+        """Ring in `seconds`."""
+        self._wheel.set(self, seconds)
 
     def ring(self) -> None:
         """End what is watched, unless there is time left."""
-        left = self._deadline.remaining(self._clock())
+        left = self.deadline.remaining(self._clock())
         if left > 0:
             self._wheel.set(self, left)
-            return
-        self._deadline.alarm = None
+        else:
+            self.expire()
+
+    def expire(self) -> None:
+        """End what is watched."""
+        self.deadline.alarm = None
         while self.watched:
             watched, watcher = self.watched.popitem()
             try:
@@ -104,9 +113,7 @@ class DeadlineAlarm(Alarm):
             except Exception as error:  # the others end all the same
                 self._wheel.report(error)
 
-    def forget(self, watched: Any) -> None:
-        """Stop watching; the alarm is stopped when nothing is left to watch."""
-        self.watched.pop(watched, None)
-        if not self.watched:
-            self.slot.discard(self)
-            self._deadline.alarm = None
+    def rest(self) -> None:
+        """Stop; nothing is left to watch."""
+        self.slot.discard(self)
+        self.deadline.alarm = None

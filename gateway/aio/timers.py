@@ -8,10 +8,7 @@ Hierarchical Timing Wheels", 1987). Setting an alarm adds it to a set, stopping 
 from __future__ import annotations
 
 from asyncio import current_task, get_running_loop
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
+from typing import Any
 
 __all__ = ["Alarm", "Wheel"]
 
@@ -33,15 +30,14 @@ class Wheel:
 
     Args:
         tick: seconds by which an alarm may be late; it is never early.
-        loop: the event loop to use from the start, for alarms that are set outside tasks.
     """
 
     __slots__ = ("_loop", "_rate", "_slots")
 
-    def __init__(self, tick: float = 0.004, loop: AbstractEventLoop | None = None) -> None:
+    def __init__(self, tick: float = 0.004) -> None:
         self._rate = 1 / tick
         self._slots: dict[int, set[Alarm]] = {}
-        self._loop: Any = loop or object()  # none yet
+        self._loop: Any = object()  # none yet
 
     def attach(self) -> Any:
         """Return the running event loop, and use it from now on."""
@@ -66,15 +62,15 @@ class Wheel:
         return task
 
     def set(self, alarm: Alarm, seconds: float) -> None:
-        """Fire `alarm` in `seconds`; `alarm.slot.discard(alarm)` stops it.
-
-        It uses the event loop of the last call of `attach` or `task`, or the one given at first.
-        """
-        due = int((self._loop.time() + seconds) * self._rate) + 1
+        """Fire `alarm` in `seconds`; `alarm.slot.discard(alarm)` stops it."""
+        loop = get_running_loop()
+        if loop is not self._loop:
+            self.attach()
+        due = int((loop.time() + seconds) * self._rate) + 1
         slot = self._slots.get(due)
         if slot is None:
             slot = self._slots[due] = set()
-            self._loop.call_at(due / self._rate, self._ring, due)
+            loop.call_at(due / self._rate, self._ring, due)
         slot.add(alarm)
         alarm.slot = slot
 

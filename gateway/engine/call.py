@@ -16,7 +16,7 @@ from gateway.expressions.json_schema import violation
 from gateway.expressions.reference import CutList, Glimpse
 from gateway.layers.passage import startable
 from gateway.offload import FEW, MANY, SMALL, UNDECODED, values_in
-from gateway.upstreams.kind import Sent
+from gateway.upstreams.kind import NOTHING_SENT
 from gateway.values.excerpt import excerpt
 
 if TYPE_CHECKING:
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from gateway.plan.model import Section, Source
 
 __all__ = ["BoundSource", "CallRunner"]
-
-_NOTHING_SENT = Sent()
-
 
 class BoundSource:
     """A source of a section, bound to the Call of its upstream.
@@ -67,7 +64,7 @@ class BoundSource:
 
     def operation(self, context: Context, scope: Scope) -> Operation:
         """Return the request to the upstream; references are resolved against `scope`."""
-        sent = context.inputs.sent.get(self.source.upstream, _NOTHING_SENT)
+        sent = context.inputs.sent.get(self.source.upstream, NOTHING_SENT)
         return self.source.template.operation(scope, sent)
 
     def call(self, context: Context, operation: Operation) -> Awaitable[Response]:

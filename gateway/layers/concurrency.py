@@ -243,19 +243,13 @@ class _FixedGate(_LimitGate):
         passage.permitted_at = 0.0
         return None
 
-    def succeeded(self, passage: Passage, response: Response) -> None:
-        self._ended(passage)
-
-    def failed(self, passage: Passage, error: CallError) -> None:
-        self._ended(passage)
-
-    def abandoned(self, passage: Passage, bug: BaseException | None) -> None:
-        self._ended(passage)
-
-    def _ended(self, passage: Passage) -> None:
+    def settled(self, passage: Passage, _: object) -> None:
+        """Give the permit back, however the call ended."""
         if passage.permitted_at:
             self._learn(passage)
         self._permits.release()
+
+    succeeded = failed = abandoned = settled
 
 
 class _AdaptiveGate(_LimitGate):

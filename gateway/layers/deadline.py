@@ -15,8 +15,7 @@ from gateway.events import Rejection
 from gateway.layers.passage import Gate
 
 if TYPE_CHECKING:
-    from gateway.call import Request, Response
-    from gateway.errors import CallError
+    from gateway.call import Request
     from gateway.layers.context import LayerContext
     from gateway.layers.passage import Passage
 
@@ -44,20 +43,22 @@ class _DeadlineGate(Gate):
         deadline = request.deadline
         if deadline.at <= passage.now:
             raise self._exceeded("too little time was left to start", request)
-        # All calls of one execution share its deadline, and so they share one alarm.
+        # All calls of one execution share its deadline, and its alarm.
         alarm = deadline.alarm
         if alarm is None:
-            alarm = deadline.alarm = DeadlineAlarm(self._wheel, deadline, self.clock)
+            alarm = DeadlineAlarm(self._wheel, deadline, self.clock)
+            alarm.set(deadline.at - passage.now)
         alarm.watched[passage] = self
 
-    def succeeded(self, passage: Passage, response: Response) -> None:
-        self._stop(passage)
+    def settled(self, passage: Passage, _: object) -> None:
+        """Stop watching a call, however it ended."""
+        alarm = passage.request.deadline.alarm
+        if alarm is not None:
+            alarm.watched.pop(passage, None)
+            if not alarm.watched:
+                alarm.rest()
 
-    def failed(self, passage: Passage, error: CallError) -> None:
-        self._stop(passage)
-
-    def abandoned(self, passage: Passage, bug: BaseException | None) -> None:
-        self._stop(passage)
+    succeeded = failed = abandoned = settled
 
     def expired(self, passage: Passage) -> None:
         """End a call whose deadline has passed."""
@@ -65,11 +66,6 @@ class _DeadlineGate(Gate):
             return
         error = self._exceeded("the request's deadline has passed", passage.request)
         passage.interrupt(self, error)
-
-    def _stop(self, passage: Passage) -> None:
-        alarm = passage.request.deadline.alarm
-        if alarm is not None:
-            alarm.forget(passage)
 
     def _exceeded(self, detail: str, request: Request) -> DeadlineExceeded:
         code = ErrorCode.DEADLINE_EXCEEDED

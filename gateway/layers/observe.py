@@ -33,11 +33,8 @@ class _ObserveGate(Gate):
         super().__init__(context)
         self._meter = context.meter
 
-    def admit(self, passage: Passage) -> None:
-        passage.sent_at = self.clock()
-
     def succeeded(self, passage: Passage, response: Response) -> None:
-        seconds = self.clock() - passage.sent_at
+        seconds = self.clock() - passage.now
         self._meter.succeeded(seconds)
         if self.events.wants(Attempt):
             self._emit(passage, seconds, None, response.status)
@@ -45,7 +42,7 @@ class _ObserveGate(Gate):
     def failed(self, passage: Passage, error: CallError) -> None:
         if isinstance(error, Rejected):  # it was not sent, so it is no attempt
             return
-        seconds = self.clock() - passage.sent_at
+        seconds = self.clock() - passage.now
         self._meter.failed(error.code, seconds)
         if self.events.wants(Attempt):
             self._emit(passage, seconds, **cause_of(error))
@@ -53,7 +50,7 @@ class _ObserveGate(Gate):
     def abandoned(self, passage: Passage, bug: BaseException | None) -> None:
         if bug is not None:
             return
-        seconds = self.clock() - passage.sent_at
+        seconds = self.clock() - passage.now
         self._meter.failed("cancelled", seconds)
         if self.events.wants(Attempt):
             self._emit(passage, seconds, None, None, cancelled=True)

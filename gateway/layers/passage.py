@@ -31,7 +31,8 @@ PARKED: Final = object()
 class Gate:
     """A layer that needs no task to let a good call through; it serves one stack.
 
-    A hook that it does not override costs nothing.
+    A hook that it does not override costs nothing. A gate for which all ends of a call are the same
+    names one method `settled` and assigns it to `succeeded`, `failed` and `abandoned`.
 
     Args:
         context: what it has in common with the other layers of its upstream.
@@ -60,10 +61,12 @@ class Gate:
             CallError: the call is refused.
         """
 
-    def succeeded(self, passage: Passage, response: Response) -> None:
+    def succeeded(self, passage: Passage, response: Response, /) -> None:
         """Note a good answer to a call that was admitted."""
 
-    def failed(self, passage: Passage, error: CallError) -> CallError | Awaitable[Response] | None:
+    def failed(
+        self, passage: Passage, error: CallError, /
+    ) -> CallError | Awaitable[Response] | None:
         """Note the failure of a call that was admitted.
 
         Returns:
@@ -71,7 +74,7 @@ class Gate:
             or error replaces it.
         """
 
-    def abandoned(self, passage: Passage, bug: BaseException | None) -> None:
+    def abandoned(self, passage: Passage, bug: BaseException | None, /) -> None:
         """Note that a call that was admitted has ended without a result.
 
         Args:
@@ -103,24 +106,23 @@ class Passage(Alarm):
     Attributes:
         request: the request.
         stack: the layers and the wire.
-        now: monotonic seconds at which it was started or resumed.
+        now: monotonic seconds at which it was started or resumed. No time passes between the
+            gates that admit it, so this is also when it was sent.
         running: what is in flight inside the innermost gate that admitted it, if anything.
         done: it has ended, or it was cancelled.
         epoch: for `breaker`: the epoch that admitted it.
         permitted_at: for `concurrency`: monotonic seconds at which it got its permit.
-        sent_at: for `observe`: monotonic seconds at which it was sent.
         alarmed: the gate that handles its alarm.
         ends: for `timeout`: monotonic seconds at which the attempt has had its whole time.
     """
 
     __slots__ = ("_context", "_depth", "_pending", "_receiver", "alarmed", "done", "ends", "epoch",
-                 "now", "permitted_at", "request", "running", "sent_at", "stack")  # fmt: skip
+                 "now", "permitted_at", "request", "running", "stack")  # fmt: skip
 
     alarmed: Gate
     ends: float
     epoch: int
     permitted_at: float
-    sent_at: float
 
     def __init__(
         self, stack: Stack, request: Request, receiver: Receiver, context: Any, now: float

@@ -18,8 +18,6 @@ from gateway.values.base import Policy
 from gateway.values.units import Positive, format_duration
 
 if TYPE_CHECKING:
-    from gateway.call import Response
-    from gateway.errors import CallError
     from gateway.layers.context import LayerContext
     from gateway.layers.passage import Passage
 
@@ -61,23 +59,19 @@ class _TimeoutGate(Gate):
         self._wheel = Wheel(min(TICK, after / 20))
 
     def admit(self, passage: Passage) -> None:
-        after, wheel, now = self._after, self._wheel, self.clock()
+        after, now = self._after, passage.now
         remaining = passage.request.deadline.at - now
         passage.alarmed = self
         passage.ends = now + after
-        wheel.attach()
         if self._half <= remaining < self._ample:
             after = remaining - self._margin
-        wheel.set(passage, after)
+        self._wheel.set(passage, after)
 
-    def succeeded(self, passage: Passage, response: Response) -> None:
+    def settled(self, passage: Passage, _: object) -> None:
+        """Stop the alarm, however the attempt ended."""
         passage.slot.discard(passage)
 
-    def failed(self, passage: Passage, error: CallError) -> None:
-        passage.slot.discard(passage)
-
-    def abandoned(self, passage: Passage, bug: BaseException | None) -> None:
-        passage.slot.discard(passage)
+    succeeded = failed = abandoned = settled
 
     def rang(self, passage: Passage) -> None:
         """End an attempt whose time is over; one that was cut may have got more time."""

@@ -64,7 +64,7 @@ class Shared:
         self._lifecycle = getattr(state, "lifecycle", None) or Lifecycle()
         self.log = logging.getLogger("uvicorn.error")
         self.access_log = logging.getLogger("uvicorn.access")
-        self.wheel = Wheel(_TICK, loop)
+        self.wheel = Wheel(_TICK)
         self._lines = RepeatedLines(clock=loop.time)
         self._heads: dict[int, bytes] = {}
         self._heads_of: list[tuple[bytes, bytes]] | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from math import inf
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
 
@@ -37,14 +37,26 @@ class Owner(Protocol):
     def surplus(self) -> None:
         """Handle bytes that answer no request."""
 
+    def release(self, connection: Connection) -> None:
+        """Take `connection` back after an exchange."""
+
+    def give_up(self, connection: Connection) -> None:
+        """Release the slot of `connection`, which is not reusable."""
+
+    async def acquire(self) -> Connection:
+        """Return another connection."""
+
 
 class Asker(Protocol):
-    """The callbacks of a connection to the one that sent a request on it."""
+    """The callbacks of a connection to the one that sent a request on it.
 
-    def answered(self, answer: RawAnswer) -> None:
+    `errand` is what the asker gave with the request: what it knows the request by.
+    """
+
+    def answered(self, connection: Connection, errand: Any, answer: RawAnswer) -> None:
         """Take the complete answer."""
 
-    def failed(self, error: Exception) -> None:
+    def failed(self, connection: Connection, errand: Any, error: Exception) -> None:
         """Take the error that ended the exchange."""
 
 
@@ -67,18 +79,19 @@ class Connection(asyncio.Protocol):
     Attributes:
         complete: the answer is complete; also true before the first request.
         idle_since: the loop's time at which it was returned to the pool.
+        owner: the pool that it belongs to.
     """
 
     __slots__ = (
         "_alarm",
         "_alarm_at",
         "_asker",
+        "_errand",
         "_expires",
         "_failure",
         "_head_request",
         "_look",
         "_loop",
-        "_owner",
         "_reader",
         "_readers",
         "_served",
@@ -87,16 +100,18 @@ class Connection(asyncio.Protocol):
         "_usable",
         "complete",
         "idle_since",
+        "owner",
     )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, readers: Readers, owner: Owner) -> None:
         self._loop = loop
-        self._owner = owner
+        self.owner = owner
         self._readers = readers
         self._reader: AnswerReader | None = None
         self.complete = True
         self._transport: asyncio.Transport | None = None
         self._asker: Asker | None = None
+        self._errand: Any = None
         self._failure: Exception | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = inf
@@ -139,15 +154,15 @@ class Connection(asyncio.Protocol):
     ) -> asyncio.Future[RawAnswer]:
         """Send `request` as `send` does; return the future of its answer."""
         future: asyncio.Future[RawAnswer] = self._loop.create_future()
-        self.send(request, _Awaited(future), head_request=head_request, expires=expires)
+        self.send(request, _AWAITED, future, head_request, expires)
         return future
 
     def send(
         self,
         request: bytes,
         asker: Asker,
-        *,
-        head_request: bool = False,
+        errand: Any,
+        head_request: bool,  # noqa: FBT001 - keywords would cost as much as the call
         expires: float = inf,
     ) -> None:
         """Send `request`; `asker` gets its answer or its error, possibly at once.
@@ -155,10 +170,12 @@ class Connection(asyncio.Protocol):
         Args:
             request: the complete request in bytes.
             asker: gets one callback, unless the connection is aborted.
+            errand: what the callback gets back.
             head_request: it is a HEAD request: the answer's framing fields describe no body.
             expires: the loop's time at which the exchange fails.
         """
         self._asker = asker
+        self._errand = errand
         self._failure = None
         self.complete = False
         self._head_request = head_request
@@ -191,7 +208,12 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
         if error is not None:
             self._settle(error)
-        self._asker = None
+        self._asker = self._errand = None
+
+    def cancel(self) -> None:
+        """End the exchange of a request that was sent; the asker is not called."""
+        if self._asker is not None:
+            self.owner.release(self)
 
     # asyncio.Protocol
 
@@ -207,9 +229,9 @@ class Connection(asyncio.Protocol):
         if self.complete:
             # Idle, or the answer is complete: these bytes answer no request.
             self.abort()
-            self._owner.retired(self)
+            self.owner.retired(self)
             if answers_nothing(data):
-                self._owner.surplus()
+                self.owner.surplus()
             return
         reader = self._reader
         if reader is None:
@@ -229,7 +251,7 @@ class Connection(asyncio.Protocol):
         """Handle the end of input: the end of a close-delimited body, or a premature one."""
         self._usable = False
         if self.complete:
-            self._owner.retired(self)
+            self.owner.retired(self)
             return None
         reader = self._reader or self._borrow()
         try:
@@ -246,8 +268,8 @@ class Connection(asyncio.Protocol):
         if not self.complete:
             self._fail(lost_failure(exc))
         self.abort()
-        self._owner.retired(self)
-        self._owner.lost(self)
+        self.owner.retired(self)
+        self.owner.lost(self)
 
     # Inner parts
 
@@ -275,7 +297,7 @@ class Connection(asyncio.Protocol):
     def _finish(self, reader: AnswerReader) -> None:
         """Take the complete answer that `reader` has read."""
         if reader.surplus:
-            self._owner.surplus()
+            self.owner.surplus()
         answer = reader.answer()
         reusable = reader.reusable
         self._give_back()
@@ -293,10 +315,11 @@ class Connection(asyncio.Protocol):
             # Else the answer came before the request was fully sent.
             and not self._transport.get_write_buffer_size()
         )
-        asker, self._asker = self._asker, None
+        asker, errand = self._asker, self._errand
+        self._asker = self._errand = None
         if asker is not None:
             try:
-                asker.answered(answer)
+                asker.answered(self, errand, answer)
             except Exception as error:  # it must not end the connection, which has been released
                 self._report(error)
 
@@ -307,10 +330,11 @@ class Connection(asyncio.Protocol):
         if self.complete or self._failure is not None:
             return
         self._failure = error
-        asker, self._asker = self._asker, None
+        asker, errand = self._asker, self._errand
+        self._asker = self._errand = None
         if asker is not None:
             try:
-                asker.failed(error)
+                asker.failed(self, errand, error)
             except Exception as bug:
                 self._report(bug)
 
@@ -344,17 +368,17 @@ class Connection(asyncio.Protocol):
 
 
 class _Awaited:
-    """Passes an answer or an error on to a caller that awaits it."""
+    """Passes an answer or an error on to a caller that awaits the future, which is the errand."""
 
-    __slots__ = ("_future",)
+    __slots__ = ()
 
-    def __init__(self, future: asyncio.Future[RawAnswer]) -> None:
-        self._future = future
+    def answered(self, _: Connection, errand: asyncio.Future[RawAnswer], answer: RawAnswer) -> None:
+        if not errand.done():
+            errand.set_result(answer)
 
-    def answered(self, answer: RawAnswer) -> None:
-        if not self._future.done():
-            self._future.set_result(answer)
+    def failed(self, _: Connection, errand: asyncio.Future[RawAnswer], error: Exception) -> None:
+        if not errand.done():
+            errand.set_exception(error)
 
-    def failed(self, error: Exception) -> None:
-        if not self._future.done():
-            self._future.set_exception(error)
+
+_AWAITED = _Awaited()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import httpx
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
     from gateway.aio.byte_budget import Hold
     from gateway.transport.answer import RawAnswer
-    from gateway.transport.connection import Connection
+    from gateway.transport.connection import Connection, Owner
     from gateway.transport.origin import Origin
     from gateway.transport.tls import TlsOptions
 
-__all__ = ["AnswerReceiver", "Http1Transport", "Sent"]
+__all__ = ["AnswerReceiver", "Http1Transport"]
 
 _STALE = (httpx.NetworkError, httpx.RemoteProtocolError)
 
@@ -112,37 +112,70 @@ class Http1Transport:
         return await self.inflated(answer, expires) if answer.coding else answer
 
     def send(
-        self,
-        origin: Origin,
-        method: str,
-        target: bytes,
-        headers: Sequence[tuple[bytes, bytes]],
-        receiver: AnswerReceiver,
-        context: Any,
-    ) -> Sent | None:
+        self, origin: Origin, method: str, request: bytes, receiver: AnswerReceiver, context: Any
+    ) -> Connection | None:
         """Send one request without content, if a connection is idle.
-
-        The arguments and errors are those of `exchange`.
 
         Args:
             origin: the server.
             method: HTTP method.
-            target: request target.
-            headers: further header fields.
+            request: the complete request, as `origin.request` returns it.
             receiver: gets the context with the answer or the error, possibly at once.
             context: what the receiver knows the request by.
 
         Returns:
-            What is in flight; `None` if no connection is idle: `exchange` then opens one.
+            The connection; `cancel` gives up the answer. `None` if no connection is idle:
+            `exchange` then opens one.
         """
-        request = origin.request(method, target, headers)
         pool = self._pools.get(origin.key)
         connection = None if pool is None else pool.take()
-        if pool is None or connection is None:
-            return None
-        sent = Sent(self, pool, connection, request, method, receiver, context)
-        connection.send(request, sent, head_request=method == "HEAD")
-        return sent
+        if connection is not None:
+            errand = (receiver, context, request, method)
+            connection.send(request, self, errand, method == "HEAD")
+        return connection
+
+    # Of a connection
+
+    def answered(self, connection: Connection, errand: _Errand, answer: RawAnswer) -> None:
+        """Release the connection and pass the answer on."""
+        connection.owner.release(connection)
+        receiver, context, _, _ = errand
+        if not answer.coding:
+            receiver.answered(context, answer)
+            return
+        try:
+            at_once = self.inflates_at_once(answer)
+        except Exception as error:
+            receiver.failed(context, error)
+            return
+        if at_once:
+            receiver.answered(context, answer)
+        else:
+            receiver.waits_for(context, partial(self.inflated, answer))
+
+    def failed(self, connection: Connection, errand: _Errand, error: Exception) -> None:
+        """Send the request again if the server may not have seen it, or pass the error on."""
+        receiver, context, request, method = errand
+        pool = connection.owner
+        idempotent = method in IDEMPOTENT
+        if isinstance(error, _STALE) and connection.may_ask_again(idempotent=idempotent):
+            # A task that is cancelled before it runs would keep the slot.
+            pool.give_up(connection)
+            receiver.waits_for(context, partial(self._again, pool, request, method))
+        else:
+            pool.release(connection)
+            receiver.failed(context, error)
+
+    async def _again(self, pool: Owner, request: bytes, method: str) -> RawAnswer:
+        """Return the answer on another connection."""
+        connection = await pool.acquire()
+        try:
+            answer = await connection.ask(request, head_request=method == "HEAD")
+        finally:
+            pool.release(connection)
+        return await self.inflated(answer) if answer.coding else answer
+
+    # Answers
 
     async def inflated(self, answer: RawAnswer, expires: float = inf) -> RawAnswer:
         """Return `answer` with its content inflated."""
@@ -176,76 +209,5 @@ class AnswerReceiver(Protocol):
         """Wait for an answer that needs more than one turn of the loop."""
 
 
-class Sent:
-    """A request in flight on a connection that was idle."""
-
-    __slots__ = ("_connection", "_context", "_method", "_pool", "_receiver", "_request",
-                 "_transport")  # fmt: skip
-
-    def __init__(
-        self,
-        transport: Http1Transport,
-        pool: Pool,
-        connection: Connection,
-        request: bytes,
-        method: str,
-        receiver: AnswerReceiver,
-        context: Any,
-    ) -> None:
-        self._transport = transport
-        self._pool = pool
-        self._connection: Connection | None = connection
-        self._request = request
-        self._method = method
-        self._receiver = receiver
-        self._context = context
-
-    def answered(self, answer: RawAnswer) -> None:
-        """Release the connection and pass the answer on."""
-        self._release()
-        try:
-            at_once = not answer.coding or self._transport.inflates_at_once(answer)
-        except Exception as error:
-            self._receiver.failed(self._context, error)
-            return
-        if at_once:
-            self._receiver.answered(self._context, answer)
-        else:
-            inflated = partial(self._transport.inflated, answer)
-            self._receiver.waits_for(self._context, inflated)
-
-    def failed(self, error: Exception) -> None:
-        """Send the request again if the server may not have seen it, or pass the error on."""
-        connection = self._connection
-        idempotent = self._method in IDEMPOTENT
-        if (
-            connection is not None
-            and isinstance(error, _STALE)
-            and connection.may_ask_again(idempotent=idempotent)
-        ):
-            # A task that is cancelled before it runs would keep the slot.
-            self._connection = None
-            self._pool.give_up(connection)
-            self._receiver.waits_for(self._context, self._again)
-            return
-        self._release()
-        self._receiver.failed(self._context, error)
-
-    def cancel(self) -> None:
-        """Give up the answer; the connection is closed."""
-        self._release()
-
-    def _release(self) -> None:
-        """Release the connection, once."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            self._pool.release(connection)
-
-    async def _again(self) -> RawAnswer:
-        """Return the answer on a new connection."""
-        connection = await self._pool.acquire()
-        try:
-            answer = await connection.ask(self._request, head_request=self._method == "HEAD")
-        finally:
-            self._pool.release(connection)
-        return await self._transport.inflated(answer) if answer.coding else answer
+_Errand: TypeAlias = tuple[AnswerReceiver, Any, bytes, str]
+"""Who waits for an answer, what it knows the request by, the request and its method."""

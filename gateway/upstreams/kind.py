@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gateway.offload import Offload
     from gateway.transport import Objections
 
-__all__ = ["Environment", "Kind", "Sent", "Template", "Wire"]
+__all__ = ["NOTHING_SENT", "Environment", "Kind", "Sent", "Template", "Wire"]
 
 
 class Sent(NamedTuple):
@@ -27,6 +27,10 @@ class Sent(NamedTuple):
 
     headers: Sequence[tuple[bytes, bytes]] = ()
     propagated: Sequence[tuple[bytes, bytes]] = ()
+
+
+NOTHING_SENT = Sent()
+"""No header field of the client is for the upstream: the usual case."""
 
 
 class Template(Protocol):

@@ -537,9 +537,9 @@ async def test_an_idle_connection_is_sent_on_and_calls_back(transport: Http1Tran
     receiver = Receiving()
     async with FaultServer(default=whole(GOOD)) as server:
         origin = Origin.of(server.url)
-        assert transport.send(origin, "GET", b"/", (), receiver, 1) is None
+        assert transport.send(origin, "GET", origin.request("GET", b"/"), receiver, 1) is None
         await transport.exchange(origin, "GET", b"/", timeout=60)
-        assert transport.send(origin, "GET", b"/", (), receiver, 2) is not None
+        assert transport.send(origin, "GET", origin.request("GET", b"/"), receiver, 2) is not None
         await until(lambda: receiver.received)
         assert receiver.received == [(2, b'{"a": 1}')]
         (pool,) = transport.pools
@@ -555,7 +555,9 @@ async def test_what_a_receiver_raises_neither_ends_the_connection_nor_frees_it_t
     async with FaultServer(default=whole(GOOD)) as server:
         origin = Origin.of(server.url)
         await transport.exchange(origin, "GET", b"/", timeout=60)
-        sent = transport.send(origin, "GET", b"/", (), Receiving(ValueError("a bug")), 1)
+        sent = transport.send(
+            origin, "GET", origin.request("GET", b"/"), Receiving(ValueError("a bug")), 1
+        )
         assert sent is not None
         await until(lambda: reported)
         sent.cancel()
@@ -571,7 +573,7 @@ async def test_a_cancelled_request_frees_its_slot_once(transport: Http1Transport
     async with FaultServer(default=in_turn(whole(GOOD), hang())) as server:
         origin = Origin.of(server.url)
         await transport.exchange(origin, "GET", b"/", timeout=60)
-        sent = transport.send(origin, "GET", b"/", (), receiver, 1)
+        sent = transport.send(origin, "GET", origin.request("GET", b"/"), receiver, 1)
         assert sent is not None
         sent.cancel()
         sent.cancel()

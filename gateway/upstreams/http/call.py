@@ -6,7 +6,7 @@ One table maps httpx's exceptions to the gateway's errors.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
@@ -99,22 +99,35 @@ class HttpCall:
         if send is None:
             passage.wait_for(self(passage.request))
             return
-        method, target, headers = self._message(passage.request)
+        request = passage.request
+        operation: Any = request.operation
         try:
-            sent = send(self._origin, method, target, headers, self, passage)
+            if operation.writer is not self or self._deadline_header:
+                self._write(operation, request.deadline)
+            sent = send(self._origin, operation.method, operation.written, self, passage)
         except httpx.LocalProtocolError as error:
             self.failed(passage, error)
             return
         if sent is None:
-            passage.wait_for(self(passage.request))
+            passage.wait_for(self(request))
         elif not passage.done and passage.running is None:
             passage.running = sent
 
+    def _write(self, operation: HttpOperation, deadline: Deadline) -> None:
+        """Write the request of an operation, once for all its calls unless it has the deadline."""
+        target, headers = self._message(operation, deadline)
+        operation.written = self._origin.request(operation.method, target, headers)
+        operation.writer = self
+
     async def __call__(self, request: Request) -> Response:
         """Return the good answer to `request`."""
-        method, target, headers = self._message(request)
+        operation = request.operation
+        assert isinstance(operation, HttpOperation)  # noqa: S101 - made by this kind's template
+        target, headers = self._message(operation, request.deadline)
         try:
-            answer = await self.exchange.exchange(self._origin, method, target, headers)
+            answer = await self.exchange.exchange(
+                self._origin, operation.method, target, headers
+            )
         except (httpx.TransportError, httpx.DecodingError) as error:
             raise _translate(error, self._upstream) from error
         return await self._admitted(answer)
@@ -164,18 +177,18 @@ class HttpCall:
         except Failed as error:
             raise self._quoting(error, answer) from None
 
-    def _message(self, request: Request) -> tuple[str, bytes, Sequence[tuple[bytes, bytes]]]:
-        """Return the method, target and header fields of a request."""
-        operation = request.operation
-        assert isinstance(operation, HttpOperation)  # noqa: S101 - made by this kind's template
+    def _message(
+        self, operation: HttpOperation, deadline: Deadline
+    ) -> tuple[bytes, Sequence[tuple[bytes, bytes]]]:
+        """Return the target and the header fields of a request."""
         headers = operation.headers
         if operation.propagated:
             headers = (*headers, *operation.propagated)
         if self._defaults:
             headers = _with(self._defaults, headers)
         if self._deadline_header:
-            headers = (*headers, self._remaining(request.deadline))
-        return operation.method, (self._prefix + operation.target).encode("ascii"), headers
+            headers = (*headers, self._remaining(deadline))
+        return (self._prefix + operation.target).encode("ascii"), headers
 
     def _quoting(self, error: Failed, answer: RawAnswer) -> Failed:
         """Return `error` with an excerpt of the answer."""

@@ -26,9 +26,14 @@ class HttpOperation:
         headers: forwarded header fields, lower-case names; they are part of the identity.
         propagated: header fields that are sent but are not part of the identity: a shared call
             carries those of its first caller.
+        writer: what has written the operation as a request, if anything.
+        written: the request that it has written.
     """
 
-    __slots__ = ("headers", "method", "propagated", "target")
+    __slots__ = ("headers", "method", "propagated", "target", "writer", "written")
+
+    writer: object
+    written: bytes
 
     def __init__(
         self,
@@ -41,6 +46,7 @@ class HttpOperation:
         self.method = method
         self.headers = headers
         self.propagated = propagated
+        self.writer = None
 
     @property
     def identity(self) -> bytes:

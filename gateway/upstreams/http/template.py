@@ -16,6 +16,7 @@ from urllib.parse import quote
 from gateway.errors import DependencyFailed
 from gateway.expressions.reference import ABSENT, Reference, TemplateError, parse_reference
 from gateway.upstreams.http.operation import HttpOperation
+from gateway.upstreams.kind import NOTHING_SENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +54,7 @@ class Template:
         path: segments of the path, each a sequence of literal text and references.
         query: the pairs of the query.
         render: renders the request target for a scope.
+        constant: the operation of every request, if there are no references.
     """
 
     text: str
@@ -61,6 +63,7 @@ class Template:
     path: tuple[tuple[str | Reference, ...], ...]
     query: tuple[Pair, ...]
     render: Callable[[Scope], str]
+    constant: HttpOperation | None
 
     def needed_references(self) -> tuple[Reference, ...]:
         """Return the references that must have a value for the call to be made.
@@ -97,6 +100,8 @@ class Template:
         Raises:
             DependencyFailed: a reference has no value that fits its place.
         """
+        if self.constant is not None and sent is NOTHING_SENT:
+            return self.constant
         return HttpOperation(self.render(scope), "GET", sent.headers, sent.propagated)
 
     def explain(self, scope: Scope) -> str:
@@ -200,9 +205,9 @@ def parse_template(text: str) -> Template:
     references = [p for segment in path for p in segment if isinstance(p, Reference)]
     for pair in query:
         references += [p for p in (*pair.name, *(pair.value or ())) if isinstance(p, Reference)]
-    return Template(
-        text, match[1], tuple(references), path, tuple(query), _renderer(path, tuple(query))
-    )
+    render = _renderer(path, tuple(query))
+    constant = None if references else HttpOperation(render({}))
+    return Template(text, match[1], tuple(references), path, tuple(query), render, constant)
 
 
 def _encode(value: Any, reference: Reference) -> str:
