@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BoundSource", "CallRunner"]
 
+
 class BoundSource:
     """A source of a section, bound to the Call of its upstream.
 

@@ -78,5 +78,7 @@ class WholeReader:
             and low.find(b"ncoding:") < 0
             and length <= bounds.max_body
             and start <= bounds.max_header_bytes
-            and (start <= _LINE * bounds.max_headers or low.count(b"\r\n") <= bounds.max_headers + 1)
+            and (
+                start <= _LINE * bounds.max_headers or low.count(b"\r\n") <= bounds.max_headers + 1
+            )
         )

@@ -4,9 +4,7 @@ import pytest
 
 from gateway.values.header_fields import HeaderFields, values_of
 
-RAW = (
-    b"\r\nServer: nginx\r\nCache-Control:max-age=60 \r\nX-Vary: a\r\ncache-control:\t public\r\nX:\r\n"
-)
+RAW = b"\r\nServer: nginx\r\nCache-Control:max-age=60 \r\nX-Vary: a\r\ncache-control:\t public\r\nX:\r\n"
 FIELDS = [
     (b"server", b"nginx"),
     (b"cache-control", b"max-age=60"),

@@ -125,9 +125,7 @@ class HttpCall:
         assert isinstance(operation, HttpOperation)  # noqa: S101 - made by this kind's template
         target, headers = self._message(operation, request.deadline)
         try:
-            answer = await self.exchange.exchange(
-                self._origin, operation.method, target, headers
-            )
+            answer = await self.exchange.exchange(self._origin, operation.method, target, headers)
         except (httpx.TransportError, httpx.DecodingError) as error:
             raise _translate(error, self._upstream) from error
         return await self._admitted(answer)
