@@ -227,7 +227,7 @@ async def test_health_and_docs(settings: Settings) -> None:
 def test_the_shipped_dashboards_are_typed(settings: Settings) -> None:
     schemas = create_app(SHIPPED, settings).openapi()["components"]["schemas"]
     home = "#/components/schemas/"
-    data = schemas["UserDashboardData"]["properties"]
+    data = schemas["UserDashboardSections"]["properties"]
     assert data["profile"] == {"$ref": f"{home}UserDashboardProfile"}
     assert data["posts"] == {"anyOf": [{"$ref": f"{home}UserDashboardPosts"}, {"type": "null"}]}
     profile = schemas["UserDashboardProfile"]

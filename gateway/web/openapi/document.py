@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gateway.plan.prune import SECTIONS
+from gateway.web.openapi.events import CONTENTS, events
 from gateway.web.openapi.names import Names
 from gateway.web.openapi.references import references, tellable, with_items
 from gateway.web.openapi.sections import Sections, placed
@@ -84,7 +85,7 @@ class OpenApi:
             "responses": {
                 200: {
                     "description": "Every required section has a value",
-                    "content": {"application/json": {"schema": reference(self._title(plan))}},
+                    "content": self._contents(plan),
                     "headers": {
                         name: {"schema": {"type": "string"}, "description": description}
                         for name, description in _HEADERS.items()
@@ -108,7 +109,7 @@ class OpenApi:
         sections = Sections(self._plans, self._answers, self._names)
         known = SHARED | self._declared | sections.components
         for plan in self._plans:
-            known |= self._schemas(plan, sections)
+            known |= self._schemas(plan, sections) | events(plan, sections, self._names)
         schemas |= _referred(base, known)
         components["schemas"] = {name: with_items(schemas[name]) for name in sorted(schemas)}
         base.setdefault("security", [])  # an operation that needs credentials declares them itself
@@ -146,11 +147,19 @@ class OpenApi:
             described |= {"style": "form", "explode": True}
         return described
 
+    def _contents(self, plan: Plan) -> dict[str, Schema]:
+        """Return the forms of an answer, by their media types."""
+        parts = {"application/json": "", **CONTENTS}
+        return {
+            media_type: {"schema": reference(self._names.dashboard(plan.name, part))}
+            for media_type, part in parts.items()
+        }
+
     def _schemas(self, plan: Plan, sections: Sections) -> dict[str, Schema]:
         """Return the schemas of a dashboard's document and its two parts."""
         shown = [section for section in plan.sections if not section.hidden]
         title, data, meta = (
-            self._names.dashboard(plan.name, part) for part in ("", "Data", "Meta")
+            self._names.dashboard(plan.name, part) for part in ("", "Sections", "Meta")
         )
         return {
             title: record(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Names"]
 
-_PARTS = ("", "Data", "Meta", "Event", "Line", "CompleteEvent")
+_PARTS = ("", "Sections", "Meta", "Event", "Line", "CompleteEvent")
 """What each dashboard has, after the dashboard's own name."""
 _OF_SECTIONS = ("", "Event", "Element", "ElementEvent")
 """What each section has, after the dashboard's and the section's name."""
@@ -47,7 +47,7 @@ class Names:
                     self._sections[dashboard, section, part] = name
 
     def dashboard(self, dashboard: str, part: str = "") -> str:
-        """Return the name of a dashboard's document, or of a part of it such as `Data`."""
+        """Return the name of a dashboard's document, or of a part of it such as `Meta`."""
         return self._parts[dashboard, part]
 
     def section(self, dashboard: str, section: str, part: str = "") -> str:

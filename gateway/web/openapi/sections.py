@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gateway.plan.model import Plan, Section
     from gateway.web.openapi.names import Names
 
-__all__ = ["Sections", "placed"]
+__all__ = ["Sections", "list_kinds", "placed"]
 
 
 class Sections:
@@ -102,7 +102,7 @@ class Sections:
         # The element is not a component of `self._shapes` yet, so null is asked of its schema.
         nullable = self._shapes.may_be_null(schema)
         element = reference(one) if nullable else {"anyOf": [reference(one), NULL]}
-        return {one: schema, name: self._list(element, _kinds(plan, section))}
+        return {one: schema, name: self._list(element, list_kinds(plan, section))}
 
     def _list(self, element: Schema, kinds: set[bool]) -> Schema:
         """Return the schema of a list's result, for every form that it can have."""
@@ -150,8 +150,8 @@ def placed(name: str, schema: Schema, components: dict[str, Schema]) -> Schema:
     return reference(name)
 
 
-def _kinds(plan: Plan, section: Section) -> set[bool]:
-    """Whether a list's result is an object by key; a section that follows a list has its keys.
+def list_kinds(plan: Plan, section: Section) -> set[bool]:
+    """Return whether a list's result is an object by key; one that follows a list has its keys.
 
     A fallback may be a list in place of an object, or the other way round.
     """

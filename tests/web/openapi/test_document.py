@@ -49,7 +49,7 @@ def shown(schemas: dict[str, Any]) -> dict[str, Any]:
             part["anyOf"] = sorted(branches, key=lambda branch: branch == {"type": "null"})
         return part
 
-    schema: dict[str, Any] = inlined(schemas["DData"]["properties"]["x"])
+    schema: dict[str, Any] = inlined(schemas["DSections"]["properties"]["x"])
     return schema
 
 
@@ -249,7 +249,7 @@ def test_the_states_that_a_section_can_have_are_told(
 def test_hidden_sections_are_not_told() -> None:
     compiled = plan('x: {get: "a:/"}\nh: {get: "a:/", hidden: true}')
     schemas = components(compiled)
-    assert list(schemas["DData"]["properties"]) == ["x"]
+    assert list(schemas["DSections"]["properties"]) == ["x"]
     assert list(schemas["DMeta"]["properties"]["sections"]["properties"]) == ["x"]
     assert not any(name.startswith("DH") for name in schemas)
 

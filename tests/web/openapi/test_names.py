@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from gateway.web.openapi.names import Names
 from gateway.web.openapi.shared import SHARED
 
-PARTS = ("", "Data", "Meta", "Event", "Line", "CompleteEvent")
+PARTS = ("", "Sections", "Meta", "Event", "Line", "CompleteEvent")
 OF_SECTIONS = ("", "Event", "Element", "ElementEvent")
 
 
 def test_names_are_readable() -> None:
     names = Names({"user_dashboard": ["profile", "latest_posts"]})
     assert names.dashboard("user_dashboard") == "UserDashboard"
-    assert names.dashboard("user_dashboard", "Data") == "UserDashboardData"
+    assert names.dashboard("user_dashboard", "Meta") == "UserDashboardMeta"
     assert names.section("user_dashboard", "latest_posts") == "UserDashboardLatestPosts"
     assert names.section("user_dashboard", "profile", "Element") == "UserDashboardProfileElement"
 
@@ -27,7 +27,7 @@ def test_names_are_readable() -> None:
     [
         # The schemas of all dashboards come first, then documents, their parts and the sections.
         ({"problem": []}, ("problem",), "Problem2"),
-        ({"a": ["data"]}, ("a", "data"), "AData2"),
+        ({"a": ["meta"]}, ("a", "meta"), "AMeta2"),
         ({"a": ["b_c"], "a_b": ["c"]}, ("a", "b_c"), "ABC"),
         ({"a": ["b_c"], "a_b": ["c"]}, ("a_b", "c"), "ABC2"),
         ({"a": ["b"], "ab": []}, ("a", "b"), "AB2"),
