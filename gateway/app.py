@@ -56,6 +56,7 @@ def create_app(
     settings: Settings | None = None,
     *,
     listeners: Iterable[Callable[[Event], None]] = (),
+    routers: Iterable[APIRouter] = (),
 ) -> Application[Runtime]:
     """Return the application that a configuration declares.
 
@@ -66,6 +67,7 @@ def create_app(
         config: path of a file, or a configuration that is already loaded.
         settings: settings of the process; read from the environment (`GATEWAY_*`) by default.
         listeners: called with every event.
+        routers: further routes beside the dashboards.
 
     Raises:
         ConfigError: the configuration is invalid; the error lists every mistake.
@@ -80,7 +82,7 @@ def create_app(
     process = _open_process(settings, events, tally)
     return Application(
         Runtime(loaded, process),
-        routers=[docs.router()] if settings.docs else [],
+        routers=[*([docs.router()] if settings.docs else []), *routers],
         title="Aggregation gateway",
         description=_DESCRIPTION,
         version=_version(),

@@ -131,8 +131,8 @@ def test_the_wheel_carries_the_shipped_configuration_and_the_types(tmp_path: Pat
     assert "gateway/py.typed" in names
     assert {
         str(file.relative_to(ROOT))
-        for folder in ("docs",)
-        for file in (ROOT / "gateway" / "web" / folder).rglob("*.*")
+        for folder in ("web/docs", "commands/demo_page")
+        for file in (ROOT / "gateway" / folder).rglob("*.*")
         if file.suffix != ".pyc"
     } <= names
     assert not any(name.startswith(("tests/", "bench/", "docs/")) for name in names)

@@ -11,6 +11,7 @@ import uvloop
 from rich.markup import escape
 
 from gateway.app import create_admin, create_app
+from gateway.commands import demo_page
 from gateway.commands.options import output
 from gateway.commands.serving import (
     open_admin_listeners,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["demo", "pointed_at"]
 
 _TRY = (
+    ("/", "all of it on one page, drawn as it arrives"),
     ("/dashboard/1", "a user, their posts, the weather where they live"),
     ("/dashboard/1?sections=profile,posts", "only these sections and what they need"),
     ("/dashboard", "counts of users, posts and comments"),
@@ -86,7 +88,9 @@ async def _serve(host: str, port: int, knobs: Knobs) -> None:
     admin_listeners = open_admin_listeners(settings)
     admin_url = f"http://{settings.admin_host}:{admin_listeners[0].getsockname()[1]}"
     async with MockServer(create_mock_app(knobs), port=0) as upstreams:
-        app = create_app(pointed_at(load(shipped()), upstreams.url), settings)
+        app = create_app(
+            pointed_at(load(shipped()), upstreams.url), settings, routers=[demo_page.router()]
+        )
         server = open_server(app, settings)
         url = f"http://{host}:{port}"
         greeting = asyncio.create_task(_greet(server, url, admin_url, upstreams.url))
