@@ -21,7 +21,7 @@ ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundl
 export UV_SYSTEM_CERTS ?= true
 endif
 
-.PHONY: help setup run test check format bench chaos overload rolling hostile profile schema clean
+.PHONY: help setup run test check format bench chaos overload rolling hostile live profile schema clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ rolling: $(STAMP) ## Check that 20 rolling restarts lose no request (5 min); ARG
 
 hostile: $(STAMP) ## Measure what others notice of 1,000 dripping and 200 deaf clients (3 min)
 	@$(BIN)/python bench/hostile.py $(ARGS)
+
+live: $(STAMP) ## Measure 10,000 live clients of 100 dashboards, a tenth of which never read (2 min)
+	@$(BIN)/python bench/live.py $(ARGS)
 
 profile: $(STAMP) ## Profile one dashboard under load
 	@$(BIN)/python bench/profile.py $(ARGS)

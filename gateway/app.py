@@ -120,6 +120,7 @@ def create_admin(
         process.offload,
         process.meters,
         prometheus.Version(_version(), lambda: app.served.fingerprint),
+        lambda: app.served.live,
     )
     token = settings.admin_token.get_secret_value() if settings.admin_token else ""
     operations = APIRouter(
@@ -146,6 +147,8 @@ def _open_process(settings: Settings, events: Events, tally: Tally) -> Process:
         offload=Offload(settings.decoding_memory, slow=Processes(settings.decoding_processes)),
         response_memory=settings.cache_memory // 4,
         meters=Meters({}, {}, tally),
+        live_clients=settings.live_clients,
+        live_polls=settings.live_polls,
     )
 
 
@@ -172,10 +175,12 @@ async def swap(app: Application[Runtime], runtime: Runtime) -> Runtime:
     """Serve `runtime` from the next request on; return the previous one for the caller to close.
 
     Requests in flight finish on the runtime that they started with; close it after they finish.
+    Live streams end, and their clients connect again.
     """
     before = app.served
     runtime.start()
     app.serve(runtime)
+    before.end_streams()
     return before
 
 

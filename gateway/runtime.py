@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from gateway.cache.refreshes import Refreshes
 from gateway.engine.execution import BoundPlan
 from gateway.engine.prefetch import Prefetch
+from gateway.plan.live import polled
 from gateway.testing.respx import follow_respx
 from gateway.upstreams.stack import Shared, Upstream, open_upstream
 from gateway.web.client_headers import ClientHeaders
 from gateway.web.cors import VARY, Cors
-from gateway.web.dashboard import DashboardEndpoint
+from gateway.web.dashboard import DashboardEndpoint, Watching
+from gateway.web.live import Live
 from gateway.web.meter import DashboardMeter
 from gateway.web.response_cache import ResponseCache
 
@@ -47,6 +49,8 @@ class Process(NamedTuple):
         offload: where large answers are decoded and shaped.
         response_memory: most bytes of cached whole answers.
         meters: what is counted.
+        live_clients: most live streams.
+        live_polls: most different things that they watch.
     """
 
     store: Store
@@ -56,6 +60,8 @@ class Process(NamedTuple):
     offload: Offload
     response_memory: int
     meters: Meters
+    live_clients: int = 0
+    live_polls: int = 0
 
 
 class Runtime:
@@ -71,10 +77,11 @@ class Runtime:
         upstreams: by name.
         endpoints: one for each dashboard, in the order of declaration.
         response_cache: the cache of whole answers.
+        live: the live streams.
     """
 
     __slots__ = (
-        "_prefetch", "_refreshes", "cors", "endpoints", "fingerprint", "loaded", "process",
+        "_prefetch", "_refreshes", "cors", "endpoints", "fingerprint", "live", "loaded", "process",
         "response_cache", "upstreams",
     )  # fmt: skip
 
@@ -95,6 +102,7 @@ class Runtime:
         self.cors = Cors(cors) if cors is not None else None
         self.upstreams = open_upstreams(loaded, shared)
         self.response_cache = ResponseCache(process.response_memory, process.store.purges)
+        self.live = Live(process.live_clients, process.live_polls, shared.clock)
         calls = {name: upstream.call for name, upstream in self.upstreams.items()}
         plans = [
             BoundPlan(
@@ -129,10 +137,14 @@ class Runtime:
         """Start prefetching."""
         self._prefetch.start()
 
+    def end_streams(self) -> None:
+        """End live streams, so that their clients connect again."""
+        self.live.end()
+
     async def aclose(self) -> None:
         """End the background work and close every connection."""
         # A part is closed before the parts that it uses.
-        await close(self._prefetch, self._refreshes, *self.upstreams.values())
+        await close(self.live, self._prefetch, self._refreshes, *self.upstreams.values())
 
     def _endpoint(self, bound: BoundPlan, shared: Shared, process: Process) -> DashboardEndpoint:
         return DashboardEndpoint(
@@ -145,7 +157,23 @@ class Runtime:
             objections=process.objections,
             busy=lambda: self.busy,
             meter=process.meters.dashboards.setdefault(bound.plan.name, DashboardMeter()),
+            watching=self._watching(bound),
         )
+
+    def _watching(self, bound: BoundPlan) -> Watching | None:
+        """Return what serves the live streams of a dashboard, if it is live."""
+        live = bound.plan.config.live
+        if live is None:
+            return None
+        cached = {name for name, one in self.loaded.config.upstreams.items() if one.cache}
+        polls = BoundPlan(
+            polled(bound.plan, live.every, cached),
+            {name: upstream.polled for name, upstream in self.upstreams.items()},
+            clock=bound.clock,
+            events=bound.events,
+            offload=bound.offload,
+        )
+        return Watching(self.live, polls, live.every)
 
 
 def _fingerprint(loaded: Loaded) -> str:

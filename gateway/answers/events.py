@@ -6,7 +6,7 @@ already is passed on as it is.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -47,16 +47,35 @@ class EventTemplate:
         lead = self._leads[section.index]
         if not lead:
             return b""
-        try:
-            written = outcome.written or orjson.dumps(outcome.data)
-        except (TypeError, ValueError):
-            outcome = sound(section, outcome)
-            written = orjson.dumps(outcome.data)
-        else:
-            outcome.written = written  # the document has the same bytes
+        outcome = self.written(section, outcome)
         if section.required and outcome.state is State.FAILED:
             return b""
-        return b'%b"data":%b%b' % (lead, written, _quality(section, outcome))
+        return b'%b"data":%b%b' % (lead, outcome.written, _quality(section, outcome))
+
+    def written(self, section: Section, outcome: Outcome) -> Outcome:
+        """Return the outcome with its value as JSON, which the document will have too.
+
+        It is another one, failed, if the value cannot be written. Hidden ones are left as they are.
+        """
+        if not outcome.written and not section.hidden:
+            try:
+                outcome.written = orjson.dumps(outcome.data)
+            except (TypeError, ValueError):
+                outcome = sound(section, outcome)
+                outcome.written = orjson.dumps(outcome.data)
+        return outcome
+
+    def signature(self, section: Section, outcome: Outcome) -> tuple[Any, ...]:
+        """Return what differs where a frontend would render something else.
+
+        As in the ETag, a `stale` that is merely being revalidated counts as `ok`, and `as_of` does
+        not count. `outcome` is `written`.
+        """
+        state = outcome.state
+        if state is State.STALE and outcome.provenance.reason is None:
+            state = State.OK
+        errors = [orjson.dumps(describe(section.name, fault)) for fault in outcome.faults]
+        return outcome.written, state, tuple(errors)
 
     def element(self, section: Section, key: str | int, outcome: Outcome) -> bytes:
         """Return the event of one element of a `for_each` section; empty if it is hidden.

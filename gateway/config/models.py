@@ -36,6 +36,7 @@ __all__ = [
     "CorsConfig",
     "DashboardConfig",
     "ForEachConfig",
+    "LiveConfig",
     "MisplacedError",
     "Model",
     "RaceConfig",
@@ -213,6 +214,13 @@ class SectionConfig(Model):
         return "fallback" in self.model_fields_set
 
 
+class LiveConfig(Model):
+    """Streams of the dashboard stay open and get what changes."""
+
+    every: Annotated[Positive, Field(ge=0.1, examples=["5s"])]
+    """How often the dashboard is polled, at most; at least 100 ms."""
+
+
 class DashboardConfig(Model):
     """One aggregated endpoint."""
 
@@ -243,6 +251,8 @@ class DashboardConfig(Model):
     """Tags in OpenAPI; cached answers can also be purged by them."""
     prefetch: Duration | None = Field(default=None, examples=["30s"])
     """Fetch the answer with default parameters this often, so that it stays cached."""
+    live: LiveConfig | None = Field(default=None, examples=[{"every": "5s"}])
+    """Let streams stay open and get what changes; by default they end with the document."""
 
 
 _ANY = "*"

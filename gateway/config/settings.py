@@ -71,6 +71,11 @@ class Settings(BaseSettings):
     max_in_flight: Annotated[int, Field(ge=1)] = 10_000
     """Maximum number of requests in flight in one process, those that wait to be begun included;
     further ones get 503 and Retry-After."""
+    live_clients: Annotated[int, Field(ge=0)] = 10_000
+    """Maximum number of live streams of one process; further ones get 503 and Retry-After."""
+    live_polls: Annotated[int, Field(ge=0)] = 1_000
+    """Maximum number of different things that live streams of one process watch; clients with the
+    same dashboard, parameters, sections and forwarded header fields share one."""
     drain_delay: Annotated[float, Field(ge=0, le=3600)] = 5
     """Seconds that the process goes on serving after SIGTERM, while /readyz already says 503."""
     drain_seconds: Annotated[int, Field(ge=0, le=3600)] = 20

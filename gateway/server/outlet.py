@@ -25,9 +25,10 @@ class StreamOutlet:
     Attributes:
         paused: the client does not read; set by the connection.
         added: bytes that were written since the client does not read.
+        resumed: called when the client reads again.
     """
 
-    __slots__ = ("_chunked", "_ended", "_transport", "added", "paused")
+    __slots__ = ("_chunked", "_ended", "_transport", "added", "paused", "resumed")
 
     def __init__(
         self,
@@ -42,6 +43,14 @@ class StreamOutlet:
         self._chunked = chunked
         self.paused = paused
         self.added = 0
+        self.resumed: Callable[[], None] | None = None
+
+    def read_on(self) -> None:
+        """Take note that the client reads again."""
+        self.paused = False
+        self.added = 0
+        if self.resumed is not None:
+            self.resumed()
 
     def write(self, data: bytes) -> None:
         """Send a part of the content now."""

@@ -161,11 +161,11 @@ class Connection(asyncio.Protocol, Alarm):
         self._unsent = 0
         if self._flow is not None:
             self._flow.resume_writing()
-        if self._outlet is not None:
-            self._outlet.paused = False
         if self._ending:
             return
         self._time_again()
+        if self._outlet is not None:
+            self._outlet.read_on()
         if self._reader.pending:
             self._advance()
 

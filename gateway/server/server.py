@@ -209,6 +209,7 @@ class Server(uvicorn.Server):
         _log.info("draining: serving for %g s, then finishing what is in flight", self._delay)
         ends = now() + self._delay
         await self._until(ends, lambda: idle.look(now()))
+        self._lifecycle.end_streams()
         ends += self._drain.seconds
         # Clients whose idle connection is closed may connect again. They are still served.
         await self._until(ends, lambda: not idle.close(now()))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.offload import Offload
     from gateway.telemetry.meters import Meters
     from gateway.values.histogram import Histogram
+    from gateway.web.live import Live
     from gateway.web.load_shedding import Admission
     from gateway.web.response_cache import ResponseCache
 
@@ -60,7 +61,9 @@ class _Gateway(Collector):
         response_cache: Callable[[], ResponseCache],
         admission: Admission,
         offload: Offload,
+        live: Callable[[], Live],
     ) -> None:
+        self._live = live
         self._store = store
         self._response_cache = response_cache
         self._admission = admission
@@ -93,6 +96,11 @@ class _Gateway(Collector):
             "gateway_decoding_waiting", "Large answers waiting to be decoded", budget.waiting
         )
         yield from self._worker_metrics()
+        live = self._live()
+        yield GaugeMetricFamily("gateway_live_clients", "Open live streams", live.clients)
+        yield GaugeMetricFamily(
+            "gateway_live_polls", "Different things that live streams watch", live.polls
+        )
 
     def _worker_metrics(self) -> Iterator[Metric]:
         lanes = {"quick": self._offload.quick, "slow": self._offload.slow}
@@ -289,13 +297,14 @@ def registry(
     offload: Offload,
     meters: Meters,
     version: Version,
+    live: Callable[[], Live],
 ) -> CollectorRegistry:
-    """Return the metrics of this process; `response_cache` returns the current response cache."""
+    """Return the metrics of this process; the functions return the parts of today's runtime."""
     found = CollectorRegistry()
     for collector in (
         _Dashboards(meters),
         _Upstreams(meters),
-        _Gateway(store, response_cache, admission, offload),
+        _Gateway(store, response_cache, admission, offload, live),
         _Info(version),
     ):
         found.register(collector)

@@ -87,17 +87,23 @@ class Upstream:
 
     Attributes:
         call: calls the upstream through every configured layer.
+        polled: does so with a cache, which only requests with a policy of their own use if the
+            upstream has none: for the polls of live dashboards, which replicas share.
         direct: calls it through the timeout only, for `gateway probe`.
         forward: the client's header fields that are part of a call's identity, in lower case.
         ping: the operation that checks whether the upstream is reachable.
         propagate: the client's header fields that are sent but are not part of the identity.
     """
 
-    __slots__ = ("_flights", "_wire", "call", "direct", "forward", "name", "ping", "propagate")
+    __slots__ = ("_flights", "_wire", "call", "direct", "forward", "name", "ping", "polled",
+                 "propagate")  # fmt: skip
 
-    def __init__(self, name: str, call: Call, direct: Call, wire: Wire, flights: Flights) -> None:
+    def __init__(
+        self, name: str, call: Call, polled: Call, direct: Call, wire: Wire, flights: Flights
+    ) -> None:
         self.name = name
         self.call = call
+        self.polled = polled
         self.direct = direct
         self.forward = wire.forward
         self.propagate = wire.propagate
@@ -131,19 +137,22 @@ def open_upstream(
     context = shared.context(name)
     caches = cached or config.cache is not None
     store, flights = shared.store, Flights()
+    caching = (
+        # A hit skips all layers below, and the cache sees the final failure of all of them.
+        cache(config.cache, context, generation=wire.generation, store=store,
+              refreshes=shared.refreshes),
+        # One call for many callers; it outlives the cancellation of its first caller.
+        collapse(CollapsePolicy(), context, flights, _flown_for(store)),
+        # One fetch for many replicas; its answer is stored for all of them.
+        fill(context, store),
+    )  # fmt: skip
     budget = Budget(config.retry.budget, shared.clock) if config.retry else None
     if budget is not None:
         context.meter.gauges["retry_budget"] = lambda: budget.left
     attempt_timeout = timeout(config, context)
     call = stack(
         wire.call,
-        # A hit skips all layers below, and the cache sees the final failure of all of them.
-        cache(config.cache, context, generation=wire.generation, store=store,
-              refreshes=shared.refreshes) if caches else None,
-        # One call for many callers; it outlives the cancellation of its first caller.
-        collapse(CollapsePolicy(), context, flights, _flown_for(store)) if caches else None,
-        # One fetch for many replicas; its answer is stored for all of them.
-        fill(context, store) if caches else None,
+        *(caching if caches else ()),
         # All layers below run within the remaining time of the request.
         deadline(context),
         # Retries within a budget; it holds no permit while it waits.
@@ -162,7 +171,8 @@ def open_upstream(
         attempt_timeout,
     )  # fmt: skip
     context.meter.gauges.update(wire.gauges)
-    return Upstream(name, call, stack(wire.call, attempt_timeout), wire, flights)
+    polled = call if caches else stack(call, *caching)
+    return Upstream(name, call, polled, stack(wire.call, attempt_timeout), wire, flights)
 
 
 def _flown_for(store: Store) -> Callable[[Request], Hashable]:

@@ -48,6 +48,9 @@ class Served(Protocol):
     def answers(self) -> Mapping[str, Mapping[str, Any]]:
         """The JSON Schema that every answer of an upstream meets, by its name."""
 
+    def end_streams(self) -> None:
+        """End live streams, so that their clients connect again elsewhere."""
+
 
 ServedT = TypeVar("ServedT", bound=Served)
 
@@ -72,7 +75,7 @@ class Application(FastAPI, Generic[ServedT]):
         self, served: ServedT, *, routers: Sequence[APIRouter] = (), **settings: Any
     ) -> None:
         super().__init__(redirect_slashes=False, **settings)
-        self.lifecycle = Lifecycle()
+        self.lifecycle = Lifecycle(self._end_streams)
         self.add_exception_handler(HTTPException, on_http_error)
         self.add_exception_handler(RequestValidationError, on_invalid_body)
         self.add_exception_handler(Exception, on_bug)
@@ -96,6 +99,9 @@ class Application(FastAPI, Generic[ServedT]):
             self.add_api_route(
                 endpoint.plan.path, _endpoint(endpoint), **self._described.operation(endpoint.plan)
             )
+
+    def _end_streams(self) -> None:
+        self.served.end_streams()
 
     def find(self, path: bytes) -> Found[DashboardEndpoint] | None:
         """Return the dashboard at a path below the root path, and its path parameters.

@@ -25,7 +25,7 @@ class AsgiOutlet:
     for its client takes what has come together since in one piece.
     """
 
-    __slots__ = ("_ended", "_fields", "_parts", "_size", "_status", "_wake")
+    __slots__ = ("_ended", "_fields", "_parts", "_size", "_status", "_wake", "resumed")
 
     def __init__(self) -> None:
         self._status = 0
@@ -33,6 +33,7 @@ class AsgiOutlet:
         self._parts: list[bytes] = []
         self._size = 0
         self._ended = False
+        self.resumed: Callable[[], None] | None = None
         self._wake: asyncio.Future[None] | None = None
 
     def respond(self, status: int, fields: Fields, body: bytes) -> None:
@@ -74,14 +75,21 @@ class AsgiOutlet:
                 fields = [*(self._fields or ())]
                 start = {"type": "http.response.start", "status": self._status, "headers": fields}
                 await send(start)
-            body, ended = b"".join(self._parts), self._ended
-            self._parts.clear()
-            self._size = 0
+            parts, self._parts = self._parts, []
+            body, ended = b"".join(parts), self._ended
             if ended:
                 last()
             await send({"type": "http.response.body", "body": body, "more_body": not ended})
             if ended:
                 return
+            self._taken(len(body))
+
+    def _taken(self, size: int) -> None:
+        """Go on where a client has been passed over; the server has taken `size` bytes."""
+        paused = self.paused
+        self._size -= size
+        if paused and not self.paused and self.resumed is not None:
+            self.resumed()
 
     def _add(self, data: bytes) -> None:
         if data or not self._parts:

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
 from gateway.aio.tasks import cancel_and_wait
 from gateway.aio.timers import Wheel
-from gateway.answers.document import compose
 from gateway.answers.encodings import ENCODINGS
 from gateway.call import Deadline
 from gateway.engine.context import Inputs
@@ -22,14 +21,16 @@ from gateway.web.accept import DOCUMENT, ranked
 from gateway.web.asgi_outlet import AsgiOutlet
 from gateway.web.disconnect import DisconnectWatch
 from gateway.web.fields import Fields
-from gateway.web.load_shedding import Waiter, in_vain
+from gateway.web.live import LiveStream
+from gateway.web.load_shedding import Waiter
 from gateway.web.meter import GONE
 from gateway.web.parameters import InvalidRequestError, RequestParameters
-from gateway.web.problems import BUSY, bug, invalid, not_for, overloaded, problem, status_of
+from gateway.web.problems import BUSY, bug, invalid, not_for, problem
 from gateway.web.response_cache import CachedAnswer
 from gateway.web.response_headers import etag, freshness, matches
 from gateway.web.selection import Selections
-from gateway.web.streaming import CachedStream, Stream, stream_fields
+from gateway.web.streaming import HEARTBEAT, CachedStream, Heartbeat, Stream, stream_fields
+from gateway.web.verdict import judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import Receive, Scope, Send
 
-    from gateway.answers.document import Document
     from gateway.call import Clock
     from gateway.engine.execution import BoundPlan, Execution
     from gateway.plan.model import Plan
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from gateway.values.header_fields import Field
     from gateway.web.client_headers import ClientHeaders, Read
     from gateway.web.fields import Respond
+    from gateway.web.live import Live
     from gateway.web.load_shedding import Admission
     from gateway.web.meter import DashboardMeter
     from gateway.web.response_cache import ResponseCache
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     from gateway.web.selection import Selection
     from gateway.web.streaming import Begin
 
-__all__ = ["Answering", "DashboardEndpoint"]
+__all__ = ["Answering", "DashboardEndpoint", "Watching"]
 
 _log = logging.getLogger("gateway")
 _SAFE = frozenset({"GET", "HEAD"})
@@ -73,6 +74,7 @@ class DashboardEndpoint:
         objections: assertions that failed in a test's mocks, raised after the answer.
         busy: whether a background call is in flight, in which a mock's assertion may still fail.
         meter: counts the answers.
+        watching: what serves live streams, if the dashboard is live.
 
     Attributes:
         plan: the plan.
@@ -93,6 +95,7 @@ class DashboardEndpoint:
         objections: Objections,
         busy: Callable[[], bool],
         meter: DashboardMeter,
+        watching: Watching | None = None,
     ) -> None:
         self.plan: Plan = bound.plan
         self.meter = meter
@@ -106,6 +109,8 @@ class DashboardEndpoint:
         self._objections = objections
         self._busy = busy
         self._wheel = Wheel()
+        self._watching = watching
+        self._polled = Selections(watching.bound) if watching is not None else None
         self._encodings = {
             one.media_type: (one, stream_fields(one, client_headers.vary)) for one in ENCODINGS
         }
@@ -214,7 +219,8 @@ class DashboardEndpoint:
     ) -> Answering | None:
         """Answer with a stream; a stored one is sent in one piece."""
         encoding, head = self._encodings[media_type]
-        cache = None if read.private else self._response_cache
+        live = self._watching is not None and method != "HEAD"
+        cache = None if read.private or live else self._response_cache
         if cache is not None:
             now = self._now()
             cached = cache.get(_stream_key(key, media_type), now)
@@ -226,7 +232,7 @@ class DashboardEndpoint:
                     self.meter.hit(200)
                     respond(200, cached.whole_fields(now), b"" if method == "HEAD" else cached.body)
                 return None
-        stream = Stream(
+        stream = (LiveStream if live else Stream)(
             encoding,
             head,
             respond,
@@ -264,7 +270,13 @@ class DashboardEndpoint:
         selection, stream = answering.selection, answering.stream
         if stream is None:
             return selection.bound.start(inputs, deadline, answering.ended)
+        if isinstance(stream, LiveStream):
+            self._watch(answering, stream, inputs)
+            return None
         stream.template = selection.events
+        if self.plan.deadline > HEARTBEAT:
+            self._wheel.attach()
+            answering.heartbeat = Heartbeat(self._wheel, stream)
         return selection.bound.start(
             inputs,
             deadline,
@@ -272,6 +284,19 @@ class DashboardEndpoint:
             publish=stream.landed,
             publish_element=stream.element_landed,
         )
+
+    def _watch(self, answering: Answering, stream: LiveStream, inputs: Inputs) -> None:
+        """Let a client watch the dashboard."""
+        watching, polled = self._watching, self._polled
+        assert watching is not None  # noqa: S101 - only then are streams live
+        assert polled is not None  # noqa: S101 - as above
+        selection = polled.asked(answering.key[1])
+        stream.count = answering.count
+        refusal = watching.live.join(
+            stream, selection, watching.every, inputs.parameters, inputs.sent
+        )
+        if refusal is not None:
+            stream.refuse(refusal)
 
     def _understand(self, answering: Answering) -> dict[str, Any]:
         """Return the parameters of a request, and note the sections that it asks for.
@@ -301,20 +326,15 @@ class DashboardEndpoint:
             return False
         outcomes = execution.outcomes
         selection = answering.selection
-        plan = selection.plan
-        self.meter.landed(plan, outcomes)
+        self.meter.landed(selection.plan, outcomes)
         try:
-            merged = compose(plan, outcomes, selection.template)
+            merged, refusal, vain = judge(selection, outcomes)
         except Exception as error:
             self.failed(answering, error)
             return False
-        vain = bool(merged.errors) and in_vain(plan, outcomes)
-        if merged.required is not None:
-            answering.refuse(_required_failed(merged, vain=vain))
+        if refusal is not None:
+            answering.refuse(refusal)
             return vain
-        if vain:
-            answering.refuse(overloaded(merged.errors))
-            return True
         read = answering.read
         landed = [outcome for outcome in outcomes if outcome is not None]
         tag = etag(merged.rendered)
@@ -341,7 +361,8 @@ class DashboardEndpoint:
         stream, cache = answering.stream, self._response_cache
         if stream is not None and cache is not None and (content := stream.content()):
             answer = CachedStream(content, tag, fresh, stream.head)
-            cache.put(_stream_key(answering.key, stream.media_type), answer, b"", answering.mark)
+            key = _stream_key(answering.key, stream.encoding.media_type)
+            cache.put(key, answer, b"", answering.mark)
 
     def failed(self, answering: Answering, error: Exception) -> None:
         """Answer 500: the gateway itself failed."""
@@ -349,6 +370,20 @@ class DashboardEndpoint:
         if self._objections.expected and isinstance(error, AssertionError):
             answering.objection = error
         answering.refuse(bug())
+
+
+class Watching(NamedTuple):
+    """What serves the live streams of one dashboard.
+
+    Attributes:
+        live: the live streams of the process.
+        bound: the plan, bound to the calls of polls.
+        every: seconds between two polls.
+    """
+
+    live: Live
+    bound: BoundPlan
+    every: float
 
 
 class Answering(Waiter):
@@ -359,11 +394,12 @@ class Answering(Waiter):
         stream: what sends the answer as a stream; `None` for a document.
         mark: the latest purge when it was begun.
         selection: the sections that it asks for; set when it is begun.
+        heartbeat: the heartbeats of a stream that may be silent for long.
         objection: what a test's mock objected to.
     """
 
-    __slots__ = ("_arrived", "_began", "_endpoint", "_execution", "_inside", "_over", "key",
-                 "mark", "method", "objection", "path", "read", "respond", "selection",
+    __slots__ = ("_arrived", "_began", "_endpoint", "_execution", "_inside", "_over", "heartbeat",
+                 "key", "mark", "method", "objection", "path", "read", "respond", "selection",
                  "stream")  # fmt: skip
 
     def __init__(
@@ -385,6 +421,7 @@ class Answering(Waiter):
         self.respond = respond
         self.stream = stream
         self.mark = 0
+        self.heartbeat: Heartbeat | None = None
         self.selection: Selection
         self.objection: AssertionError | None = None
         self._arrived = self._began = 0.0
@@ -399,7 +436,7 @@ class Answering(Waiter):
             self._start(arrived)
         elif not door.park(self, arrived):
             self.refused()
-        return not self._over
+        return not self._over or (self.stream is not None and self.stream.is_open)
 
     def begun(self) -> None:
         """Start after a wait."""
@@ -412,8 +449,8 @@ class Answering(Waiter):
 
     def refuse(self, refusal: Response) -> None:
         """Answer with a problem."""
-        if self.stream is not None and self.stream.began:
-            self.stream.fail(bytes(refusal.body))
+        if self.stream is not None:
+            self.stream.refuse(refusal)
         else:
             _refuse(self.respond, refusal)
         self.count(refusal.status_code)
@@ -438,6 +475,8 @@ class Answering(Waiter):
     def cancel(self) -> list[asyncio.Task[Any]]:
         """Give up: `respond` is not called. Return the tasks that have yet to end."""
         if self._over:
+            if self.stream is not None:
+                self.stream.leave()
             return []
         self._over = True
         self.count(GONE)
@@ -479,21 +518,9 @@ class Answering(Waiter):
         self._over = True
         self._inside = False
         self._execution = None
+        if self.heartbeat is not None:
+            self.heartbeat.stop()
         self._endpoint.door.leave(self._began, shed=shed)
-
-
-def _required_failed(merged: Document, *, vain: bool) -> Response:
-    """Return the problem of an answer whose required section failed."""
-    assert merged.required is not None  # noqa: S101 - checked by the caller
-    error = merged.required.error
-    status = 503 if vain else status_of(error)
-    return problem(
-        status,
-        f"a required section failed: {error.detail}",
-        retry_after=error.retry_after or (1 if status == 503 else None),  # noqa: PLR2004
-        code=error.code,
-        errors=merged.errors,
-    )
 
 
 def _stream_key(key: tuple[bytes, bytes], media_type: bytes) -> tuple[bytes, bytes]:

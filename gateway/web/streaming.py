@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from gateway.aio.timers import Alarm
 from gateway.answers.events import completion
 from gateway.web.fields import Fields
 from gateway.web.problems import NOSNIFF
@@ -17,6 +18,9 @@ from gateway.web.response_headers import matches
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from starlette.responses import Response
+
+    from gateway.aio.timers import Wheel
     from gateway.answers.document import Document
     from gateway.answers.encodings import Encoding
     from gateway.answers.events import EventTemplate
@@ -26,7 +30,15 @@ if TYPE_CHECKING:
     from gateway.web.fields import Respond
     from gateway.web.response_headers import Freshness
 
-__all__ = ["Begin", "CachedStream", "Outlet", "Stream", "stream_fields"]
+__all__ = [
+    "HEARTBEAT",
+    "Begin",
+    "CachedStream",
+    "Heartbeat",
+    "Outlet",
+    "Stream",
+    "stream_fields",
+]
 
 
 class Outlet(Protocol):
@@ -41,6 +53,9 @@ class Outlet(Protocol):
 
     def end(self, data: bytes = b"") -> None:
         """Send the last part, and end the answer."""
+
+    resumed: Callable[[], None] | None
+    """Called when the client reads again."""
 
 
 Begin: TypeAlias = "Callable[[int, Fields, bytes], Outlet]"
@@ -83,6 +98,30 @@ class CachedStream(CachedAnswer):
         self._whole = Fields([*self._head, length])
 
 
+HEARTBEAT = 15.0
+"""Seconds after which a client gets a heartbeat."""
+
+
+class Heartbeat(Alarm):
+    """The heartbeats of one stream, until they are stopped."""
+
+    __slots__ = ("_stream", "_wheel")
+
+    def __init__(self, wheel: Wheel, stream: Stream) -> None:
+        self._wheel = wheel
+        self._stream = stream
+        wheel.set(self, HEARTBEAT)
+
+    def ring(self) -> None:
+        """Send one, and go on."""
+        self._stream.beat()
+        self._wheel.set(self, HEARTBEAT)
+
+    def stop(self) -> None:
+        """Send no more."""
+        self.slot.discard(self)
+
+
 class Stream:
     """The stream of one request, from its first landing to its end.
 
@@ -97,12 +136,12 @@ class Stream:
         stored: the content may be stored.
 
     Attributes:
-        head: the header fields.
+        encoding, head: as given.
         template: writes the events of the plan; set when the request is begun.
     """
 
-    __slots__ = ("_begin", "_encoding", "_head_only", "_held", "_known", "_outlet", "_respond",
-                 "_stored", "head", "template")  # fmt: skip
+    __slots__ = ("_begin", "_head_only", "_held", "_known", "_outlet", "_respond",
+                 "_stored", "encoding", "head", "template")  # fmt: skip
 
     def __init__(
         self,
@@ -116,7 +155,7 @@ class Stream:
         stored: bool,
     ) -> None:
         self.template: EventTemplate
-        self._encoding = encoding
+        self.encoding = encoding
         self.head = head
         self._respond = respond
         self._begin = begin
@@ -127,21 +166,19 @@ class Stream:
         self._outlet: Outlet | None = None
 
     @property
-    def began(self) -> bool:
-        """Whether the head has been sent."""
-        return self._outlet is not None
+    def is_open(self) -> bool:
+        """Whether the stream goes on after its request has left the door."""
+        return False
 
-    @property
-    def media_type(self) -> bytes:
-        """The media type of the stream."""
-        return self._encoding.media_type
+    def leave(self) -> None:
+        """Take note that the client of an open stream has gone."""
 
     def landed(self, section: Section, outcome: Outcome) -> None:
         """Send a section."""
         payload = self.template.section(section, outcome)
         if not payload:
             return
-        event = self._encoding.event(b"section", payload)
+        event = self.encoding.event(b"section", payload)
         if self._stored is not None:
             self._stored.append(event)
         # What our own limits dropped may yet turn out to be all there is: a 503.
@@ -153,12 +190,12 @@ class Stream:
             return
         payload = self.template.element(section, key, outcome)
         if payload:
-            event = self._encoding.event(b"element", payload)
+            event = self.encoding.event(b"element", payload)
             self._send(event, hold=bool(outcome.faults) and outcome.shed)
 
     def complete(self, document: Document, tag: bytes) -> int:
         """Send the last event, and end the answer; return its status."""
-        event = self._encoding.event(b"complete", completion(document), tag)
+        event = self.encoding.event(b"complete", completion(document), tag)
         if self._stored is not None:
             self._stored.append(event)
         if self._outlet is not None:
@@ -172,10 +209,18 @@ class Stream:
             self._begin(200, self.head, b"".join(self._held)).end(event)
         return 200
 
-    def fail(self, problem: bytes) -> None:
-        """End with a problem a stream that has begun."""
-        assert self._outlet is not None  # noqa: S101 - checked by the caller
-        self._outlet.end(self._encoding.event(b"problem", problem))
+    def beat(self) -> None:
+        """Send a heartbeat, if the stream has begun and its client reads."""
+        if self._outlet is not None and not self._outlet.paused:
+            self._outlet.write(self.encoding.heartbeat)
+
+    def refuse(self, refusal: Response) -> None:
+        """End with a problem: the answer, or the last event of a stream that has begun."""
+        if self._outlet is None:
+            fields = Fields(refusal.raw_headers)
+            self._respond(refusal.status_code, fields, bytes(refusal.body))
+        else:
+            self._outlet.end(self.encoding.event(b"problem", bytes(refusal.body)))
 
     def content(self) -> bytes:
         """Return the whole stream without its elements, to be stored."""
@@ -188,4 +233,8 @@ class Stream:
             self._held.append(event)
         else:
             held, self._held = self._held, []
-            self._outlet = self._begin(200, self.head, b"".join([*held, event]))
+            self._start(b"".join([*held, event]))
+
+    def _start(self, data: bytes) -> None:
+        """Send the head, and the first part."""
+        self._outlet = self._begin(200, self.head, data)

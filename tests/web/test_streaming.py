@@ -46,6 +46,7 @@ class Received:
         self.streamed = False
         self.ended = asyncio.Event()
         self.paused = False
+        self.resumed: Any = None
 
     def respond(self, status: int, fields: Fields, body: bytes) -> None:
         self.begin(status, fields, body)
@@ -390,6 +391,17 @@ def test_a_bug_after_the_first_landing_is_a_problem(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr("gateway.answers.events.EventTemplate.section", broken)
     assert received(two, Upstreams(after(0.1)), SSE).status == 500
+
+
+@pytest.mark.parametrize(("media_type", "beat"), [(SSE, b":\n\n"), ("application/jsonl", b"\n")])
+def test_a_silent_stream_has_heartbeats(media_type: str, beat: bytes) -> None:
+    async def answer(request: Request) -> Any:
+        await asyncio.sleep(int(target_of(request)[1:]))
+
+    two = plan('x: {get: "a:/1"}\ny: {get: "a:/40"}', deadline="50s")
+    stream = received(two, Upstreams(answer), media_type)
+    assert [(round(at), part) for at, part in stream.parts[1:3]] == [(15, beat), (30, beat)]
+    assert [event.name for event in stream.events] == ["section", "section", "complete"]
 
 
 def test_a_cancelled_stream_cancels_its_calls() -> None:
