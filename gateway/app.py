@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -9,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Depends
 
-from gateway.admin import metrics, purge
+from gateway.admin import metrics, purge, reload
 from gateway.admin.access import access
 from gateway.admin.application import admin_application
+from gateway.cache.refreshes import Refreshes
 from gateway.cache.store import open_store
 from gateway.config.models import Config
 from gateway.config.settings import Settings
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from prometheus_client import CollectorRegistry
 
+    from gateway.admin.reload import Reloads
     from gateway.cache.store import Store
     from gateway.events import Event
     from gateway.telemetry.board import Place
@@ -98,7 +102,11 @@ def create_app(
 
 
 def create_admin(
-    app: Application[Runtime], settings: Settings | None = None, *, place: Place | None = None
+    app: Application[Runtime],
+    settings: Settings | None = None,
+    *,
+    place: Place | None = None,
+    reloader: Reloads | None = None,
 ) -> FastAPI:
     """Return the admin application of an application of the same process.
 
@@ -106,6 +114,7 @@ def create_admin(
         app: the application.
         settings: settings of the process; read from the environment (`GATEWAY_*`) by default.
         place: that of this worker among several; `None` if it is the only process.
+        reloader: reloads the configuration; `None` if it is not from a file.
     """
     settings = settings or Settings.read()
     process = app.served.process
@@ -127,6 +136,8 @@ def create_admin(
         prefix="/admin", dependencies=[Depends(access(token, settings.admin_host))]
     )
     operations.include_router(purge.router(process.store, response_cache))
+    if reloader is not None:
+        operations.include_router(reload.router(reloader))
     return admin_application(
         app.lifecycle, [metrics.router(own, place), operations], _posting(own, place)
     )
@@ -145,8 +156,9 @@ def _open_process(settings: Settings, events: Events, tally: Tally) -> Process:
         objections=Objections(),
         admission=Admission(settings.max_in_flight),
         offload=Offload(settings.decoding_memory, slow=Processes(settings.decoding_processes)),
+        refreshes=Refreshes(events=events, clock=time.monotonic),
         response_memory=settings.cache_memory // 4,
-        meters=Meters({}, {}, tally),
+        meters=Meters({}, {}, tally, Counter()),
         live_clients=settings.live_clients,
         live_polls=settings.live_polls,
     )
@@ -196,7 +208,9 @@ def _lifespan(
             yield
         finally:
             app.lifecycle.draining = True
-            await close(app.served, process.offload, process.store, log)
+            # A part is closed before the parts that it uses.
+            await app.served.stop()
+            await close(process.refreshes, app.served, process.offload, process.store, log)
             process.objections.raise_first()
 
     return lifespan

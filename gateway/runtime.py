@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import logging
-import time
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from gateway.cache.refreshes import Refreshes
 from gateway.engine.execution import BoundPlan
 from gateway.engine.prefetch import Prefetch
 from gateway.plan.live import polled
 from gateway.testing.respx import follow_respx
-from gateway.upstreams.stack import Shared, Upstream, open_upstream
+from gateway.upstreams.stack import Declared, Shared, Upstream, open_upstream
 from gateway.web.client_headers import ClientHeaders
 from gateway.web.cors import VARY, Cors
 from gateway.web.dashboard import DashboardEndpoint, Watching
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
+    from gateway.cache.refreshes import Refreshes
     from gateway.cache.store import Store
     from gateway.events import Events
     from gateway.offload import Offload
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from gateway.transport import Objections
     from gateway.web.load_shedding import Admission
 
-__all__ = ["Process", "Runtime", "close", "open_upstreams"]
+__all__ = ["Process", "Runtime", "close", "fingerprint", "open_upstreams"]
 
 _log = logging.getLogger("gateway")
 
@@ -47,6 +46,7 @@ class Process(NamedTuple):
         objections: assertions that failed in a test's mocks.
         admission: admits requests for dashboards.
         offload: where large answers are decoded and shaped.
+        refreshes: the background refreshes.
         response_memory: most bytes of cached whole answers.
         meters: what is counted.
         live_clients: most live streams.
@@ -58,6 +58,7 @@ class Process(NamedTuple):
     objections: Objections
     admission: Admission
     offload: Offload
+    refreshes: Refreshes
     response_memory: int
     meters: Meters
     live_clients: int = 0
@@ -81,18 +82,17 @@ class Runtime:
     """
 
     __slots__ = (
-        "_prefetch", "_refreshes", "cors", "endpoints", "fingerprint", "live", "loaded", "process",
+        "_prefetch", "cors", "endpoints", "fingerprint", "live", "loaded", "process",
         "response_cache", "upstreams",
     )  # fmt: skip
 
-    def __init__(self, loaded: Loaded, process: Process) -> None:
+    def __init__(self, loaded: Loaded, process: Process, before: Runtime | None = None) -> None:
         self.loaded = loaded
-        self.fingerprint = _fingerprint(loaded)
+        self.fingerprint = fingerprint(loaded)
         self.process = process
-        self._refreshes = Refreshes(events=process.events, clock=time.monotonic)
         shared = Shared(
             process.store,
-            self._refreshes,
+            process.refreshes,
             process.events,
             objections=process.objections,
             offload=process.offload,
@@ -100,7 +100,9 @@ class Runtime:
         )
         cors = loaded.config.web.cors
         self.cors = Cors(cors) if cors is not None else None
-        self.upstreams = open_upstreams(loaded, shared)
+        self.upstreams: dict[str, Upstream] = open_upstreams(
+            loaded, shared, before.upstreams if before else {}
+        )
         self.response_cache = ResponseCache(process.response_memory, process.store.purges)
         self.live = Live(process.live_clients, process.live_polls, shared.clock)
         calls = {name: upstream.call for name, upstream in self.upstreams.items()}
@@ -129,9 +131,23 @@ class Runtime:
         """Whether a call is in flight that may outlive its callers."""
         return any(upstream.busy for upstream in self.upstreams.values())
 
+    @property
+    def in_flight(self) -> int:
+        """Requests that have begun or wait to be begun."""
+        doors = [endpoint.door for endpoint in self.endpoints]
+        return sum(door.in_flight + door.waiting for door in doors)
+
+    @property
+    def longest(self) -> float:
+        """The longest deadline of a request, in seconds."""
+        return max(plan.deadline for plan in self.loaded.plans)
+
     def successor(self, loaded: Loaded) -> Runtime:
-        """Return the runtime of another configuration in the same process."""
-        return Runtime(loaded, self.process)
+        """Return the runtime of another configuration in the same process.
+
+        Upstreams that are declared alike go over to it.
+        """
+        return Runtime(loaded, self.process, self)
 
     def start(self) -> None:
         """Start prefetching."""
@@ -141,10 +157,20 @@ class Runtime:
         """End live streams, so that their clients connect again."""
         self.live.end()
 
+    async def stop(self) -> None:
+        """End the background work."""
+        await close(self.live, self._prefetch)
+
+    async def retire(self, successor: Runtime) -> None:
+        """Close what has not gone over to `successor`, which serves now."""
+        await self.stop()
+        left = successor.upstreams.values()
+        await close(*(upstream for upstream in self.upstreams.values() if upstream not in left))
+
     async def aclose(self) -> None:
         """End the background work and close every connection."""
-        # A part is closed before the parts that it uses.
-        await close(self.live, self._prefetch, self._refreshes, *self.upstreams.values())
+        await self.stop()
+        await close(*self.upstreams.values())
 
     def _endpoint(self, bound: BoundPlan, shared: Shared, process: Process) -> DashboardEndpoint:
         return DashboardEndpoint(
@@ -176,13 +202,16 @@ class Runtime:
         return Watching(self.live, polls, live.every)
 
 
-def _fingerprint(loaded: Loaded) -> str:
+def fingerprint(loaded: Loaded) -> str:
+    """Return a digest of a configuration; equal ones have the same in all replicas."""
     declared = loaded.config.model_dump_json()
     return blake2b(declared.encode(), digest_size=8).hexdigest()
 
 
-def open_upstreams(loaded: Loaded, shared: Shared) -> dict[str, Upstream]:
-    """Build the Call of every declared upstream."""
+def open_upstreams(
+    loaded: Loaded, shared: Shared, before: Mapping[str, Upstream] | None = None
+) -> dict[str, Upstream]:
+    """Build the Call of every declared upstream, or take it from `before` if it is the same."""
     follow_respx()
     cached = {
         source.upstream
@@ -191,10 +220,14 @@ def open_upstreams(loaded: Loaded, shared: Shared) -> dict[str, Upstream]:
         if section.cache is not None
         for source in section.sources
     }
-    return {
-        name: open_upstream(name, upstream, shared, cached=name in cached)
-        for name, upstream in loaded.config.upstreams.items()
-    }
+    opened: dict[str, Upstream] = {}
+    for name, config in loaded.config.upstreams.items():
+        declared = Declared(name, config, name in cached)
+        same = before.get(name) if before else None
+        if same is None or same.declared != declared:
+            same = open_upstream(declared, shared)
+        opened[name] = same
+    return opened
 
 
 def _client_headers(

@@ -17,6 +17,7 @@ import uvloop
 from rich.markup import escape
 
 from gateway.commands.options import errors
+from gateway.reload import watched
 from gateway.server import Connections, Drain, Limits, Server, listen, repeated
 from gateway.telemetry.logs import log_config
 from gateway.web.lifecycle import Lifecycle
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from gateway.config.settings import Settings
     from gateway.plan.load import Loaded
+    from gateway.reload import Reloader
     from gateway.runtime import Runtime
     from gateway.server import Link
     from gateway.web.application import Application
@@ -114,6 +116,7 @@ def open_server(
     settings: Settings,
     *,
     on_started: Callable[[], None] | None = None,
+    on_hangup: Callable[[], None] | None = None,
     handles_signals: bool = True,
 ) -> Server:
     """Return the server of an application.
@@ -137,6 +140,7 @@ def open_server(
         app.lifecycle,
         Drain(settings.drain_delay, settings.drain_seconds),
         on_started=on_started,
+        on_hangup=on_hangup,
         handles_signals=handles_signals,
     )
 
@@ -178,6 +182,9 @@ def serve(
     settings: Settings,
     listeners: list[socket.socket],
     admin: tuple[FastAPI, list[socket.socket]],
+    reloader: Reloader,
+    *,
+    watch: bool = False,
     link: Link | None = None,
 ) -> None:
     """Serve until the process is told to end; it does nothing else after that.
@@ -187,6 +194,8 @@ def serve(
         settings: of the process.
         listeners: the listening sockets.
         admin: the admin application, and its listening sockets.
+        reloader: reloads the configuration at SIGHUP.
+        watch: reload it when its file changes, too.
         link: that of a worker to its supervisor, which handles signals.
     """
 
@@ -194,12 +203,22 @@ def serve(
         if link is not None:
             link.attach(server)
 
-    server = open_server(app, settings, on_started=attach, handles_signals=link is None)
+    server = open_server(
+        app,
+        settings,
+        on_started=attach,
+        on_hangup=lambda: reloader.request(alone=False),
+        handles_signals=link is None,
+    )
 
     async def main() -> None:
+        watching = asyncio.create_task(watched(reloader)) if watch else None
         async with serving_admin(admin[0], settings, admin[1]):
             await server.serve(repeated(listeners))
             ignore_signals()
+            if watching is not None:
+                watching.cancel()
+            await reloader.aclose()
         if not server.clean:  # closing the event loop would wait for what hangs
             logging.shutdown()
             os._exit(1)

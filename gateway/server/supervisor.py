@@ -45,6 +45,8 @@ class Supervisor:
         count: number of workers.
         silence: seconds without a report after which a worker hangs.
         patience: seconds for a drain; a worker that takes longer is killed.
+        on_hangup: called at SIGHUP, and when a worker reports one. It returns whether all workers
+            are ordered to reload, or only the first one, which then reports why it cannot.
     """
 
     def __init__(
@@ -54,7 +56,9 @@ class Supervisor:
         *,
         silence: float = 30.0,
         patience: float = 60.0,
+        on_hangup: Callable[[], bool] = lambda: True,
     ) -> None:
+        self._on_hangup = on_hangup
         self._work = work
         self._silence = silence
         self._patience = patience
@@ -106,9 +110,14 @@ class Supervisor:
         while self._signals:
             number = self._signals.pop(0)
             if number == signal.SIGHUP:
-                self._order(HANG_UP)
+                self._hang_up()
             elif number in {signal.SIGTERM, signal.SIGINT}:
                 self._end(delay=number == signal.SIGTERM)
+
+    def _hang_up(self) -> None:
+        everyone = self._on_hangup()
+        for slot in self._slots if everyone else self._slots[:1]:
+            slot.order(HANG_UP)
 
     def _end(self, *, delay: bool) -> None:
         now = time.monotonic()
@@ -144,8 +153,8 @@ class Supervisor:
         with contextlib.suppress(BlockingIOError):
             while wakeup.recv(64):
                 pass
-        for slot in self._slots:
-            slot.read()
+        if sum(slot.read() for slot in self._slots):
+            self._hang_up()
 
     def _reap(self) -> None:
         # Any child: as process 1 of a container it also inherits orphans.
@@ -245,24 +254,25 @@ class _Slot:
             with contextlib.suppress(OSError):
                 self.link.send(order)
 
-    def read(self) -> None:
-        """Read what the worker has reported."""
+    def read(self) -> bool:
+        """Read what the worker has reported; return whether it asks the others to reload."""
         if self.link is None:
-            return
+            return False
         try:
             reports = self.link.recv(4096)
         except BlockingIOError:
-            return
+            return False
         except OSError:
             reports = b""
         if not reports:
             self.close()
-            return
+            return False
         self.silent = 0.0
         if READY in reports and not self.was_ready:
             self.was_ready = True
             self.failures = 0
             _log.info("worker %d accepts connections", self.number)
+        return HANG_UP in reports
 
     def kill(self) -> None:
         """Kill the worker."""

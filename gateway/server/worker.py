@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["ALIVE", "BEAT", "DRAIN", "END", "HANG_UP", "READY", "Link", "die_with_parent"]
 
 READY, ALIVE = b"r", b"."
-"""What a worker reports: it accepts connections; its event loop runs."""
+"""What a worker reports: it accepts connections; its event loop runs. It reports `HANG_UP` too."""
 DRAIN, DRAIN_NOW, END, HANG_UP = b"d", b"n", b"e", b"h"
 """What a supervisor orders: drain, drain without the delay, end at once, reload."""
 BEAT = 1.0
@@ -51,6 +51,10 @@ class Link:
         self._loop.add_reader(self._socket, self._order)
         self._send(READY)
         self._beat()
+
+    def reloaded(self) -> None:
+        """Report that this worker serves another configuration, so that the others reload too."""
+        self._send(HANG_UP)
 
     def _beat(self) -> None:
         self._send(ALIVE)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from gateway.layers.meter import UpstreamMeter
     from gateway.telemetry.tally import Tally
     from gateway.web.meter import DashboardMeter
@@ -19,8 +21,10 @@ class Meters(NamedTuple):
         upstreams: the counts of each upstream.
         dashboards: the counts of each dashboard.
         tally: the counts of rare events.
+        reloads: reloads of the configuration, by result.
     """
 
     upstreams: dict[str, UpstreamMeter]
     dashboards: dict[str, DashboardMeter]
     tally: Tally
+    reloads: Counter[str]

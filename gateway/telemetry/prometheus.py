@@ -18,7 +18,7 @@ from prometheus_client.utils import floatToGoString
 from gateway.values.histogram import BOUNDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from prometheus_client.metrics_core import Metric
 
@@ -267,8 +267,9 @@ class Version(NamedTuple):
 
 
 class _Info(Collector):
-    def __init__(self, version: Version) -> None:
+    def __init__(self, version: Version, reloads: Mapping[str, int]) -> None:
         self._version = version
+        self._reloads = reloads
 
     def collect(self) -> Iterator[Metric]:
         build = GaugeMetricFamily(
@@ -279,7 +280,12 @@ class _Info(Collector):
             "gateway_config_info", "The configuration that is served; always 1", labels=["hash"]
         )
         configuration.add_metric([self._version.configuration()], 1)
-        yield from (build, configuration)
+        reloads = CounterMetricFamily(
+            "gateway_config_reloads", "Reloads of the configuration", labels=["result"]
+        )
+        for result in ("ok", "unchanged", "failed"):
+            reloads.add_metric([result], self._reloads.get(result, 0))
+        yield from (build, configuration, reloads)
 
 
 def _buckets(histogram: Histogram, instant: int = 0) -> tuple[list[tuple[str, float]], float]:
@@ -305,7 +311,7 @@ def registry(
         _Dashboards(meters),
         _Upstreams(meters),
         _Gateway(store, response_cache, admission, offload, live),
-        _Info(version),
+        _Info(version, meters.reloads),
     ):
         found.register(collector)
     ProcessCollector(registry=found)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from gateway.transport import Objections
     from gateway.upstreams.kind import Wire
 
-__all__ = ["Shared", "Upstream", "open_upstream"]
+__all__ = ["Declared", "Shared", "Upstream", "open_upstream"]
 
 
 class Shared(NamedTuple):
@@ -82,10 +82,26 @@ class Shared(NamedTuple):
         )
 
 
+class Declared(NamedTuple):
+    """What an upstream is opened for.
+
+    Attributes:
+        name: its name.
+        config: its declaration.
+        cached: a section caches its answers under a policy of its own.
+    """
+
+    name: str
+    config: UpstreamConfig
+    cached: bool = False
+
+
 class Upstream:
     """A name and its stacked Call.
 
     Attributes:
+        declared: what it was opened for; another one of the same name may replace it if this is
+            the same.
         call: calls the upstream through every configured layer.
         polled: does so with a cache, which only requests with a policy of their own use if the
             upstream has none: for the polls of live dashboards, which replicas share.
@@ -95,13 +111,20 @@ class Upstream:
         propagate: the client's header fields that are sent but are not part of the identity.
     """
 
-    __slots__ = ("_flights", "_wire", "call", "direct", "forward", "name", "ping", "polled",
-                 "propagate")  # fmt: skip
+    __slots__ = ("_flights", "_wire", "call", "declared", "direct", "forward", "name", "ping",
+                 "polled", "propagate")  # fmt: skip
 
     def __init__(
-        self, name: str, call: Call, polled: Call, direct: Call, wire: Wire, flights: Flights
+        self,
+        declared: Declared,
+        call: Call,
+        polled: Call,
+        direct: Call,
+        wire: Wire,
+        flights: Flights,
     ) -> None:
-        self.name = name
+        self.declared = declared
+        self.name = declared.name
         self.call = call
         self.polled = polled
         self.direct = direct
@@ -122,17 +145,14 @@ class Upstream:
         await self._wire.aclose()
 
 
-def open_upstream(
-    name: str, config: UpstreamConfig, shared: Shared, *, cached: bool = False
-) -> Upstream:
+def open_upstream(declared: Declared, shared: Shared) -> Upstream:
     """Build the stack of one upstream; does not connect yet.
 
     Args:
-        name: name of the upstream.
-        config: its declaration.
+        declared: what it is opened for.
         shared: what all upstreams share.
-        cached: a section caches answers of this upstream under its own policy.
     """
+    name, config, cached = declared
     wire = kind_of(config).open(name, config, shared.environment)
     context = shared.context(name)
     caches = cached or config.cache is not None
@@ -172,7 +192,7 @@ def open_upstream(
     )  # fmt: skip
     context.meter.gauges.update(wire.gauges)
     polled = call if caches else stack(call, *caching)
-    return Upstream(name, call, polled, stack(wire.call, attempt_timeout), wire, flights)
+    return Upstream(declared, call, polled, stack(wire.call, attempt_timeout), wire, flights)
 
 
 def _flown_for(store: Store) -> Callable[[Request], Hashable]:

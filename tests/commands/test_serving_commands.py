@@ -11,6 +11,7 @@ import threading
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 from tests.commands.processes import answering, gateway, get, inside, running
@@ -264,3 +265,34 @@ def test_the_default_admin_port_may_be_in_use_but_not_one_that_was_chosen(tmp_pa
         chosen = gateway(*serve, GATEWAY_ADMIN_PORT="8001")
         assert chosen.returncode == 1
         assert "cannot listen on 127.0.0.1:8001" in chosen.stderr
+
+
+@pytest.mark.no_cover
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_changed_file_is_served_by_every_worker_after_a_hangup(
+    tmp_path: Path, workers: str
+) -> None:
+    port, admin_port = reserved_port(), reserved_port()
+    url, admin = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{admin_port}"
+    with answering(Upstream) as upstream:
+        options = configured(tmp_path, upstream)
+        config = tmp_path / "own.yaml"
+        serve = ["run", "--port", str(port), "--workers", workers, *options]
+        with running(f"{url}/healthz", *serve, GATEWAY_ADMIN_PORT=str(admin_port)) as process:
+            assert get(f"{url}/one").status_code == 200
+            text = config.read_text()
+            config.write_text(text.replace("path: /one", "path: /two"))
+            process.send_signal(signal.SIGHUP)
+            until_blocking(lambda: all(get(f"{url}/two").status_code == 200 for _ in range(10)))
+            config.write_text("nonsense")
+            process.send_signal(signal.SIGHUP)
+
+            def failed() -> bool:
+                text = get(f"{admin}/metrics").text
+                return 'gateway_config_reloads_total{result="failed"} 1.0' in text
+
+            until_blocking(failed)
+            config.write_text(text.replace("path: /one", "path: /three"))
+            reloaded = httpx.post(f"{admin}/admin/reload", trust_env=False, timeout=90)
+            assert reloaded.json() == {"changed": True, "dashboards": 1}
+            until_blocking(lambda: all(get(f"{url}/three").status_code == 200 for _ in range(10)))

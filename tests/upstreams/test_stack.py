@@ -24,9 +24,10 @@ from gateway.errors import (
 )
 from gateway.events import Attempt, Event, Events, Rejection
 from gateway.layers.cache import CachePolicy
+from gateway.testing.respx import follow_respx
 from gateway.upstreams.http.config import HttpUpstreamConfig
 from gateway.upstreams.http.operation import HttpOperation
-from gateway.upstreams.stack import Shared, open_upstream
+from gateway.upstreams.stack import Declared, Shared, open_upstream
 from tests.virtual_time import loop_time, run
 
 if TYPE_CHECKING:
@@ -112,11 +113,12 @@ async def opened(answer: Answer, *, cached: bool = False, **config: Any) -> Asyn
         Refreshes(events=events, clock=loop_time),
         events, clock=loop_time, now=loop_time, random=lambda: 0.5,
     )  # fmt: skip
+    follow_respx()
     with respx.mock(assert_all_called=False) as router:
         wire = Wire(answer)
         router.route().mock(side_effect=wire)
         declared = HttpUpstreamConfig.model_validate({"base_url": BASE, **config})
-        upstream = open_upstream("a", declared, shared, cached=cached)
+        upstream = open_upstream(Declared("a", declared, cached), shared)
         try:
             yield Under(upstream, wire, told, shared)
         finally:
@@ -449,7 +451,7 @@ def test_answers_of_another_declaration_are_not_ours(change: dict[str, Any], *, 
         async with opened(says(200), **config) as under:
             await under.ask()
             declared = HttpUpstreamConfig.model_validate({**config, **change})
-            again = open_upstream("a", declared, under.shared)
+            again = open_upstream(Declared("a", declared), under.shared)
             assert (await again.call(request())).provenance.cache == ("hit" if kept else "miss")
             await again.aclose()
 
