@@ -12,6 +12,7 @@ from gateway.plan.live import polled
 from gateway.testing.respx import follow_respx
 from gateway.upstreams.stack import Declared, Shared, Upstream, open_upstream
 from gateway.web.client_headers import ClientHeaders
+from gateway.web.compression import Compression
 from gateway.web.cors import VARY, Cors
 from gateway.web.dashboard import DashboardEndpoint, Watching
 from gateway.web.live import Live
@@ -75,6 +76,7 @@ class Runtime:
         fingerprint: a digest of it; equal configurations have the same in all replicas.
         process: what lives as long as the process.
         cors: which origins may read answers; `None` if browsers let none.
+        compression: how answers are compressed; `None` if they are not.
         upstreams: by name.
         endpoints: one for each dashboard, in the order of declaration.
         response_cache: the cache of whole answers.
@@ -82,7 +84,7 @@ class Runtime:
     """
 
     __slots__ = (
-        "_prefetch", "cors", "endpoints", "fingerprint", "live", "loaded", "process",
+        "_prefetch", "compression", "cors", "endpoints", "fingerprint", "live", "loaded", "process",
         "response_cache", "upstreams",
     )  # fmt: skip
 
@@ -100,6 +102,8 @@ class Runtime:
         )
         cors = loaded.config.web.cors
         self.cors = Cors(cors) if cors is not None else None
+        compression = loaded.config.web.compression
+        self.compression = Compression(compression) if compression else None
         self.upstreams: dict[str, Upstream] = open_upstreams(
             loaded, shared, before.upstreams if before else {}
         )
@@ -159,7 +163,8 @@ class Runtime:
 
     async def stop(self) -> None:
         """End the background work."""
-        await close(self.live, self._prefetch)
+        compression = [self.compression] if self.compression is not None else []
+        await close(self.live, self._prefetch, *compression)
 
     async def retire(self, successor: Runtime) -> None:
         """Close what has not gone over to `successor`, which serves now."""
@@ -177,6 +182,7 @@ class Runtime:
             bound,
             client_headers=_client_headers(bound.plan, self.upstreams, self._varying),
             admission=process.admission,
+            compression=self.compression,
             response_cache=self.response_cache if _is_cached(bound.plan, self.loaded) else None,
             clock=shared.clock,
             now=shared.now,

@@ -8,7 +8,7 @@ The docstrings of attributes become the descriptions in the JSON Schema that edi
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -319,11 +319,29 @@ class CorsConfig(Model):
         return self
 
 
+class CompressionConfig(Model):
+    """How answers are compressed; a client chooses by `Accept-Encoding`."""
+
+    min_size: Size = Field(default=1024, validate_default=True)
+    """Smallest body that is compressed."""
+    codings: Annotated[list[Literal["zstd", "br", "gzip"]], Field(min_length=1)] = Field(
+        default=["zstd", "br", "gzip"], examples=[["br", "gzip"]]
+    )
+    """Content codings that are offered; of those that a client likes equally the first is taken."""
+    private: bool = False
+    """Compress private answers of every dashboard. By default those of a dashboard that takes text
+    from the client are sent as they are, because their length could betray what is in them."""
+
+
 class WebConfig(Model):
     """What the gateway offers to browsers and other clients."""
 
     cors: CorsConfig | None = None
     """Let pages of other origins read answers; without it browsers do not."""
+    compression: CompressionConfig | Literal[False] = Field(
+        default=CompressionConfig(), examples=[{"min_size": "4KiB"}]
+    )
+    """Compress answers; on by default, `false` turns it off."""
 
 
 class Config(Model):

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from gateway.plan.path import RESERVED
 from gateway.web import health
+from gateway.web.asgi_compression import compressing
 from gateway.web.lifecycle import Lifecycle
 from gateway.web.openapi.document import OpenApi
 from gateway.web.path_index import PathIndex
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from fastapi import APIRouter
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from gateway.web.compression import Compression
     from gateway.web.cors import Cors
     from gateway.web.dashboard import DashboardEndpoint
     from gateway.web.path_index import Found
@@ -43,6 +45,10 @@ class Served(Protocol):
     @property
     def cors(self) -> Cors | None:
         """Which origins may read answers; `None` if browsers let none."""
+
+    @property
+    def compression(self) -> Compression | None:
+        """How answers are compressed; `None` if they are not."""
 
     @property
     def answers(self) -> Mapping[str, Mapping[str, Any]]:
@@ -153,7 +159,8 @@ class Application(FastAPI, Generic[ServedT]):
                 if found is not None:
                     await found[0](scope, receive, send, found[1])
                     return
-                await framework(scope, receive, _not_sniffed(send))
+                sending = _not_sniffed(compressing(self.served.compression, scope, send))
+                await framework(scope, receive, sending)
                 return
             await framework(scope, receive, send)
 

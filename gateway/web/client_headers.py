@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["ClientHeaders", "Read"]
 
 _ACCEPT = b"accept"
+_ACCEPT_ENCODING = b"accept-encoding"
 _IF_NONE_MATCH = b"if-none-match"
 _LAST_EVENT_ID = b"last-event-id"
-_OWN = frozenset({_ACCEPT, _IF_NONE_MATCH, _LAST_EVENT_ID})
+_OWN = frozenset({_ACCEPT, _ACCEPT_ENCODING, _IF_NONE_MATCH, _LAST_EVENT_ID})
 _MAX_PROPAGATED = 8192
 """Most bytes propagated from one request: the minimum of W3C Baggage (section 3.3.2)."""
 _NOTHING: Mapping[str, Sent] = {}
@@ -40,6 +41,7 @@ class Read(NamedTuple):
         private: a field is forwarded, so the answer is for this client only.
         accept: the field as one list; empty if it is absent.
         last_event_id: the field; empty if it is absent.
+        accept_encoding: the field as one list; empty if it is absent.
     """
 
     if_none_match: bytes
@@ -47,6 +49,7 @@ class Read(NamedTuple):
     private: bool = False
     accept: bytes = b""
     last_event_id: bytes = b""
+    accept_encoding: bytes = b""
 
 
 class ClientHeaders:
@@ -86,7 +89,7 @@ class ClientHeaders:
     def read(self, fields: Iterable[Field]) -> Read:
         """Return the header fields of one request that this dashboard uses."""
         watched = self._watched
-        if_none_match = accept = last_event_id = b""
+        if_none_match = accept = accept_encoding = last_event_id = b""
         found: list[Field] = []
         for field in fields:
             name, value = field
@@ -94,6 +97,9 @@ class ClientHeaders:
                 # RFC 9110 section 5.3: several lines are one list.
                 if name == _ACCEPT:
                     accept = b"%b, %b" % (accept, value) if accept else value
+                elif name == _ACCEPT_ENCODING:
+                    many = accept_encoding
+                    accept_encoding = b"%b, %b" % (many, value) if many else value
                 elif name == _IF_NONE_MATCH:
                     if_none_match = b"%b, %b" % (if_none_match, value) if if_none_match else value
                 elif name == _LAST_EVENT_ID:
@@ -101,14 +107,14 @@ class ClientHeaders:
                 if name in self._passed_on:
                     found.append(field)
         if not found:
-            return Read(if_none_match, _NOTHING, False, accept, last_event_id)
+            return Read(if_none_match, _NOTHING, False, accept, last_event_id, accept_encoding)
         forwarded, propagated = self._forwarded(found), self._propagated(found)
         sent = {
             upstream: Sent(forwarded.get(upstream, ()), propagated.get(upstream, ()))
             for upstream in forwarded | propagated
         }
         private = bool(forwarded)
-        return Read(if_none_match, sent, private, accept, last_event_id)
+        return Read(if_none_match, sent, private, accept, last_event_id, accept_encoding)
 
     def _forwarded(self, found: list[Field]) -> dict[str, Sequence[Field]]:
         chosen: dict[str, Sequence[Field]] = {}

@@ -19,6 +19,8 @@ from gateway.call import Deadline
 from gateway.engine.context import Inputs
 from gateway.web.accept import DOCUMENT, ranked
 from gateway.web.asgi_outlet import AsgiOutlet
+from gateway.web.compression import takes_text
+from gateway.web.delivery import Delivery
 from gateway.web.disconnect import DisconnectWatch
 from gateway.web.fields import Fields
 from gateway.web.live import LiveStream
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from gateway.transport import Objections
     from gateway.values.header_fields import Field
     from gateway.web.client_headers import ClientHeaders, Read
+    from gateway.web.compression import Compression
     from gateway.web.fields import Respond
     from gateway.web.live import Live
     from gateway.web.load_shedding import Admission
@@ -75,6 +78,7 @@ class DashboardEndpoint:
         busy: whether a background call is in flight, in which a mock's assertion may still fail.
         meter: counts the answers.
         watching: what serves live streams, if the dashboard is live.
+        compression: how answers are compressed; `None` if they are not.
 
     Attributes:
         plan: the plan.
@@ -96,6 +100,7 @@ class DashboardEndpoint:
         busy: Callable[[], bool],
         meter: DashboardMeter,
         watching: Watching | None = None,
+        compression: Compression | None = None,
     ) -> None:
         self.plan: Plan = bound.plan
         self.meter = meter
@@ -111,8 +116,15 @@ class DashboardEndpoint:
         self._wheel = Wheel()
         self._watching = watching
         self._polled = Selections(watching.bound) if watching is not None else None
+        self._delivery = Delivery(
+            client_headers.vary,
+            response_cache,
+            compression,
+            guarded=takes_text(bound.plan.parameters),
+        )
         self._encodings = {
-            one.media_type: (one, stream_fields(one, client_headers.vary)) for one in ENCODINGS
+            one.media_type: (one, stream_fields(one, self._delivery.vary_of_streams))
+            for one in ENCODINGS
         }
 
     async def __call__(
@@ -202,7 +214,7 @@ class DashboardEndpoint:
             now = self._now()
             cached = self._response_cache.get(key, now)
             if cached is not None:
-                self.meter.hit(_give(respond, method, cached, read.if_none_match, now))
+                self.meter.hit(self._delivery.give(respond, method, key, cached, read, now))
                 return None
         answering = Answering(self, method, key, read, path, respond)
         return answering if answering.enter(self.clock()) else None
@@ -223,20 +235,22 @@ class DashboardEndpoint:
         cache = None if read.private or live else self._response_cache
         if cache is not None:
             now = self._now()
-            cached = cache.get(_stream_key(key, media_type), now)
+            stream_key = _stream_key(key, media_type)
+            cached = cache.get(stream_key, now)
             if cached is not None:
                 if read.last_event_id and matches(read.last_event_id, cached.etag):
                     respond(204, head, b"")
                     self.meter.hit(204)
                 else:
                     self.meter.hit(200)
-                    respond(200, cached.whole_fields(now), b"" if method == "HEAD" else cached.body)
+                    self._delivery.send(respond, method, stream_key, cached, read, now)
                 return None
         stream = (LiveStream if live else Stream)(
             encoding,
             head,
             respond,
-            begin,
+            # A live client may take 20 KB of memory; a compressor takes 56.
+            begin if live else self._delivery.begin(begin, read),
             known=read.last_event_id,
             head_only=method == "HEAD",
             stored=cache is not None,
@@ -348,13 +362,13 @@ class DashboardEndpoint:
             freshness(landed, complete=merged.complete),
             selection.timing.of([outcome.elapsed for outcome in landed]),
             private=read.private,
-            vary=self._client_headers.vary,
+            vary=self._delivery.vary(len(merged.body), private=read.private),
         )
         if self._response_cache is not None and not read.private:
             nothing = selection.timing.nothing
             self._response_cache.put(answering.key, answer, nothing, answering.mark)
-        now = self._now()
-        answering.count(_give(answering.respond, answering.method, answer, read.if_none_match, now))
+        respond, method, key = answering.respond, answering.method, answering.key
+        answering.count(self._delivery.give(respond, method, key, answer, read, self._now()))
         return False
 
     def _store_stream(self, answering: Answering, tag: bytes, fresh: Freshness) -> None:
@@ -534,14 +548,3 @@ def _nothing() -> None:
 
 def _refuse(respond: Respond, refusal: Response) -> None:
     respond(refusal.status_code, Fields(refusal.raw_headers), bytes(refusal.body))
-
-
-def _give(
-    respond: Respond, method: str, answer: CachedAnswer, if_none_match: bytes, now: float
-) -> int:
-    """Respond with an answer, or with 304 if the client has it already; return the status."""
-    if if_none_match and matches(if_none_match, answer.etag):
-        respond(304, answer.fields(now), b"")
-        return 304
-    respond(200, answer.whole_fields(now), b"" if method == "HEAD" else answer.body)
-    return 200

@@ -1,5 +1,7 @@
 """The response cache: whole answers, stored as bytes while every section in them is fresh.
 
+The compressed forms of an answer are stored beside it, within the same bound.
+
 A hit is served without running the plan: it costs a lookup and a few header fields.
 """
 
@@ -30,14 +32,15 @@ class CachedAnswer:
     """A cached answer: its bytes, validator, freshness and timings.
 
     Attributes:
+        forms: its compressed bodies, by coding; an empty one is being made.
         until: POSIX seconds up to which it is served without running its sections. That is a
             little before they expire, so that their cache can refresh them early (XFetch) and no
             client has to wait.
     """
 
     __slots__ = (
-        "_at", "_fields", "_private", "_vary", "_whole", "body", "etag", "freshness", "timing",
-        "until",
+        "_at", "_encoded", "_fields", "_private", "_vary", "_whole", "body", "etag", "forms",
+        "freshness", "timing", "until",
     )  # fmt: skip
 
     def __init__(
@@ -60,8 +63,10 @@ class CachedAnswer:
         self.until = 0.0
         if ends is not None and began is not None:
             self.until = ends - min(_LAST, (ends - began) * _LAST_SHARE)
+        self.forms: dict[bytes, bytes] = {}
         self._at = -1
         self._fields = self._whole = Fields(())
+        self._encoded: dict[bytes, Fields] = {}
 
     def again(self, timing: bytes) -> CachedAnswer:
         """Return the answer in the form that later hits send."""
@@ -77,14 +82,30 @@ class CachedAnswer:
     def fields(self, now: float) -> Fields:
         """Return the header fields of a 304; made once a second at most."""
         if int(now) != self._at:
-            self._make(now)
+            self._renew(now)
         return self._fields
 
     def whole_fields(self, now: float) -> Fields:
         """Return the header fields of an answer with content; made once a second at most."""
         if int(now) != self._at:
-            self._make(now)
+            self._renew(now)
         return self._whole
+
+    def encoded_fields(self, now: float, coding: bytes, size: int) -> Fields:
+        """Return the header fields of a compressed form of `size` bytes; made once a second."""
+        if int(now) != self._at:
+            self._renew(now)
+        fields = self._encoded.get(coding)
+        if fields is None:
+            plain = [field for field in self._whole if field[0] != b"content-length"]
+            length = (b"content-length", b"%d" % size)
+            fields = Fields([*plain, (b"content-encoding", coding), length])
+            self._encoded[coding] = fields
+        return fields
+
+    def _renew(self, now: float) -> None:
+        self._encoded = {}
+        self._make(now)
 
     def _make(self, now: float) -> None:
         self._at = int(now)
@@ -159,17 +180,36 @@ class ResponseCache:
         before = self._answers.pop(key, None)
         if before is not None:
             self.size -= self._cost(key, before)
-        self._answers[key] = answer.again(timing)
+        stored = self._answers[key] = answer.again(timing)
+        stored.forms = answer.forms
         self.size += cost
-        while self.size > self._max_bytes:
-            oldest = next(iter(self._answers))
-            self.size -= self._cost(oldest, self._answers.pop(oldest))
+        self._evict()
+
+    def add_form(
+        self, key: tuple[bytes, bytes], answer: CachedAnswer, coding: bytes, body: bytes
+    ) -> None:
+        """Store a compressed body beside an answer, if the answer is still there."""
+        stored = self._answers.get(key)
+        if stored is None or stored.forms is not answer.forms:
+            return
+        before = stored.forms.get(coding, b"")
+        if self._cost(key, stored) - len(before) + len(body) > self._max_bytes:
+            return
+        stored.forms[coding] = body
+        self.size += len(body) - len(before)
+        self._evict()
 
     def clear(self) -> None:
         """Drop every answer, because something in one of them was purged."""
         self._answers.clear()
         self.size = 0
 
+    def _evict(self) -> None:
+        while self.size > self._max_bytes:
+            oldest = next(iter(self._answers))
+            self.size -= self._cost(oldest, self._answers.pop(oldest))
+
     @staticmethod
     def _cost(key: tuple[bytes, bytes], answer: CachedAnswer) -> int:
-        return len(answer.body) + len(key[0]) + len(key[1]) + _OVERHEAD
+        size = len(answer.body) + len(key[0]) + len(key[1]) + _OVERHEAD
+        return size + sum(map(len, answer.forms.values()))

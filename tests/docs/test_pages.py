@@ -65,7 +65,7 @@ def completed(document: dict[str, Any]) -> dict[str, Any]:
     """Return a whole configuration around a part of one, such as an upstream's `cache`."""
     upstream = {"base_url": "https://api.example.com"}
     section: dict[str, Any] = {}
-    if not document.keys() & {"upstreams", "dashboards"}:
+    if not document.keys() & {"upstreams", "dashboards", "web"}:
         names = {field.alias or name for name, field in HttpUpstreamConfig.model_fields.items()}
         if document.keys() <= names:
             upstream |= document

@@ -124,7 +124,7 @@ def test_a_stream_can_be_read(made: Make, media_type: str) -> None:
         (answer,) = asked(app, get(path, ORIGIN, f"Accept: {media_type}")).answers
         assert (answer.status, answer.fields[ALLOW]) == (200, APP)
         assert answer.fields["content-type"] == media_type
-        assert answer.fields["vary"] == "accept, Origin"
+        assert answer.fields["vary"] == "accept, Origin, Accept-Encoding"
 
 
 def test_a_refusal_under_overload_can_be_read(made: Make) -> None:

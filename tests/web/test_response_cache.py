@@ -91,3 +91,39 @@ def test_what_was_begun_before_a_purge_is_not_kept_after_it() -> None:
     assert kept.get(key("a"), 0.0) is None
     kept.put(key("a"), answer(), b"", kept.mark)
     assert kept.get(key("a"), 0.0) is not None
+
+
+def test_compressed_forms_count_and_go_with_their_answer() -> None:
+    kept = ResponseCache(9000, Purges())
+    first, large = answer(b"x" * 1000), answer(b"y" * 2000)
+    kept.put(key("a"), first, b"", 0)
+    kept.put(key("b"), large, b"", 0)
+    before = kept.size
+    kept.add_form(key("a"), first, b"gzip", b"g" * 300)
+    kept.add_form(key("a"), first, b"br", b"b" * 200)
+    assert kept.size == before + 500
+    found = kept.get(key("a"), 0.0)
+    assert found is not None
+    assert found.forms == {b"gzip": b"g" * 300, b"br": b"b" * 200}
+    kept.add_form(key("a"), first, b"gzip", b"g" * 100)  # made twice at the same time
+    assert kept.size == before + 300
+    kept.add_form(key("a"), first, b"zstd", b"z" * 3000)  # the one that was not asked for goes
+    assert kept.get(key("b"), 0.0) is None
+    assert kept.size == sum(kept._cost(k, a) for k, a in kept._answers.items())
+    kept.add_form(key("a"), first, b"zstd", b"z" * 9000)  # larger than all of the cache
+    assert found.forms[b"zstd"] == b"z" * 3000
+    kept.put(key("a"), answer(b"another"), b"", 0)
+    kept.add_form(key("a"), first, b"late", b"l")  # of the answer before
+    assert kept.size == sum(kept._cost(k, a) for k, a in kept._answers.items()) < 3000
+    kept.clear()
+    assert kept.size == 0
+
+
+def test_the_fields_of_a_form_are_those_of_its_second() -> None:
+    one = answer()
+    early = one.encoded_fields(50.0, b"gzip", 7)
+    assert dict(early)[b"content-encoding"] == b"gzip"
+    assert dict(early)[b"content-length"] == b"7"
+    assert one.encoded_fields(50.9, b"gzip", 7) is early
+    one.whole_fields(51.0)
+    assert dict(one.encoded_fields(51.0, b"gzip", 7))[b"age"] == b"51"
