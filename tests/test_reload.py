@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from gateway.config.settings import Settings
 from gateway.errors import ConfigError
 from gateway.plan.load import load
 from gateway.reload import Reloader, watched
+from gateway.runtime import Runtime
 from tests.serving import admin, asked
 from tests.waiting import until
 
@@ -251,3 +253,23 @@ async def test_a_file_that_changes_is_reloaded(tmp_path: Path, how: str) -> None
         await one.reloader.aclose()
     assert one.app.served.loaded.plans[0].name.startswith("d")
     assert one.app.served.loaded.plans[0].name != "d"
+
+
+async def test_old_runtimes_are_freed(tmp_path: Path) -> None:
+    async def at_once(_: float) -> None:
+        await asyncio.sleep(0)
+
+    one = Served(tmp_path / "gateway.yaml", sleep=at_once)
+    for number in range(4):
+        one.write(f"{number + 2}s")
+        await one.reloader.reload()
+    for retiring in one.reloader._retiring:
+        await retiring
+    one.reloader._retiring.clear()
+    gc.collect()
+    mine = [
+        each
+        for each in gc.get_objects()
+        if type(each) is Runtime and each.loaded.file == str(one.path)
+    ]
+    assert mine == [one.app.served]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from fastapi import FastAPI
@@ -230,12 +231,19 @@ class _Answer(Response):
 
 
 def _endpoint(dashboard: DashboardEndpoint) -> Any:
-    """Return the endpoint for FastAPI's route, which runs if the routes are mounted elsewhere."""
+    """Return the endpoint for FastAPI's route, which runs if the routes are mounted elsewhere.
+
+    FastAPI remembers every function that it has inspected. So this one does not hold the dashboard,
+    which would live on after a reload.
+    """
+    serving = weakref.ref(dashboard)
 
     async def serve(request: Request) -> Response:
         path = tuple((name, str(value)) for name, value in request.path_params.items())
         request.scope.setdefault("raw_path", request.scope["path"].encode("utf-8"))
-        return _Answer(dashboard, path)
+        served = serving()
+        assert served is not None  # noqa: S101 - the application holds it as long as this route
+        return _Answer(served, path)
 
     serve.__doc__ = dashboard.plan.config.description
     return serve
