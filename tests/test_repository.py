@@ -32,7 +32,7 @@ def steps(workflow: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     "file",
     sorted(
-        [*GITHUB.rglob("*.yml"), *(ROOT / "k8s").glob("*.yaml"), ROOT / ".pre-commit-config.yaml"]
+        [*GITHUB.rglob("*.yml"), *(ROOT / "k8s").rglob("*.yaml"), ROOT / ".pre-commit-config.yaml"]
     ),
     ids=lambda file: str(file.relative_to(ROOT)),
 )
@@ -136,13 +136,3 @@ def test_the_wheel_carries_the_shipped_configuration_and_the_types(tmp_path: Pat
         if file.suffix != ".pyc"
     } <= names
     assert not any(name.startswith(("tests/", "bench/", "docs/")) for name in names)
-
-
-def test_kubernetes_waits_until_the_gateway_has_drained() -> None:
-    (deployment,) = yaml.safe_load_all((ROOT / "k8s" / "deployment.yaml").read_text())
-    pod = deployment["spec"]["template"]["spec"]
-    (container,) = pod["containers"]
-    assert "lifecycle" not in container  # the gateway itself waits for load balancers
-    environment = {one["name"]: one["value"] for one in container["env"]}
-    drain = [float(environment[f"GATEWAY_DRAIN_{name}"]) for name in ("DELAY", "SECONDS")]
-    assert pod["terminationGracePeriodSeconds"] >= sum(drain) + 5
