@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from gateway.plan.model import Plan, Section
 
-__all__ = ["Document", "DocumentTemplate", "compose", "describe", "entry_of", "sound"]
+__all__ = ["Document", "DocumentTemplate", "compose", "deciding", "describe", "entry_of", "sound"]
 
 
 class Document:
@@ -197,8 +197,8 @@ def compose(
     errors = _errors(plan, outcomes)
     for section, outcome in zip(plan.sections, outcomes, strict=True):
         if section.required and outcome is not None and outcome.state is State.FAILED:
-            deciding = _deciding(outcome.faults)
-            return Document(b"", errors, complete=False, required=deciding, rendered=())
+            fault = deciding(outcome.faults)
+            return Document(b"", errors, complete=False, required=fault, rendered=())
     landed = [outcome for outcome in outcomes if outcome is not None]
     try:
         return _document(plan, landed, errors, plain or DocumentTemplate(plan))
@@ -211,7 +211,7 @@ def compose(
         return compose(plan, written)
 
 
-def _deciding(faults: Sequence[Fault]) -> Fault:
+def deciding(faults: Sequence[Fault]) -> Fault:
     """Return the fault that represents a section.
 
     A 404 counts only if every source answered it: if one was merely down, a later request may

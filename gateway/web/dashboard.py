@@ -32,6 +32,7 @@ from gateway.web.response_cache import CachedAnswer
 from gateway.web.response_headers import etag, freshness, matches
 from gateway.web.selection import Selections
 from gateway.web.streaming import HEARTBEAT, CachedStream, Heartbeat, Stream, stream_fields
+from gateway.web.table import MisfitError, Table, table_fields
 from gateway.web.verdict import judge
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ class DashboardEndpoint:
             one.media_type: (one, stream_fields(one, self._delivery.vary_of_streams))
             for one in ENCODINGS
         }
+        self._table_head = table_fields(self._delivery.vary_of_streams)
 
     async def __call__(
         self, scope: Scope, receive: Receive, send: Send, path: Sequence[tuple[str, str]]
@@ -210,6 +212,15 @@ class DashboardEndpoint:
                     return self._stream(media_type, method, key, read, path, respond, begin)
                 if media_type == DOCUMENT:
                     break
+                table = Table(
+                    self._table_head,
+                    respond,
+                    self._delivery.begin(begin, read),
+                    head_only=method == "HEAD",
+                    insists=DOCUMENT not in ranked(read.accept),
+                )
+                answering = Answering(self, method, key, read, path, respond, table=table)
+                return answering if answering.enter(self.clock()) else None
         if self._response_cache is not None and not read.private:
             now = self._now()
             cached = self._response_cache.get(key, now)
@@ -282,6 +293,14 @@ class DashboardEndpoint:
         answering.mark = cache.mark if cache is not None else 0
         inputs = Inputs(parameters, answering.read.sent)
         selection, stream = answering.selection, answering.stream
+        if answering.table is not None:
+            try:
+                answering.table.check(selection.plan)
+            except MisfitError as misfit:
+                if answering.table.insists:
+                    answering.refuse(answering.table.refusal(misfit))
+                    return None
+                answering.table = None
         if stream is None:
             return selection.bound.start(inputs, deadline, answering.ended)
         if isinstance(stream, LiveStream):
@@ -346,6 +365,11 @@ class DashboardEndpoint:
         except Exception as error:
             self.failed(answering, error)
             return False
+        if refusal is None and answering.table is not None:
+            answered, refusal = answering.table.answer(selection.plan, outcomes, merged)
+            if answered:
+                answering.count(200)
+                return False
         if refusal is not None:
             answering.refuse(refusal)
             return vain
@@ -406,6 +430,7 @@ class Answering(Waiter):
     Attributes:
         method, key, read, path, respond: what the request is; see `DashboardEndpoint.answer`.
         stream: what sends the answer as a stream; `None` for a document.
+        table: what sends it as a table; `None` otherwise.
         mark: the latest purge when it was begun.
         selection: the sections that it asks for; set when it is begun.
         heartbeat: the heartbeats of a stream that may be silent for long.
@@ -414,7 +439,7 @@ class Answering(Waiter):
 
     __slots__ = ("_arrived", "_began", "_endpoint", "_execution", "_inside", "_over", "heartbeat",
                  "key", "mark", "method", "objection", "path", "read", "respond", "selection",
-                 "stream")  # fmt: skip
+                 "stream", "table")  # fmt: skip
 
     def __init__(
         self,
@@ -425,6 +450,7 @@ class Answering(Waiter):
         path: Sequence[tuple[str, str]],
         respond: Respond,
         stream: Stream | None = None,
+        table: Table | None = None,
     ) -> None:
         super().__init__()
         self._endpoint = endpoint
@@ -434,6 +460,7 @@ class Answering(Waiter):
         self.path = path
         self.respond = respond
         self.stream = stream
+        self.table = table
         self.mark = 0
         self.heartbeat: Heartbeat | None = None
         self.selection: Selection

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gateway.answers.document import compose
+from gateway.answers.document import compose, deciding
 from gateway.web.load_shedding import in_vain
 from gateway.web.problems import overloaded, problem, status_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from starlette.responses import Response
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gateway.engine.outcome import Outcome
     from gateway.web.selection import Selection
 
-__all__ = ["Verdict", "judge"]
+__all__ = ["Verdict", "judge", "section_failed"]
 
 
 class Verdict(NamedTuple):
@@ -41,6 +41,18 @@ def judge(selection: Selection, outcomes: Sequence[Outcome | None]) -> Verdict:
     if document.required is not None:
         return Verdict(document, _required_failed(document, vain=vain), vain)
     return Verdict(document, overloaded(document.errors) if vain else None, vain)
+
+
+def section_failed(name: str, outcome: Outcome, errors: Sequence[Mapping[str, Any]]) -> Response:
+    """Return the problem of an answer that was to show one section, which failed."""
+    error = deciding(outcome.faults).error
+    return problem(
+        status_of(error),
+        f"section {name} failed: {error.detail}",
+        retry_after=error.retry_after,
+        code=error.code,
+        errors=errors,
+    )
 
 
 def _required_failed(document: Document, *, vain: bool) -> Response:
