@@ -85,9 +85,10 @@ def test_issue_forms_have_what_github_needs(form: Path) -> None:
         assert part["attributes"]["value" if part["type"] == "markdown" else "label"]
 
 
-def test_dependency_updates_cover_python_actions_and_images() -> None:
+def test_dependency_updates_cover_python_npm_actions_and_images() -> None:
     updates = read(GITHUB / "dependabot.yml")["updates"]
-    assert {update["package-ecosystem"] for update in updates} == {"uv", "github-actions", "docker"}
+    covered = {update["package-ecosystem"] for update in updates}
+    assert covered == {"uv", "npm", "github-actions", "docker"}
     assert all((ROOT / update["directory"].lstrip("/")).is_dir() for update in updates)
 
 

@@ -19,6 +19,7 @@ from gateway.commands.serving import (
     open_server,
     serving_admin,
 )
+from gateway.config.models import CorsConfig
 from gateway.config.settings import Settings
 from gateway.mock import Knobs, MockServer, create_mock_app
 from gateway.plan.load import compile_config, load, shipped
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.plan.load import Loaded
     from gateway.server import Server
 
-__all__ = ["demo", "pointed_at"]
+__all__ = ["demo", "open_to_all_origins", "pointed_at"]
 
 _TRY = (
     ("/", "all of it on one page, drawn as it arrives"),
@@ -80,6 +81,16 @@ def pointed_at(loaded: Loaded, url: str) -> Loaded:
     return compile_config(config.model_copy(update={"upstreams": upstreams}))
 
 
+def open_to_all_origins(loaded: Loaded) -> Loaded:
+    """Return the same configuration, with answers that pages of any origin may read.
+
+    What the demo serves is made up, and frontends under development have origins of their own.
+    """
+    config = loaded.config
+    web = config.web.model_copy(update={"cors": CorsConfig(origins=["*"])})
+    return compile_config(config.model_copy(update={"web": web}))
+
+
 async def _serve(host: str, port: int, knobs: Knobs) -> None:
     # No load balancer is in front, so nothing has to wait for one.
     quiet = {"redis_url": None, "log_level": "warning", "drain_delay": 0}
@@ -88,9 +99,8 @@ async def _serve(host: str, port: int, knobs: Knobs) -> None:
     admin_listeners = open_admin_listeners(settings)
     admin_url = f"http://{settings.admin_host}:{admin_listeners[0].getsockname()[1]}"
     async with MockServer(create_mock_app(knobs), port=0) as upstreams:
-        app = create_app(
-            pointed_at(load(shipped()), upstreams.url), settings, routers=[demo_page.router()]
-        )
+        loaded = pointed_at(open_to_all_origins(load(shipped())), upstreams.url)
+        app = create_app(loaded, settings, routers=[demo_page.router()])
         server = open_server(app, settings)
         url = f"http://{host}:{port}"
         greeting = asyncio.create_task(_greet(server, url, admin_url, upstreams.url))

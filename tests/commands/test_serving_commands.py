@@ -47,6 +47,7 @@ def test_demo_serves_every_shipped_dashboard_with_all_sections_ok() -> None:
         assert cities["data"]["weather"]["Tokyo"]["temperature_2m"] is not None
         assert [e["element"] for e in cities["errors"]] == ["Nowhere"]
         assert "<title>Aggregation gateway" in get(url).text
+        assert get(f"{url}/dashboard").headers["access-control-allow-origin"] == "*"
         assert get(f"{url}/dashboard/999").status_code == 404
         assert get(f"{url}/dashboard/abc").status_code == 422
         process.send_signal(signal.SIGINT)

@@ -7,6 +7,7 @@ The words after a block's language say what a test does with it; readers do not 
 - ``sh serve``: the command serves in the background, in place of an earlier one of that name.
 - ``sh manual``: not run, as it needs Docker, a cluster or minutes; its commands must exist.
 - ``json output``, ``text output``: part of what the commands before it print.
+- ``ts run=node``, ``ts run=browser``, ``text printed``: `clients/typescript/test/docs.test.ts` runs them.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class Block(NamedTuple):
 
 def pages() -> list[Path]:
     return sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"),
-                   *(ROOT / ".github").rglob("*.md"), ROOT / "bench" / "README.md"])  # fmt: skip
+                   *(ROOT / ".github").rglob("*.md"), ROOT / "bench" / "README.md",
+                   ROOT / "clients" / "typescript" / "README.md"])  # fmt: skip
 
 
 def name_of(page: Path) -> str:
