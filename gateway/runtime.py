@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from gateway.cache.refreshes import Refreshes
     from gateway.cache.store import Store
+    from gateway.config.models import BatchConfig
     from gateway.events import Events
     from gateway.offload import Offload
     from gateway.plan.load import Loaded
@@ -124,6 +125,11 @@ class Runtime:
         """The JSON Schema that every answer of an upstream meets, by its name."""
         declared = self.loaded.config.upstreams
         return {name: one.schema_ for name, one in declared.items() if one.schema_ is not None}
+
+    @property
+    def batch(self) -> BatchConfig | None:
+        """The limits of batches; `None` if there are none."""
+        return self.loaded.config.web.batch
 
     @property
     def _varying(self) -> Sequence[bytes]:

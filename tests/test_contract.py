@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 OPERATIONS = [
     "user_dashboard", "overview", "user_activity", "city_weather", "fastest_weather",
-    "healthz_healthz_get", "readyz_readyz_get",
+    "batch_batch_post", "healthz_healthz_get", "readyz_readyz_get",
 ]  # fmt: skip
 
 

@@ -333,6 +333,15 @@ class CompressionConfig(Model):
     from the client are sent as they are, because their length could betray what is in them."""
 
 
+class BatchConfig(Model):
+    """Many dashboards with one request: `POST /batch`."""
+
+    max_requests: Annotated[int, Field(ge=1, le=1000)] = 20
+    """Maximum number of requests in a batch."""
+    max_body: Size = Field(default=64 * 1024, validate_default=True)
+    """Largest batch in bytes."""
+
+
 class WebConfig(Model):
     """What the gateway offers to browsers and other clients."""
 
@@ -342,6 +351,8 @@ class WebConfig(Model):
         default=CompressionConfig(), examples=[{"min_size": "4KiB"}]
     )
     """Compress answers; on by default, `false` turns it off."""
+    batch: BatchConfig | None = None
+    """Answer `POST /batch`; `{}` takes the defaults, without it there are no batches."""
 
 
 class Config(Model):

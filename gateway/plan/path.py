@@ -14,7 +14,8 @@ __all__ = ["RESERVED", "Mistake", "mistakes_in_path", "path_shape", "placeholder
 
 _PLACEHOLDER = re.compile(r"\{([^{}/]*)\}")
 _SEGMENT = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]*")
-RESERVED = ("/docs", "/redoc", "/openapi.json", "/healthz", "/readyz", "/metrics", "/admin")
+RESERVED = ("/docs", "/redoc", "/openapi.json", "/healthz", "/readyz", "/metrics", "/admin",
+            "/batch")  # fmt: skip
 """Paths that the gateway reserves, together with everything below them."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from fastapi import FastAPI
@@ -15,7 +16,9 @@ from starlette.responses import Response
 from gateway.plan.path import RESERVED
 from gateway.web import health
 from gateway.web.asgi_compression import compressing
+from gateway.web.batch import Batch
 from gateway.web.lifecycle import Lifecycle
+from gateway.web.openapi.batch import batch_operation
 from gateway.web.openapi.document import OpenApi
 from gateway.web.path_index import PathIndex
 from gateway.web.problems import NOSNIFF, on_bug, on_http_error, on_invalid_body, problem
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from fastapi import APIRouter
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from gateway.config.models import BatchConfig
     from gateway.web.compression import Compression
     from gateway.web.cors import Cors
     from gateway.web.dashboard import DashboardEndpoint
@@ -50,6 +54,10 @@ class Served(Protocol):
     @property
     def compression(self) -> Compression | None:
         """How answers are compressed; `None` if they are not."""
+
+    @property
+    def batch(self) -> BatchConfig | None:
+        """The limits of batches; `None` if there are none."""
 
     @property
     def answers(self) -> Mapping[str, Mapping[str, Any]]:
@@ -89,6 +97,7 @@ class Application(FastAPI, Generic[ServedT]):
         for router in (health.router(self.lifecycle), *routers):
             self.include_router(router)
         self._operational = list(self.router.routes)
+        self._batches: Batch
         self.serve(served)
 
     def serve(self, served: ServedT) -> None:
@@ -102,10 +111,23 @@ class Application(FastAPI, Generic[ServedT]):
         self._described = OpenApi([endpoint.plan for endpoint in endpoints], served.answers)
         self.openapi_schema = None
         self.router.routes[:] = self._operational
+        if served.batch is not None:
+            self._batches = self._batch(served.batch)
+            self.add_api_route("/batch", self._serve_batch, **batch_operation(served.batch))
         for endpoint in endpoints:
             self.add_api_route(
                 endpoint.plan.path, _endpoint(endpoint), **self._described.operation(endpoint.plan)
             )
+
+    def _batch(self, config: BatchConfig) -> Batch:
+        """Return what answers batches for the dashboards that are served now."""
+        forwarded = frozenset[bytes]().union(*(one.forwarded for one in self.served.endpoints))
+        compression = self.served.compression
+        compressed = compression is not None and compression.private
+        return Batch(config, self.find, forwarded, compressed=compressed)
+
+    async def _serve_batch(self) -> Response:
+        return _Answer(self._batches)
 
     def _end_streams(self) -> None:
         self.served.end_streams()
@@ -218,16 +240,15 @@ def _below(root_path: str, raw: bytes) -> bytes:
 
 
 class _Answer(Response):
-    """What a dashboard answers, sent by itself."""
+    """What an ASGI application answers, sent by itself."""
 
-    def __init__(self, dashboard: DashboardEndpoint, path: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         super().__init__()
-        self._dashboard = dashboard
-        self._path = path
+        self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request."""
-        await self._dashboard(scope, receive, send, self._path)
+        await self._app(scope, receive, send)
 
 
 def _endpoint(dashboard: DashboardEndpoint) -> Any:
@@ -243,7 +264,7 @@ def _endpoint(dashboard: DashboardEndpoint) -> Any:
         request.scope.setdefault("raw_path", request.scope["path"].encode("utf-8"))
         served = serving()
         assert served is not None  # noqa: S101 - the application holds it as long as this route
-        return _Answer(served, path)
+        return _Answer(partial(served, path=path))
 
     serve.__doc__ = dashboard.plan.config.description
     return serve

@@ -42,7 +42,8 @@ def compressing(compression: Compression | None, scope: Scope, send: Send) -> Se
 def _may_be_compressed(head: Message) -> bool:
     fields = dict(head.get("headers", ()))
     known = fields.get(b"content-type", b"")
-    return head["status"] == 200 and known.startswith(_TEXT) and b"content-encoding" not in fields  # noqa: PLR2004 - the status
+    as_it_is = b"content-encoding" in fields or b"no-transform" in fields.get(b"cache-control", b"")
+    return head["status"] == 200 and known.startswith(_TEXT) and not as_it_is  # noqa: PLR2004 - the status
 
 
 async def _compressed(compression: Compression, coding: Coding, body: bytes) -> bytes:

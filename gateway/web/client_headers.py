@@ -61,10 +61,11 @@ class ClientHeaders:
         varying: names of other fields by which every answer may vary.
 
     Attributes:
+        forwarded: names of the fields that are forwarded to any upstream.
         vary: the `Vary` field of every answer.
     """
 
-    __slots__ = ("_forward", "_passed_on", "_propagate", "_watched", "vary")
+    __slots__ = ("_forward", "_passed_on", "_propagate", "_watched", "forwarded", "vary")
 
     def __init__(
         self,
@@ -78,7 +79,7 @@ class ClientHeaders:
         self._propagate: dict[frozenset[bytes], list[str]] = {}
         for upstream, names in _sets(propagate).items():
             self._propagate.setdefault(names, []).append(upstream)
-        forwarded = frozenset().union(*self._forward.values())
+        forwarded = self.forwarded = frozenset[bytes]().union(*self._forward.values())
         self._passed_on = forwarded.union(*self._propagate)
         self._watched = self._passed_on | _OWN
         # RFC 9110 section 12.5.5: `Accept` chooses the form, and a forwarded field may have

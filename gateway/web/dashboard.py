@@ -84,6 +84,7 @@ class DashboardEndpoint:
     Attributes:
         plan: the plan.
         meter: counts the answers.
+        forwarded: names of the client's header fields that make an answer private.
         door: admits its requests.
         clock: monotonic seconds.
     """
@@ -105,6 +106,7 @@ class DashboardEndpoint:
     ) -> None:
         self.plan: Plan = bound.plan
         self.meter = meter
+        self.forwarded = client_headers.forwarded
         self._selections = Selections(bound)
         self._parameters = RequestParameters(bound.plan.parameters)
         self._client_headers = client_headers
@@ -149,9 +151,7 @@ class DashboardEndpoint:
         elif not await self._forward(answering, outlet, receive, send):
             return
         if answering is not None:
-            if answering.objection is not None:
-                self._objections.add(answering.objection)
-            await self.settle()
+            await self.conclude(answering)
 
     async def _forward(
         self, answering: Answering, outlet: AsgiOutlet, receive: Receive, send: Send
@@ -268,6 +268,12 @@ class DashboardEndpoint:
         )
         answering = Answering(self, method, key, read, path, respond, stream)
         return answering if answering.enter(self.clock()) else None
+
+    async def conclude(self, answering: Answering) -> None:
+        """Raise what a test's mock objected to while a request was answered."""
+        if answering.objection is not None:
+            self._objections.add(answering.objection)
+        await self.settle()
 
     @property
     def is_mocked(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gateway.plan.prune import SECTIONS
+from gateway.web.openapi.batch import BATCH, BATCHES
 from gateway.web.openapi.events import CONTENTS, events
 from gateway.web.openapi.names import Names
 from gateway.web.openapi.references import references, tellable, with_items
@@ -57,7 +58,7 @@ class OpenApi:
         self._answers = answers or {}
         self._names = Names(
             {plan.name: [section.name for section in plan.sections] for plan in plans},
-            taken=[*SHARED, *_OF_OTHERS],
+            taken=[*SHARED, *BATCH, *_OF_OTHERS],
         )
         # No other name has an underscore, so these are distinct.
         self._declared: dict[str, Schema] = {}
@@ -107,7 +108,7 @@ class OpenApi:
         components = base.setdefault("components", {})
         schemas: dict[str, Schema] = components.setdefault("schemas", {})
         sections = Sections(self._plans, self._answers, self._names)
-        known = SHARED | self._declared | sections.components
+        known = SHARED | BATCH | self._declared | sections.components
         for plan in self._plans:
             known |= self._schemas(plan, sections) | events(plan, sections, self._names)
         schemas |= _referred(base, known)
@@ -121,12 +122,13 @@ class OpenApi:
         operations = (one for path in base.get("paths", {}).values() for one in path.values())
         used = dict.fromkeys(tag for one in operations for tag in one.get("tags", ()))
         of_dashboards = {tag for plan in self._plans for tag in _tags(plan)}
+        others = {BATCHES: "Many dashboards with one request"}
         return [
             {
                 "name": tag,
                 "description": f"Dashboards tagged {tag}"
                 if tag in of_dashboards
-                else "The process itself",
+                else others.get(tag, "The process itself"),
             }
             for tag in used
         ]
