@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.values.histogram import Histogram
+from gateway.values.histogram import MANY, Histogram
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,31 +20,36 @@ class UpstreamMeter:
     """The counts of one upstream.
 
     Attributes:
-        good: attempts that brought a good answer.
-        bad: the other attempts, by the code of their error or `cancelled`.
+        bad: attempts that brought no good answer, by the code of their error or `cancelled`.
         durations: of all attempts.
         lookups: look-ups in the cache, by their result.
         gauges: functions that return a value as it is now, by name.
     """
 
-    __slots__ = ("bad", "durations", "gauges", "good", "lookups")
+    __slots__ = ("bad", "durations", "gauges", "lookups")
 
     def __init__(self) -> None:
-        self.good = 0
         self.bad: dict[str, int] = {}
         self.durations = Histogram()
         self.lookups: dict[str, int] = {}
         self.gauges: dict[str, Callable[[], float]] = {}
 
-    def succeeded(self, seconds: float) -> None:
-        """Count an attempt that brought a good answer."""
-        self.good += 1
-        self.durations.add(seconds)
+    @property
+    def good(self) -> int:
+        """Attempts that brought a good answer."""
+        return sum(self.durations.counts) - sum(self.bad.values())
+
+    def ended(self, seconds: float) -> None:
+        """Count an attempt; it brought a good answer unless `failed` says otherwise."""
+        durations = self.durations
+        durations.add(seconds)
+        if len(durations.recent) > MANY:
+            durations.sort()
 
     def failed(self, outcome: str, seconds: float) -> None:
         """Count an attempt that brought none."""
         self.bad[outcome] = self.bad.get(outcome, 0) + 1
-        self.durations.add(seconds)
+        self.ended(seconds)
 
     def looked_up(self, result: str) -> None:
         """Count a look-up in the cache."""

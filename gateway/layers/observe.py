@@ -35,7 +35,7 @@ class _ObserveGate(Gate):
 
     def succeeded(self, passage: Passage, response: Response) -> None:
         seconds = self.clock() - passage.now
-        self._meter.succeeded(seconds)
+        self._meter.ended(seconds)
         if self.events.wants(Attempt):
             self._emit(passage, seconds, None, response.status)
 

@@ -11,6 +11,8 @@ def test_each_duration_is_in_the_first_bucket_that_is_not_too_small(durations: l
     histogram = Histogram()
     for seconds in durations:
         histogram.add(seconds)
+        if len(histogram.recent) > 3:
+            histogram.sort()
     expected = [0] * (len(BOUNDS) + 1)
     for seconds in durations:
         for at, bound in enumerate((*BOUNDS, float("inf"))):
