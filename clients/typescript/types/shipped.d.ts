@@ -44,6 +44,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/batch": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Ask many dashboards at once
+         * @description Each request is answered as if it had been sent alone, with its own status and header fields. With `Accept: application/jsonl` each answer is a line, sent the moment it is there.
+         */
+        post: operations["batch_batch_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/dashboard/{user_id}": {
         parameters: {
             query?: never;
@@ -148,6 +168,31 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** BatchRequest */
+        BatchRequest: {
+            /** @description Repeated in the answer, to tell it from the others */
+            id: string;
+            /** @description Path and query of a dashboard */
+            path: string;
+            /** @description Header fields of this request; those of the batch apply to all */
+            headers?: {
+                "If-None-Match"?: string;
+                "Accept-Language"?: string;
+                traceparent?: string;
+                tracestate?: string;
+                "X-Request-Id"?: string;
+            };
+        };
+        /** BatchResponse */
+        BatchResponse: {
+            id: string;
+            status: number;
+            headers: {
+                [key: string]: string;
+            };
+            /** @description The document, the problem, or null with a 304 */
+            body: unknown;
+        };
         /** CityWeather */
         CityWeather: {
             data: components["schemas"]["CityWeatherSections"];
@@ -655,6 +700,71 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Health"];
+                };
+            };
+        };
+    };
+    batch_batch_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    requests: components["schemas"]["BatchRequest"][];
+                };
+            };
+        };
+        responses: {
+            /** @description Each request has an answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        responses: components["schemas"]["BatchResponse"][];
+                    };
+                    "application/jsonl": components["schemas"]["BatchResponse"];
+                };
+            };
+            /** @description The batch is not JSON */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The batch is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The batch has a content coding */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The batch does not have the right shape, or too many requests */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
