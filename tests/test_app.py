@@ -211,6 +211,14 @@ async def test_head_has_the_fields_of_get_and_no_body(settings: Settings) -> Non
     assert head.headers["etag"] == get.headers["etag"]
 
 
+async def test_head_of_a_probe_has_the_fields_of_get_and_no_body(settings: Settings) -> None:
+    async with asked(create_app(SHIPPED, settings)) as client:
+        for path in ("/healthz", "/readyz", "/openapi.json", "/docs"):
+            get, head = await client.get(path), await client.head(path)
+            assert (head.status_code, head.content) == (200, b""), path
+            assert head.headers["content-length"] == get.headers["content-length"]
+
+
 async def test_health_and_docs(settings: Settings) -> None:
     app = create_app(SHIPPED, settings)
     async with asked(app) as client:

@@ -182,6 +182,8 @@ class Application(FastAPI, Generic[ServedT]):
                 if found is not None:
                     await found[0](scope, receive, send, found[1])
                     return
+                if scope["method"] == "HEAD":  # FastAPI's routes know no HEAD
+                    scope, send = {**scope, "method": "GET"}, _without_content(send)
                 sending = _not_sniffed(compressing(self.served.compression, scope, send))
                 await framework(scope, receive, sending)
                 return
@@ -217,6 +219,17 @@ def _not_sniffed(send: Send) -> Send:
             fields = list(message.get("headers", ()))
             if NOSNIFF not in fields:
                 message = {**message, "headers": [*fields, NOSNIFF]}
+        await send(message)
+
+    return sending
+
+
+def _without_content(send: Send) -> Send:
+    """Return a `send` that leaves the content out, for the answer to a HEAD."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            message = {**message, "body": b""}
         await send(message)
 
     return sending
