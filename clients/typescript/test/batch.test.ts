@@ -4,7 +4,7 @@ import { test } from "node:test";
 
 import { createClient, ProblemError } from "../src/index.js";
 import type { paths } from "../types/shipped.js";
-import { serving } from "./gateway.js";
+import { demo, serving } from "./gateway.js";
 
 interface Asked {
   requests: { id: string; path: string }[];
@@ -155,4 +155,28 @@ test("a call after all others of its tick were aborted is sent", async () => {
     assert.equal(await wanted, "/dashboard");
   });
   assert.deepEqual(seen.map(({ requests }) => requests.length), [1]);
+});
+
+test("a batch of a real gateway", async () => {
+  const served = await demo("--latency", "weather=150ms");
+  try {
+    const gateway = createClient<paths>({ baseUrl: served.url });
+    const settled: string[] = [];
+    const noted = <T>(name: string, call: Promise<T>): Promise<T> =>
+      call.finally(() => settled.push(name));
+    const [slow, fast, missing, part] = await Promise.allSettled([
+      noted("slow", gateway.batch("/dashboard/{user_id}", { path: { user_id: 1 } })),
+      noted("fast", gateway.batch("/dashboard")),
+      noted("missing", gateway.batch("/dashboard/{user_id}", { path: { user_id: 999 } })),
+      noted("part", gateway.batch("/dashboard/{user_id}", { path: { user_id: 1 }, sections: ["posts"] })),
+    ]);
+    assert.equal(slow.status === "fulfilled" && slow.value.data.profile.name, "Amara Fontaine");
+    assert.deepEqual(fast.status === "fulfilled" && fast.value.data.users, { count: 10 });
+    assert.ok(missing.status === "rejected" && missing.reason instanceof ProblemError);
+    assert.equal(missing.reason.problem.errors?.[0]?.section, "profile");
+    assert.deepEqual(part.status === "fulfilled" && Object.keys(part.value.data), ["posts"]);
+    assert.equal(settled.at(-1), "slow"); // the others did not wait for it
+  } finally {
+    await served.close();
+  }
 });

@@ -9,7 +9,7 @@ import type * as Module from "../src/index.js";
 import type { paths } from "../types/shipped.js";
 import { frontend, IN_CHROMIUM, opened, started, type Watched } from "./chromium.js";
 import { blocksOf, PAGE } from "./docs.js";
-import { demo, type Served } from "./gateway.js";
+import { demo, gateway as gatewayOf, serving, type Served } from "./gateway.js";
 
 let gateway: Served;
 let app: Served;
@@ -88,6 +88,64 @@ test("an aborted stream", IN_CHROMIUM, async () => {
     return "not aborted";
   });
   assert.equal(message, "left the page");
+});
+
+test("batch", IN_CHROMIUM, async () => {
+  const [name, users, status] = await onPage(async ({ createClient, ProblemError }, baseUrl) => {
+    const client = createClient<paths>({ baseUrl });
+    const [one, other, missing] = await Promise.allSettled([
+      client.batch("/dashboard/{user_id}", { path: { user_id: 1 } }),
+      client.batch("/dashboard"),
+      client.batch("/dashboard/{user_id}", { path: { user_id: 999 } }),
+    ]);
+    return [
+      one.status === "fulfilled" && one.value.data.profile.name,
+      other.status === "fulfilled" && other.value.data.users?.count,
+      missing.status === "rejected" && missing.reason instanceof ProblemError && missing.reason.status,
+    ];
+  });
+  assert.deepEqual([name, users, status], ["Amara Fontaine", 10, 404]);
+});
+
+test("live, across a broken connection", IN_CHROMIUM, async () => {
+  let users = 1;
+  const upstream = await serving((_, response) => {
+    response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(users));
+  });
+  const live = await gatewayOf(`
+web: {cors: {origins: ["${app.url}"]}}
+upstreams: {users: {base_url: "${upstream.url}"}}
+dashboards:
+  overview: {path: /dashboard, live: {every: 100ms}, sections: {users: {get: "users:/"}}}
+`);
+  try {
+    await watched.page.exposeFunction("change", () => void (users += 1));
+    watched.allow(live.url);
+    const seen = await watched.page.evaluate(`(async () => {
+      const { createClient } = await import("/index.js");
+      let connections = 0;
+      // Breaks the first connection after its first whole document.
+      const breaking = async (url, init) => {
+        connections += 1;
+        const controller = new AbortController();
+        init.signal.addEventListener("abort", () => controller.abort());
+        if (connections === 1) setTimeout(() => controller.abort(), 1_500);
+        return await fetch(url, { ...init, signal: controller.signal });
+      };
+      const client = createClient({ baseUrl: ${JSON.stringify(live.url)}, fetch: breaking });
+      const counts = [];
+      for await (const event of client.live("/dashboard", { maximumWait: 50 })) {
+        if (event.event === "section") counts.push(event.data);
+        if (event.event === "complete" && counts.length === 1) setTimeout(() => change(), 2_000);
+        if (counts.length === 2) break;
+      }
+      return [counts, connections];
+    })()`);
+    assert.deepEqual(seen, [[1, 2], 2]); // the second connection was told only what had changed
+  } finally {
+    await live.close();
+    await upstream.close();
+  }
 });
 
 test("a browser's own EventSource", IN_CHROMIUM, async () => {

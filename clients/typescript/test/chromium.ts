@@ -33,13 +33,16 @@ export interface Watched {
   foreign: string[];
   /** Errors of its scripts, and what its content security policy stopped. */
   errors: string[];
+  /** Lets it ask another host from now on. */
+  allow: (url: string) => void;
 }
 
 /** Opens a page, and notes the requests to hosts that are not of `own`. */
 export async function opened(browser: Browser, url: string, ...own: string[]): Promise<Watched> {
   const page = await browser.newPage();
-  const watched: Watched = { page, foreign: [], errors: [] };
   const origins = [url, ...own].map((one) => new URL(one).origin);
+  const allow = (one: string): void => void origins.push(new URL(one).origin);
+  const watched: Watched = { page, foreign: [], errors: [], allow };
   page.on("request", (request) => {
     const asked = request.url();
     if (!asked.startsWith("data:") && !origins.includes(new URL(asked).origin)) {
