@@ -21,7 +21,7 @@ ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundl
 export UV_SYSTEM_CERTS ?= true
 endif
 
-.PHONY: help setup run test check format bench chaos overload rolling hostile live profile schema clean
+.PHONY: help setup run test check format bench chaos overload rolling hostile live profile schema requirements sbom clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,15 @@ schema: $(STAMP) ## Write the schema of the configuration and docs/reference/ fr
 	@$(BIN)/gateway schema > config/gateway.schema.json
 	@$(BIN)/gateway schema --format markdown > docs/reference/configuration.md
 	@$(BIN)/gateway schema --format settings > docs/reference/settings.md
+
+requirements: $(STAMP) ## Write image/requirements.txt, what builds the image, from the lock file
+	@uv=$$(command -v uv || echo $(BIN)/uv); \
+	$$uv export --quiet --locked --only-group image --no-header --no-annotate > image/requirements.txt
+
+sbom: $(STAMP) ## Write dist/sbom.cdx.json, what the image contains of the lock file (CycloneDX)
+	@mkdir -p dist; uv=$$(command -v uv || echo $(BIN)/uv); \
+	$$uv export --quiet --locked --no-dev --format cyclonedx1.5 --preview-features sbom-export \
+		> dist/sbom.cdx.json
 
 bench: $(STAMP) ## Benchmark the gateway against its peers; writes docs/benchmark.md
 	@$(BIN)/python bench/run.py $(ARGS)

@@ -60,6 +60,7 @@ def test_the_workflow_runs_what_a_newcomer_runs() -> None:
     assert commands["test"].split() == [".ci/run"]
     assert "uv build" in commands["wheel"]
     assert "docker build" in commands["image"]
+    assert "docker run --detach --read-only" in commands["image"]
     assert workflow["permissions"] == {"contents": "read"}
 
 
@@ -105,7 +106,8 @@ def test_the_hooks_run_what_make_check_runs() -> None:
 def test_the_versions_of_uv_agree() -> None:
     version = re.search(r"^UV_VERSION := (\S+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert version is not None
-    assert f"uv=={version[1]}" in (ROOT / "Dockerfile").read_text()
+    for file in ("pyproject.toml", "image/requirements.txt"):
+        assert f"uv=={version[1]}" in (ROOT / file).read_text()
 
 
 def test_the_wheel_carries_the_shipped_configuration_and_the_types(tmp_path: Path) -> None:

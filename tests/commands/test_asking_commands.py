@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import respx
 from typer.testing import CliRunner
 
+from gateway import cli
 from gateway.cli import app
 from gateway.cli import main as gateway_main
 from gateway.config import markdown
@@ -64,6 +68,27 @@ def test_explain_shows_the_graph() -> None:
     assert json.loads(text)["waves"] == [["places"], ["weather"]]
     assert run("explain", "/nope", "--config", SHIPPED)[0] == 1
     assert run("explain", "/dashboard/abc", "--config", SHIPPED)[0] == 1
+
+
+def test_the_collector_waits_while_commands_are_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    collecting: list[bool] = []
+
+    def watched(name: str) -> Any:
+        collecting.append(gc.isenabled())
+        return importlib.import_module(name)
+
+    monkeypatch.setattr(cli, "import_module", watched)
+    app("check")
+    assert collecting == [False]
+    assert gc.isenabled()
+
+    def missing(name: str) -> Any:
+        raise ImportError(name)
+
+    monkeypatch.setattr(cli, "import_module", missing)
+    with pytest.raises(ImportError):
+        app("check")
+    assert gc.isenabled()
 
 
 def test_schema_and_openapi_are_printed() -> None:
