@@ -30,8 +30,8 @@ RUN /build/bin/hatchling build -t wheel -d /wheel && \
 
 # Runtime stage: Python, the environment and the configuration; no compiler, no root.
 FROM base
-RUN groupadd --system --gid 10001 gateway && \
-    useradd --system --uid 10001 --gid 10001 --no-create-home gateway
+RUN groupadd --gid 10001 gateway && \
+    useradd --uid 10001 --gid 10001 --no-create-home gateway
 WORKDIR /app
 # The base image has no bytecode of the standard library. The gateway may not write any, so without it
 # every start would compile what it imports.
