@@ -18,6 +18,7 @@ from gateway.web.dashboard import DashboardEndpoint, Watching
 from gateway.web.live import Live
 from gateway.web.meter import DashboardMeter
 from gateway.web.response_cache import ResponseCache
+from gateway.web.websocket import WebSockets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -82,11 +83,12 @@ class Runtime:
         endpoints: one for each dashboard, in the order of declaration.
         response_cache: the cache of whole answers.
         live: the live streams.
+        websockets: the WebSockets; `None` if there are none.
     """
 
     __slots__ = (
         "_prefetch", "compression", "cors", "endpoints", "fingerprint", "live", "loaded", "process",
-        "response_cache", "upstreams",
+        "response_cache", "upstreams", "websockets",
     )  # fmt: skip
 
     def __init__(self, loaded: Loaded, process: Process, before: Runtime | None = None) -> None:
@@ -109,6 +111,8 @@ class Runtime:
             loaded, shared, before.upstreams if before else {}
         )
         self.response_cache = ResponseCache(process.response_memory, process.store.purges)
+        websocket = loaded.config.web.websocket
+        self.websockets = WebSockets(websocket, self.cors) if websocket is not None else None
         self.live = Live(process.live_clients, process.live_polls, shared.clock)
         calls = {name: upstream.call for name, upstream in self.upstreams.items()}
         plans = [
@@ -166,6 +170,8 @@ class Runtime:
     def end_streams(self) -> None:
         """End live streams, so that their clients connect again."""
         self.live.end()
+        if self.websockets is not None:
+            self.websockets.end()
 
     async def stop(self) -> None:
         """End the background work."""

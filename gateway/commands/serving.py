@@ -124,10 +124,13 @@ def open_server(
     By default uvicorn logs each request at the cost of a third of the throughput, and sends its
     name in every answer.
     """
+    sockets = app.served.loaded.config.web.websocket
     config = uvicorn.Config(
         app,
         http=Connections(_limits(settings, app.served.loaded)),  # type: ignore[arg-type] # makes one
-        ws="none",
+        ws="none" if sockets is None else "websockets-sansio",
+        ws_max_size=0 if sockets is None else int(sockets.max_message),
+        ws_per_message_deflate=False,  # it takes 300 KB for each connection
         access_log=False,
         server_header=False,
         proxy_headers=False,  # the gateway does not use the client's address

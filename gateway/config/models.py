@@ -43,6 +43,7 @@ __all__ = [
     "SectionConfig",
     "UpstreamConfig",
     "WebConfig",
+    "WebSocketConfig",
 ]
 
 NAME = r"^[A-Za-z_][A-Za-z0-9_]*\Z"
@@ -342,6 +343,15 @@ class BatchConfig(Model):
     """Largest batch in bytes."""
 
 
+class WebSocketConfig(Model):
+    """The WebSocket `/live`, for many subscriptions on one connection."""
+
+    max_subscriptions: Annotated[int, Field(ge=1, le=1000)] = 32
+    """Maximum number of subscriptions of one connection."""
+    max_message: Size = Field(default=16 * 1024, validate_default=True)
+    """Maximum bytes of a message of a client; a larger one closes the connection with 1009."""
+
+
 class WebConfig(Model):
     """What the gateway offers to browsers and other clients."""
 
@@ -353,6 +363,8 @@ class WebConfig(Model):
     """Compress answers; on by default, `false` turns it off."""
     batch: BatchConfig | None = None
     """Answer `POST /batch`; `{}` takes the defaults, without it there are no batches."""
+    websocket: WebSocketConfig | None = Field(default=None, examples=[{}])
+    """Serve subscriptions on the WebSocket `/live`; pages of other origins need `cors`."""
 
 
 class Config(Model):

@@ -274,6 +274,8 @@ class Connection(asyncio.Protocol, Alarm):
                 self._respond(204, _NO_FIELDS, b"")
                 self._sync = False
                 return
+        if reader.upgrades and self._hand_over():
+            return
         found = shared.direct(target[0])
         if found is None:
             self._start_exchange(target, more_body=more_body)
@@ -317,8 +319,6 @@ class Connection(asyncio.Protocol, Alarm):
     def _start_exchange(self, target: tuple[bytes, bytes], *, more_body: bool) -> None:
         """Let the ASGI application answer."""
         reader, shared = self._reader, self._shared
-        if reader.upgrades and self._hand_over():
-            return
         exchange = Exchange(
             shared,
             reader,

@@ -22,6 +22,7 @@ from gateway.web.openapi.batch import batch_operation
 from gateway.web.openapi.document import OpenApi
 from gateway.web.path_index import PathIndex
 from gateway.web.problems import NOSNIFF, on_bug, on_http_error, on_invalid_body, problem
+from gateway.web.websocket import PATH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from gateway.web.cors import Cors
     from gateway.web.dashboard import DashboardEndpoint
     from gateway.web.path_index import Found
+    from gateway.web.websocket import WebSockets
 
 __all__ = ["Application", "Served"]
 
@@ -62,6 +64,10 @@ class Served(Protocol):
     @property
     def answers(self) -> Mapping[str, Mapping[str, Any]]:
         """The JSON Schema that every answer of an upstream meets, by its name."""
+
+    @property
+    def websockets(self) -> WebSockets | None:
+        """What serves `/live`; `None` if nothing does."""
 
     def end_streams(self) -> None:
         """End live streams, so that their clients connect again elsewhere."""
@@ -186,6 +192,10 @@ class Application(FastAPI, Generic[ServedT]):
                     scope, send = {**scope, "method": "GET"}, _without_content(send)
                 sending = _not_sniffed(compressing(self.served.compression, scope, send))
                 await framework(scope, receive, sending)
+                return
+            sockets = self.served.websockets
+            if sockets is not None and scope["type"] == "websocket" and _raw_path(scope) == PATH:
+                await sockets.serve(scope, receive, send, self.find)
                 return
             await framework(scope, receive, send)
 
