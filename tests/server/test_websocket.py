@@ -164,7 +164,7 @@ async def test_ids_are_unique_and_subscriptions_bounded(upstream: Upstream) -> N
     async with opened() as (app, socket):
         for name in ("a", "a", "b", "c", "d"):
             socket.say(subscribe=name, path="/watch")
-        await until(lambda: app.served.live.clients == 3 and socket.of("d"))
+        await until(lambda: app.served.live.clients == 3 and socket.of("d") and upstream.sent)
         statuses = {m["id"]: m["status"] for m in socket.heard if m["event"] == "problem"}
         assert statuses == {"a": 409, "d": 429}
         assert upstream.sent

@@ -7,6 +7,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.call import Request
 from gateway.engine.execution import BoundPlan
@@ -398,3 +400,39 @@ def test_sections_without_a_cache_have_one_for_polls() -> None:
     assert (policies[0].ttl, policies[0].jitter, policies[0].early_refresh) == (5, 0, 0)
     assert policies[1] is None
     assert policies[2] is mixed.sections[2].cache
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["/x", "/y/1"]),
+        st.sampled_from([0, 1, {"n": 2}, UpstreamStatus("no", upstream="a", status=503)]),
+        st.sampled_from(["reads", "deaf", "new", "old"]),
+    ),
+    max_size=8,
+)
+
+
+@pytest.mark.no_cover
+@settings(max_examples=60)
+@given(steps=STEPS)
+def test_whatever_changes_every_client_comes_to_fold_the_document(steps: list[Any]) -> None:
+    async def check(world: World) -> None:
+        clients = [world.open(), world.open()]
+        slow = clients[1]
+        for target, value, what in steps:
+            await asyncio.sleep(5)
+            world.values[target] = value
+            slow.paused = what == "deaf"
+            if not slow.paused and slow.resumed is not None:
+                slow.resumed()
+            if what == "new":
+                clients.append(world.open(accept="application/jsonl"))
+        await asyncio.sleep(11)
+        slow.paused = False
+        slow.resumed()
+        document = world.open(accept="application/json")
+        await document.ended.wait()
+        for client in clients:
+            assert folded(client.events) == json.loads(document.body)
+
+    live(check)
