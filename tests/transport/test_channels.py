@@ -169,8 +169,8 @@ async def test_an_idle_connection_that_the_server_closes_is_forgotten() -> None:
     await transport.aclose()
 
 
-async def test_idle_connections_are_bounded_in_number_and_age() -> None:
-    transport = HttpxTransport(PoolLimits(max_idle=2, idle_age=0.05))
+async def test_idle_connections_are_bounded_in_number() -> None:
+    transport = HttpxTransport(PoolLimits(max_idle=2))
     together = asyncio.Barrier(4)
 
     async def script(peer: Peer, asked: Asked) -> bool:
@@ -184,7 +184,15 @@ async def test_idle_connections_are_bounded_in_number_and_age() -> None:
         )
         pool = only_pool(transport)
         assert (pool.slots, pool.idle) == (2, 2)
-        await until(lambda: pool.slots == 0)
+        await until(lambda: server.open == 2)
+    await transport.aclose()
+
+
+async def test_idle_connections_are_closed_at_their_age() -> None:
+    transport = HttpxTransport(PoolLimits(idle_age=0.05))
+    async with FaultServer(default=echo) as server:
+        await transport.exchange(Origin.of(server.url), "GET", b"/", timeout=60)
+        await until(lambda: only_pool(transport).slots == 0)
         await until(lambda: server.open == 0)
     await transport.aclose()
 
