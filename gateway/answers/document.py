@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Document", "DocumentTemplate", "compose", "deciding", "describe", "entry_of", "sound"]
 
+_OK, _STALE, _, _SKIPPED, _ = State
+
 
 class Document:
     """One document and what its header fields are made of.
@@ -106,10 +108,10 @@ class DocumentTemplate:
                     return None
                 if provenance.as_of is not None:
                     new = False
-            if outcome.state is not State.OK:
-                if outcome.state is State.STALE:
+            if outcome.state is not _OK:
+                if outcome.state is _STALE:
                     new = False
-                elif outcome.state is State.SKIPPED:
+                elif outcome.state is _SKIPPED:
                     end = b""  # another one
                 else:
                     return None
@@ -129,10 +131,10 @@ class DocumentTemplate:
         for index, ok, stale, skipped in self._states:
             outcome = outcomes[index]
             assert outcome is not None  # noqa: S101 - checked by the caller
-            if outcome.state is State.SKIPPED:
+            if outcome.state is _SKIPPED:
                 parts.append(skipped)
             else:
-                parts.append(stale if aged and outcome.state is State.STALE else ok)
+                parts.append(stale if aged and outcome.state is _STALE else ok)
             as_of = outcome.provenance.as_of
             if as_of is None or not aged:
                 parts.append(b"}")

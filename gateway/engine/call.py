@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BoundSource", "CallRunner"]
 
+_OK, _STALE, *_ = State
+
 
 class BoundSource:
     """A source of a section, bound to the Call of its upstream.
@@ -114,7 +116,7 @@ class BoundSource:
                 error.excerpt = excerpt(response.body)
                 raise
         provenance = response.provenance
-        state = State.STALE if provenance.stale else State.OK
+        state = _STALE if provenance.stale else _OK
         return Outcome(state, value, data, written, provenance)
 
     async def shape_large(self, response: Response) -> Outcome:
@@ -168,7 +170,7 @@ class BoundSource:
             if apart:
                 value = None if made.null else _glimpse(reads, made)
         provenance = response.provenance
-        state = State.STALE if provenance.stale else State.OK
+        state = _STALE if provenance.stale else _OK
         data = Fragment(written)
         outcome = Outcome(state, value, data, written=written, provenance=provenance)
         return LargeOutcome.of(outcome, seen)

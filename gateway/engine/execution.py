@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from gateway.aio.deadlines import execution_grace
+from gateway.aio.deadlines import DeadlineAlarm, execution_grace
 from gateway.aio.tasks import cancel_and_wait
-from gateway.aio.timers import Alarm, Wheel
+from gateway.aio.timers import Wheel
 from gateway.engine.outcome import LargeOutcome, Outcome, State, dependency_failed
 from gateway.engine.reporting import report
 from gateway.engine.runners import bind
@@ -43,6 +42,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BoundPlan", "Execution"]
 
+_, _, _, _SKIPPED, _FAILED = State
+
 
 class BoundPlan:
     """A plan bound to the calls that it makes; made once, executed for every request.
@@ -53,9 +54,13 @@ class BoundPlan:
         clock: monotonic seconds.
         events: where failures are reported.
         offload: shapes large answers; without it they are shaped on the event loop.
+
+    Attributes:
+        wheel: runs the alarms of its executions.
+        grace: seconds after the deadline at which an execution is ended.
     """
 
-    __slots__ = ("_calls", "_grace", "_wheel", "clock", "events", "offload", "plan", "runners")
+    __slots__ = ("_calls", "clock", "events", "grace", "offload", "plan", "runners", "wheel")
 
     def __init__(
         self,
@@ -72,15 +77,15 @@ class BoundPlan:
         self.clock = clock
         self.events = Events() if events is None else events
         self.offload = offload
-        self._wheel = Wheel()
-        self._grace = execution_grace(plan.deadline)
+        self.wheel = Wheel()
+        self.grace = execution_grace(plan.deadline)
 
     def part(self, plan: Plan) -> BoundPlan:
         """Return a part of the plan, bound to the same calls."""
         part = BoundPlan(
             plan, self._calls, clock=self.clock, events=self.events, offload=self.offload
         )
-        part._wheel = self._wheel
+        part.wheel = self.wheel
         return part
 
     def start(
@@ -98,16 +103,15 @@ class BoundPlan:
 
         Args:
             inputs: inputs of the request.
-            deadline: sections that have not landed by then fail with `deadline_exceeded`.
+            deadline: sections that have not landed by then fail with `deadline_exceeded`. It is for
+                this execution alone.
             ended: receives the execution, with its outcomes or with a bug.
             publish: called with each section and its outcome, in the order in which they land.
             publish_element: called with each element of a `for_each` section that has a place in
                 its result, with its key or index and its outcome, before the section lands.
         """
-        loop = self._wheel.attach()
-        execution = Execution(self, inputs, deadline, loop, ended, publish, publish_element)
-        self._wheel.set(execution, deadline.remaining(self.clock()) + self._grace)
-        execution.begin()
+        execution = Execution(self, inputs, deadline, ended, publish, publish_element)
+        execution.begin(self.clock())
         return execution
 
     async def execute(
@@ -142,10 +146,10 @@ class BoundPlan:
         return execution.outcomes
 
 
-class Execution(Alarm):
-    """One request's walk through a plan; its timer rings when the deadline passes.
+class Execution(DeadlineAlarm):
+    """One request's walk through a plan. It is the `Context` of its runners.
 
-    It is the `Context` of its runners.
+    It is also the alarm of its deadline: that ends its calls, and a little later itself.
 
     Attributes:
         scope: what references see: parameters, and the values of sections that have landed.
@@ -157,8 +161,8 @@ class Execution(Alarm):
         bug: an error of the gateway itself, which ended the execution.
     """
 
-    __slots__ = ("_began", "_bound", "_ended", "_large", "_left", "_publish", "_publish_element",
-                 "_ready", "_starting", "_waiting", "bug", "calls", "deadline", "elements",
+    __slots__ = ("_began", "_bound", "_ended", "_large", "_left", "_now", "_publish",
+                 "_publish_element", "_ready", "_starting", "_waiting", "bug", "calls", "elements",
                  "inputs", "loop", "outcomes", "over", "plan", "scope", "tasks")  # fmt: skip
 
     def __init__(
@@ -166,16 +170,15 @@ class Execution(Alarm):
         bound: BoundPlan,
         inputs: Inputs,
         deadline: Deadline,
-        loop: asyncio.AbstractEventLoop,
         ended: Callable[[Execution], None],
         publish: Publish | None,
         publish_element: PublishElement | None,
     ) -> None:
+        super().__init__(bound.wheel, deadline, bound.clock)
         self.plan = plan = bound.plan
         self.inputs = inputs
         self.scope: Scope = dict(inputs.parameters)
-        self.deadline = deadline
-        self.loop = loop
+        self.loop = asyncio.get_running_loop()
         self.over = False
         self.bug: BaseException | None = None
         self.calls: list[Passage] = []
@@ -192,18 +195,19 @@ class Execution(Alarm):
         self._large: dict[str, bytes] | None = None
         self._left = count
         self._waiting: list[int] | None = None
-        self._ready: deque[int] = deque()
+        self._ready: list[int] = [*plan.roots]
         self._starting = False
+        self._now = 0.0  # when what is ready became so
 
-    def begin(self) -> None:
-        """Start every section that does not wait for another."""
-        self._ready.extend(self.plan.roots)
+    def begin(self, now: float) -> None:
+        """Start every section that does not wait for another, at `now`."""
+        self._now = now
+        self.set(self.deadline.at - now)
         self._start_ready()
 
     def cancel(self) -> list[asyncio.Task[Any]]:
         """End the execution; return the tasks that have yet to end. `ended` is not called."""
-        self.over = True
-        self.slot.discard(self)
+        self._close()
         return self._stop()
 
     # The `Context` interface, for runners.
@@ -222,6 +226,7 @@ class Execution(Alarm):
     def opened(self, section: Section, elements: Elements) -> None:
         """Record the elements of a section and start the sections that follow it."""
         self.elements[section.index] = elements
+        self._now = self._bound.clock()
         for follower in self.plan.followers[section.index]:
             self._release(follower)
         self._start_ready()
@@ -240,21 +245,23 @@ class Execution(Alarm):
         if self.over:
             return
         index = section.index
-        if outcome.state is State.FAILED and section.has_fallback:
+        failed = outcome.state is _FAILED
+        if failed and section.has_fallback:
             outcome = outcome.replaced(section.fallback)
-        outcome.elapsed = self._bound.clock() - self._began[index]
+            failed = False
+        self._now = now = self._bound.clock()
+        outcome.elapsed = now - self._began[index]
         self.outcomes[index] = outcome
         if outcome.faults or outcome.provenance.reason is not None or self._publish is not None:
             self._announce(section, outcome)
         self._left -= 1
-        if outcome.usable:
+        if self._left == 0 or (failed and section.required):
+            self._end()
+            return
+        if not failed and outcome.state is not _SKIPPED:
             self.scope[section.name] = outcome.value
             if section.judged:
                 self._note_large(section, outcome)
-        lost = section.required and outcome.state is State.FAILED
-        if lost or self._left == 0:
-            self._end()
-            return
         for dependent in self.plan.dependents[index]:
             self._release(dependent)
         if (
@@ -262,11 +269,23 @@ class Execution(Alarm):
         ):  # it failed before it knew its elements
             for follower in self.plan.followers[index]:
                 self._release(follower)
-        self._start_ready()
+        if self._ready:
+            self._start_ready()
+
+    def rest(self) -> None:
+        """Go on; the calls have ended, but not the execution."""
+
+    def expire(self) -> None:
+        """End the calls at the deadline, and the execution a little later."""
+        super().expire()
+        if not self.over:
+            left = self.deadline.at - self._bound.clock() + self._bound.grace
+            self.set(max(left, 0.0))
 
     def ring(self) -> None:
-        """End the execution at its deadline; sections that have not landed fail."""
-        if self.over:
+        """End the calls or, after them, the execution; sections that have not landed fail."""
+        if self.deadline.alarm is self:
+            super().ring()
             return
         for section in self.plan.sections:
             if self.outcomes[section.index] is None:
@@ -304,7 +323,7 @@ class Execution(Alarm):
         if self.over:
             return
         section = self.plan.sections[index]
-        self._began[index] = self._bound.clock()
+        self._began[index] = self._now
         try:
             outcome = self._foregone(section) if section.needs else None
             if outcome is None and section.when is not None:
@@ -312,7 +331,7 @@ class Execution(Alarm):
                     self.spawn(section, partial(self._start_if, section, scope))
                     return
                 if not is_true(search(section.when, self._visible(), "when")):
-                    outcome = Outcome(State.SKIPPED)
+                    outcome = Outcome(_SKIPPED)
             if outcome is None:
                 self._bound.runners[index].start(self)
                 return
@@ -329,8 +348,8 @@ class Execution(Alarm):
             landed = self.outcomes[need]
             assert landed is not None  # noqa: S101 - all inputs have landed
             if not landed.usable:
-                if landed.state is State.SKIPPED:
-                    return Outcome(State.SKIPPED)
+                if landed.state is _SKIPPED:
+                    return Outcome(_SKIPPED)
                 raise dependency_failed(self.plan.sections[need].name, landed)
         return None
 
@@ -359,7 +378,7 @@ class Execution(Alarm):
         assert when is not None  # noqa: S101 - checked by the caller
         assert offload is not None  # noqa: S101 - without `offload` no value counts as large
         if not await offload.is_true(when.text, scope):
-            return Outcome(State.SKIPPED)
+            return Outcome(_SKIPPED)
         if not self.over:
             self._bound.runners[section.index].start(self)
         return None
@@ -385,13 +404,20 @@ class Execution(Alarm):
         if outcome is not None:
             self.landed(section, outcome)
 
+    def _close(self) -> None:
+        """Let nothing land any more."""
+        self.over = True
+        self.slot.discard(self)
+        self.watched.clear()
+        if self.deadline.alarm is self:
+            self.deadline.alarm = None  # else they would hold each other
+
     def _end(self, bug: BaseException | None = None) -> None:
         """End the execution; what still runs is cancelled."""
         if self.over:
             return
-        self.over = True
+        self._close()
         self.bug = bug
-        self.slot.discard(self)
         if self.tasks:
             # One of them may be the caller, which ends by itself.
             self.loop.call_soon(self._finish)
@@ -450,10 +476,12 @@ class Execution(Alarm):
         if self._starting:
             return
         self._starting = True
+        ready = self._ready
         try:
-            while self._ready:
-                self._start(self._ready.popleft())
+            for index in ready:  # it may grow meanwhile
+                self._start(index)
         finally:
+            ready.clear()
             self._starting = False
 
     def _visible(self) -> dict[str, Any]:

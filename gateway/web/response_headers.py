@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Freshness", "ServerTiming", "etag", "freshness", "matches"]
 
+_OK, _, _, _SKIPPED, _ = State
+
 _NOT_FORWARDED = {"hit", "stale"}
 """Cache result of a section for which no upstream was called."""
 
@@ -148,14 +150,14 @@ def freshness(outcomes: Sequence[Outcome], *, complete: bool) -> Freshness:
         provenance = outcome.provenance
         if provenance.restrictions:
             restrictions |= provenance.restrictions
-        if outcome.state is State.SKIPPED:
+        if outcome.state is _SKIPPED:
             continue
         is_failing = provenance.cache == "stale" and provenance.reason is not None
         words.add("failing" if is_failing else provenance.cache)
         began, ends = provenance.as_of, provenance.fresh_until
         if began is not None and (as_of is None or began < as_of):
             as_of = began
-        if ends is None or outcome.state is not State.OK:
+        if ends is None or outcome.state is not _OK:
             fresh = False
         if ends is not None and (expires is None or ends < expires):
             expires = ends
