@@ -48,11 +48,11 @@ class Document:
         self,
         body: bytes,
         errors: list[dict[str, Any]],
-        *,
-        complete: bool,
-        required: Fault | None,
         rendered: tuple[bytes | memoryview, ...],
         data_ends: int = 0,
+        required: Fault | None = None,
+        *,
+        complete: bool = True,
     ) -> None:
         self.body = body
         self._data_ends = data_ends
@@ -118,11 +118,11 @@ class DocumentTemplate:
         end = end or self._ending(outcomes, aged=False)
         if new:
             body = self.join(outcomes, end)
-            return self.document(body, len(end), [], complete=True, rendered=(body,))
+            return Document(body, [], (body,), self.data_ends(body, end))
         aged = self._ending(outcomes, aged=True)
         body = self.join(outcomes, aged)
         values = memoryview(body)[: len(body) - len(aged)]
-        return self.document(body, len(aged), [], complete=True, rendered=(values, end))
+        return Document(body, [], (values, end), self.data_ends(body, aged))
 
     def _ending(self, outcomes: Sequence[Outcome | None], *, aged: bool) -> bytes:
         """Return what follows the last value; if no value has an age, each is `ok` or `skipped`."""
@@ -156,20 +156,9 @@ class DocumentTemplate:
         parts.append(end)
         return b"".join(parts)
 
-    def document(
-        self,
-        body: bytes,
-        ending: int,
-        errors: list[dict[str, Any]],
-        *,
-        complete: bool,
-        rendered: tuple[bytes | memoryview, ...],
-    ) -> Document:
-        """Return a document that no required section made fail; `ending` is the length of its."""
-        data_ends = len(body) - ending + len(self._data_end)
-        return Document(
-            body, errors, complete=complete, required=None, rendered=rendered, data_ends=data_ends
-        )
+    def data_ends(self, body: bytes, end: bytes) -> int:
+        """Return where `data` ends in a document that ends with `end`."""
+        return len(body) - len(end) + len(self._data_end)
 
     def ending(
         self, errors: list[dict[str, Any]], sections: dict[str, Any], *, complete: bool
@@ -200,7 +189,7 @@ def compose(
     for section, outcome in zip(plan.sections, outcomes, strict=True):
         if section.required and outcome is not None and outcome.state is State.FAILED:
             fault = deciding(outcome.faults)
-            return Document(b"", errors, complete=False, required=fault, rendered=())
+            return Document(b"", errors, (), required=fault, complete=False)
     landed = [outcome for outcome in outcomes if outcome is not None]
     try:
         return _document(plan, landed, errors, plain or DocumentTemplate(plan))
@@ -247,8 +236,8 @@ def _document(
     body = plain.join(outcomes, end)
     values = memoryview(body)[: len(body) - len(end)]
     as_rendered = plain.ending(errors, rendered, complete=complete)
-    rendering = (values, as_rendered)
-    return plain.document(body, len(end), errors, complete=complete, rendered=rendering)
+    ends = plain.data_ends(body, end)
+    return Document(body, errors, (values, as_rendered), ends, complete=complete)
 
 
 def _errors(plan: Plan, outcomes: Sequence[Outcome | None]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.values.header_fields import values_of
+from gateway.values.header_fields import HeaderFields, start_of, values_of
 from gateway.values.restrictions import UNRESTRICTED, Restriction
 from gateway.values.units import LONGEST
 
@@ -83,6 +83,7 @@ _FORBIDDEN = (
     ("proxy-revalidate", Restriction.PROXY_REVALIDATE),
     ("s-maxage", Restriction.PROXY_REVALIDATE),  # RFC 9111 section 5.2.2.10 implies it
 )
+_CONTROL, _VARY = start_of(b"cache-control"), start_of(b"vary")
 # Each directive above contains one of these, so that most fields need not be parsed.
 _may_forbid = re.compile(rb"no-|private|revalidate|s-maxage", re.IGNORECASE).search
 
@@ -92,6 +93,8 @@ def restrictions(headers: Sequence[tuple[bytes, bytes]]) -> Restriction:
 
     `private` and `no-cache` with a list of fields count as without one.
     """
+    if type(headers) is HeaderFields and not (headers.has(_CONTROL) or headers.has(_VARY)):
+        return UNRESTRICTED
     found = UNRESTRICTED
     for control in values_of(headers, b"cache-control"):
         if _may_forbid(control):

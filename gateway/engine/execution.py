@@ -262,15 +262,8 @@ class Execution(DeadlineAlarm):
             self.scope[section.name] = outcome.value
             if section.judged:
                 self._note_large(section, outcome)
-        for dependent in self.plan.dependents[index]:
-            self._release(dependent)
-        if (
-            self.plan.followers[index] and index not in self.elements
-        ):  # it failed before it knew its elements
-            for follower in self.plan.followers[index]:
-                self._release(follower)
-        if self._ready:
-            self._start_ready()
+        if self.plan.dependents[index] or self.plan.followers[index]:
+            self._let_go_on(index)
 
     def rest(self) -> None:
         """Go on; the calls have ended, but not the execution."""
@@ -284,6 +277,8 @@ class Execution(DeadlineAlarm):
 
     def ring(self) -> None:
         """End the calls or, after them, the execution; sections that have not landed fail."""
+        if self.over:
+            return
         if self.deadline.alarm is self:
             super().ring()
             return
@@ -454,6 +449,15 @@ class Execution(DeadlineAlarm):
                 if ending is not None:
                     running.append(ending)
         return running
+
+    def _let_go_on(self, index: int) -> None:
+        """Start the sections that waited only for this one, which has landed."""
+        for dependent in self.plan.dependents[index]:
+            self._release(dependent)
+        if index not in self.elements:  # it failed before it knew its elements
+            for follower in self.plan.followers[index]:
+                self._release(follower)
+        self._start_ready()
 
     def _release(self, index: int) -> None:
         """Count one input as landed; the section is ready when it was the last."""

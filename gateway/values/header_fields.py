@@ -9,14 +9,14 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any, overload
 
-__all__ = ["Field", "HeaderFields", "values_of"]
+__all__ = ["Field", "HeaderFields", "start_of", "values_of"]
 
 Field = tuple[bytes, bytes]
 """The name in lower case, and the value without surrounding whitespace."""
 
 
 @cache
-def _line(name: bytes) -> bytes:
+def start_of(name: bytes) -> bytes:
     """Return how the line of a field begins; names are constants of the program."""
     return b"\r\n%b:" % name
 
@@ -37,13 +37,21 @@ class HeaderFields(Sequence[Field]):
         self._low = low
         self._fields: list[Field] | None = None
 
+    def has(self, start: bytes) -> bool:
+        """Whether there is a field with that name; `start` is `start_of` it."""
+        return self._low.find(start) >= 0
+
+    def is_usual(self, start: bytes, rest: bytes) -> bool:
+        """Whether the first line with that `start` goes on with `rest`, its end included."""
+        low = self._low
+        place = low.find(start)
+        return place >= 0 and low.startswith(rest, place + len(start))
+
     def values(self, name: bytes) -> list[bytes]:
         """Return the values of all fields with that name, which is in lower case."""
         low = self._low
-        line = _line(name)
+        line = start_of(name)
         place = low.find(line)
-        if place < 0:
-            return []
         found = []
         while place >= 0:
             start = place + len(line)

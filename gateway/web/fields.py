@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ class Fields:
     def wire(self) -> bytes:
         """The fields as HTTP/1.1 sends them, each with its line end."""
         if not self._wire:
-            self._wire = b"".join([b"%b: %b\r\n" % field for field in self.pairs])
+            lines = b"%b: %b\r\n" * len(self.pairs)
+            self._wire = lines % tuple(chain.from_iterable(self.pairs))
         return self._wire
 
 

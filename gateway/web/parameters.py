@@ -58,12 +58,13 @@ class RequestParameters:
         given = self._given(query, wrong) if query and self._query else {}
         for name, texts in given.items():
             self._one(self._query[name], texts, values, wrong)
-        refused = {name for name, _ in wrong}
-        wrong += [
-            (name, "is required")
-            for name in self._required
-            if name not in given and name not in refused
-        ]
+        if self._required:
+            refused = {name for name, _ in wrong}
+            wrong += [
+                (name, "is required")
+                for name in self._required
+                if name not in given and name not in refused
+            ]
         if wrong:
             raise InvalidRequestError(wrong)
         return values

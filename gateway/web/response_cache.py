@@ -65,7 +65,8 @@ class CachedAnswer:
             self.until = ends - min(_LAST, (ends - began) * _LAST_SHARE)
         self.forms: dict[bytes, bytes] = {}
         self._at = -1
-        self._fields = self._whole = Fields(())
+        self._fields: Fields | None = None
+        self._whole: Fields | None = None
         self._encoded: dict[bytes, Fields] = {}
 
     def again(self, timing: bytes) -> CachedAnswer:
@@ -83,12 +84,17 @@ class CachedAnswer:
         """Return the header fields of a 304; made once a second at most."""
         if int(now) != self._at:
             self._renew(now)
+        if self._fields is None:
+            self._fields = Fields(self._common(now))
         return self._fields
 
     def whole_fields(self, now: float) -> Fields:
         """Return the header fields of an answer with content; made once a second at most."""
         if int(now) != self._at:
             self._renew(now)
+        if self._whole is None:
+            length = (b"content-length", b"%d" % len(self.body))
+            self._whole = Fields([*self._described(now), length])
         return self._whole
 
     def encoded_fields(self, now: float, coding: bytes, size: int) -> Fields:
@@ -97,27 +103,29 @@ class CachedAnswer:
             self._renew(now)
         fields = self._encoded.get(coding)
         if fields is None:
-            plain = [field for field in self._whole if field[0] != b"content-length"]
             length = (b"content-length", b"%d" % size)
-            fields = Fields([*plain, (b"content-encoding", coding), length])
+            fields = Fields([*self._described(now), (b"content-encoding", coding), length])
             self._encoded[coding] = fields
         return fields
 
     def _renew(self, now: float) -> None:
-        self._encoded = {}
-        self._make(now)
-
-    def _make(self, now: float) -> None:
+        """Forget the fields of another second."""
         self._at = int(now)
-        fields = [
+        self._fields = self._whole = None
+        self._encoded = {}
+
+    def _common(self, now: float) -> list[Field]:
+        """Return the fields that a 304 has, too."""
+        return [
             (b"etag", self.etag),
             *self.freshness.fields(now, private=self._private),
             (b"server-timing", self.timing),
             *(_ANY if self.freshness.varies else self._vary),
         ]
-        self._fields = Fields(fields)
-        length = (b"content-length", b"%d" % len(self.body))
-        self._whole = Fields([*fields, _JSON, NOSNIFF, length])
+
+    def _described(self, now: float) -> list[Field]:
+        """Return the fields of an answer with content, but for its length and coding."""
+        return [*self._common(now), _JSON, NOSNIFF]
 
 
 class ResponseCache:

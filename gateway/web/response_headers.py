@@ -227,9 +227,11 @@ class ServerTiming:
 
     def __init__(self, plan: Plan) -> None:
         # One format string for all sections, since their names are known in advance.
-        self._template = ", ".join([f"{section.name};dur=%.1f" for section in plan.sections])
+        self._template = b", ".join(
+            [b"%b;dur=%%.1f" % s.name.encode("ascii") for s in plan.sections]
+        )
         self.nothing = self.of([0.0] * len(plan.sections))
 
     def of(self, seconds: Sequence[float]) -> bytes:
         """Return the field's value for sections that took `seconds`, in the plan's order."""
-        return (self._template % tuple([1000 * each for each in seconds])).encode("ascii")
+        return self._template % tuple([1000 * each for each in seconds])

@@ -91,11 +91,11 @@ class CachedStream(CachedAnswer):
         """Return the answer in the form that later hits send."""
         return CachedStream(self.body, self.etag, self.freshness.as_hit(), self._head)
 
-    def _make(self, now: float) -> None:
-        self._at = int(now)
-        self._fields = self._head
-        length = (b"content-length", b"%d" % len(self.body))
-        self._whole = Fields([*self._head, length])
+    def _common(self, now: float) -> list[Field]:  # noqa: ARG002 - streams have no ages
+        return [*self._head]
+
+    def _described(self, now: float) -> list[Field]:
+        return self._common(now)
 
 
 HEARTBEAT = 15.0

@@ -21,7 +21,7 @@ from gateway.offload import LARGE
 from gateway.upstreams.http.redirects import redirected_to
 from gateway.upstreams.http.retry_after import parse_retry_after
 from gateway.values.content_type import ContentTypeError, ContentTypes
-from gateway.values.header_fields import values_of
+from gateway.values.header_fields import HeaderFields, start_of, values_of
 from gateway.values.provenance import FETCHED, Provenance
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Decoder"]
 
 _NO_CONTENT = frozenset({204, 205})
+_TYPE, _JSON = start_of(b"content-type"), b" application/json\r\n"
 
 
 class Decoder:
@@ -120,10 +121,11 @@ class Decoder:
             raise self._refused(status, answer.headers)
         if status in _NO_CONTENT:
             return ""
-        types = values_of(answer.headers, b"content-type")
-        if not types or types[0] == b"application/json":
+        headers = answer.headers
+        if type(headers) is HeaderFields and headers.is_usual(_TYPE, _JSON):
             return ""
-        return self._codec(types[0])
+        types = values_of(headers, b"content-type")
+        return self._codec(types[0]) if types else ""
 
     def _refused(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> UpstreamStatus:
         retry_after = None
