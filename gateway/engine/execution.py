@@ -272,8 +272,7 @@ class Execution(DeadlineAlarm):
         """End the calls at the deadline, and the execution a little later."""
         super().expire()
         if not self.over:
-            left = self.deadline.at - self._bound.clock() + self._bound.grace
-            self.set(max(left, 0.0))
+            self.set(self.deadline.at + self._bound.grace - self._bound.clock())
 
     def ring(self) -> None:
         """End the calls or, after them, the execution; sections that have not landed fail."""

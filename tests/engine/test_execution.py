@@ -465,6 +465,7 @@ def test_a_deadline_that_strikes_after_the_end_changes_nothing() -> None:
         ended: list[Execution] = []
         execution = bound.start(Inputs({}), Deadline(loop_time()), ended.append)
         execution.outcomes[0] = Outcome(State.OK, 1, 1)
+        execution.ring()  # ends the calls
         execution.ring()
         landed = list(execution.outcomes)
         execution.outcomes[1] = None
