@@ -98,10 +98,9 @@ class Request:
         operation: Operation,
         deadline: Deadline,
         section: str = "",
-        *,
         cache: Any = None,
-        attempt: int = 1,
         tags: tuple[str, ...] = (),
+        attempt: int = 1,
         min_fresh: float = 0.0,
     ) -> None:
         self.operation = operation
@@ -138,10 +137,10 @@ class Request:
             self.operation,
             self.deadline,
             self.section,
-            cache=self.cache,
-            attempt=attempt,
-            tags=self.tags,
-            min_fresh=self.min_fresh,
+            self.cache,
+            self.tags,
+            attempt,
+            self.min_fresh,
         )
         request.key = self.key
         return request

@@ -80,9 +80,10 @@ class BoundSource:
             operation,
             context.deadline,
             section.name,
-            cache=section.cache,
-            tags=section.tags,
-            min_fresh=context.inputs.min_fresh,
+            section.cache,
+            section.tags,
+            1,
+            context.inputs.min_fresh,
         )
 
     def fits(self, response: Response) -> bool:

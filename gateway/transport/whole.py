@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["WholeReader"]
 
 _STATUS_LINE = b"HTTP/1.1 200 OK"
+_FIELDS = len(_STATUS_LINE)
 _END = b"\r\n\r\n"
 _LINE = 4
 """Bytes of the shortest field: a name, a colon and the end of the line."""
@@ -47,9 +48,9 @@ class WholeReader:
         head = data.find(_END)
         if head < 0 or not data.startswith(_STATUS_LINE):
             return None
-        raw = data[len(_STATUS_LINE) : head + 2]
+        raw = data[_FIELDS : head + 2]
         low = raw.lower()
-        start = head + len(_END)
+        start = head + 4
         if not self._is_plain(low, start, len(data) - start):
             return None
         self._complete = False
