@@ -24,6 +24,9 @@ __all__ = ["Selection", "Selections"]
 _KEPT = 32
 """Pruned plans that a dashboard keeps; one of ten sections takes about 20 KB."""
 
+_LONGEST = 256
+"""Bytes of the longest query that is remembered."""
+
 
 class Selection:
     """A plan, ready to run and to be written as a document.
@@ -56,12 +59,13 @@ class Selections:
         whole: the selection of a request without the parameter.
     """
 
-    __slots__ = ("_latest", "_places", "whole")
+    __slots__ = ("_by_query", "_latest", "_places", "whole")
 
     def __init__(self, bound: BoundPlan) -> None:
         self.whole = Selection(bound)
         self._places = {s.name: s.index for s in bound.plan.sections if not s.hidden}
         self._latest: dict[frozenset[int], Selection] = {}
+        self._by_query: dict[bytes, Selection] = {}  # those of `_latest`, by queries as they came
 
     def asked(self, query: bytes) -> Selection:
         """Return the selection that a query asks for.
@@ -69,8 +73,16 @@ class Selections:
         Raises:
             InvalidRequestError: it names what is not a visible section of the dashboard.
         """
+        known = self._by_query.get(query)
+        if known is not None:
+            return known
         texts = values_of(SECTIONS, query)
-        return self.whole if texts is None else self.of(texts)
+        if texts is None:
+            return self.whole
+        found = self.of(texts)
+        if len(query) <= _LONGEST and b"&" not in query and len(self._by_query) < _KEPT:
+            self._by_query[query] = found
+        return found
 
     def of(self, texts: Iterable[str]) -> Selection:
         """Return the selection of the sections that `texts` name, separated by commas.
@@ -93,5 +105,6 @@ class Selections:
             found = Selection(bound.part(pruned(bound.plan, wanted)))
             if len(latest) >= _KEPT:
                 del latest[next(iter(latest))]
+                self._by_query.clear()
         latest[wanted] = found  # reinserted as the one that was asked for last
         return found
