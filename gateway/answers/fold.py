@@ -6,7 +6,8 @@ Clients of every language implement it. It is the definition of what events mean
 - `element` sets one value in the list or object of a section: at `index`, or at `key`. The section
   follows with the whole value, so a client may ignore elements.
 - `complete` sets `errors` and `meta` and brings the sections into the document's order. The
-  document is whole. In a live stream changes may follow: sections, and `complete` again.
+  document is whole. In a live stream changes may follow: sections, and `complete` again. Between
+  them `meta.complete` is false, because the document is neither the old nor the new one.
 - `problem` ends the stream. The problem document is the answer, as if nothing had been sent.
 """
 
@@ -34,11 +35,13 @@ def fold(document: dict[str, Any], name: str, event: dict[str, Any]) -> dict[str
         section = event["section"]
         document["data"][section] = event["data"]
         document["meta"]["sections"][section] = event["meta"]
+        document["meta"]["complete"] = False
         others = [error for error in document["errors"] if error["section"] != section]
         document["errors"] = others + event["errors"]
     elif name == "element":
         _place(document["data"], event)
         document["errors"] += event["errors"]
+        document["meta"]["complete"] = False
     elif name == "complete":
         data = {section: document["data"][section] for section in event["meta"]["sections"]}
         return {"data": data, "errors": event["errors"], "meta": event["meta"]}

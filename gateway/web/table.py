@@ -85,7 +85,7 @@ class Table:
     @staticmethod
     def refusal(misfit: MisfitError) -> Response:
         """Return the problem of an answer that cannot be a table."""
-        return problem(406, f"{misfit}, or accept application/json")
+        return problem(406, f"{misfit}; or accept application/json")
 
     def answer(
         self, plan: Plan, outcomes: Sequence[Outcome | None], document: Document

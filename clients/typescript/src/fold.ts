@@ -52,7 +52,7 @@ export function fold(document: Folded, event: AnyEvent): Folded {
         data: { ...document.data, [section]: data },
         errors: [...document.errors.filter((error) => error.section !== section), ...errors],
         meta: {
-          ...document.meta,
+          complete: false,
           sections: { ...document.meta.sections, [section]: meta },
         },
       };
@@ -63,7 +63,7 @@ export function fold(document: Folded, event: AnyEvent): Folded {
       return {
         data: { ...document.data, [section]: placed(before, event) },
         errors: [...document.errors, ...errors],
-        meta: document.meta,
+        meta: { ...document.meta, complete: false },
       };
     }
     case "complete": {
