@@ -331,9 +331,14 @@ class DashboardEndpoint:
         assert polled is not None  # noqa: S101 - as above
         selection = polled.asked(answering.key[1])
         stream.count = answering.count
-        refusal = watching.live.join(
-            stream, selection, watching.every, inputs.parameters, inputs.sent
-        )
+        try:
+            refusal = watching.live.join(
+                stream, selection, watching.every, inputs.parameters, inputs.sent
+            )
+        except Exception:
+            stream.count = None  # who answers 500 counts it
+            stream.leave()
+            raise
         if refusal is not None:
             stream.refuse(refusal)
 

@@ -17,8 +17,6 @@ import random as randomness
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import orjson
-
 from gateway.answers.events import completion
 from gateway.call import Deadline
 from gateway.engine.context import Inputs
@@ -487,10 +485,21 @@ def _key(
     selection: Selection, parameters: Mapping[str, Any], forwarded: Mapping[str, Sent]
 ) -> Hashable:
     """Return what is the same for all clients of one poll."""
-    given = {name: value for name, value in parameters.items() if value is not ABSENT}
+    given = tuple(
+        (name, _same(value)) for name, value in sorted(parameters.items()) if value is not ABSENT
+    )
     shown = tuple(section.name for section in selection.plan.sections if not section.hidden)
     fields = tuple((name, tuple(one.headers)) for name, one in sorted(forwarded.items()))
-    return selection.plan.name, shown, orjson.dumps(given, option=orjson.OPT_SORT_KEYS), fields
+    return selection.plan.name, shown, given, fields
+
+
+def _same(value: Any) -> Hashable:
+    """Return what is equal for parameters that are written alike: 1, 1.0 and true differ."""
+    if isinstance(value, list):
+        return tuple(map(_same, value))
+    if isinstance(value, dict):
+        return tuple((name, _same(one)) for name, one in sorted(value.items()))
+    return type(value), repr(value) if isinstance(value, float) else value  # -0.0 is not 0.0
 
 
 def _full(detail: str) -> Response:

@@ -164,6 +164,7 @@ def test_a_section_is_sent_when_it_lands_also_to_those_who_came_meanwhile() -> N
     ("one", "other"),
     [
         ({"query": "user=1"}, {"query": "user=2"}),
+        ({"query": f"user={10**30}"}, {"query": f"user={10**30 + 1}"}),
         ({"query": "sections=x"}, {"query": "sections=y"}),
         ({"query": ""}, {"query": "sections=y"}),
         ({"authorization": "ada"}, {"authorization": "ben"}),
@@ -187,6 +188,50 @@ def test_the_same_asked_in_another_way_is_shared() -> None:
         world.open(accept="application/jsonl")
         await asyncio.sleep(1)
         assert (world.live.polls, world.live.clients) == (1, 6)
+
+    live(check)
+
+
+@pytest.mark.parametrize("kind", ["integer", "number"])
+def test_a_parameter_of_more_than_64_bits_is_watched(kind: str) -> None:
+    one = plan('y: {get: "a:/y/{user}"}', parameters=f"{{user: {{type: {kind}, default: 1}}}}")
+
+    async def check(world: World) -> None:
+        clients = [world.open(f"user={10**22}") for _ in range(2)]
+        await asyncio.sleep(1)
+        assert [client.status for client in clients] == [200, 200]
+        assert (world.live.polls, world.live.clients) == (1, 2)
+        assert world.endpoint.meter.statuses == {200: 2}
+
+    live(check, one=one)
+
+
+def test_lists_are_told_apart_by_what_is_in_them() -> None:
+    user = "{type: array, items: {type: number}, default: [1]}"
+    one = plan('y: {get: "a:/y?user={user}"}', parameters=f"{{user: {user}}}")
+
+    async def check(world: World) -> None:
+        for query in ("", "user=1", "user=1&user=2", "user=2&user=1", "user=1&user=2"):
+            world.open(query)
+        await asyncio.sleep(1)
+        assert world.live.clients == 5
+        assert world.live.polls == 3
+
+    live(check, one=one)
+
+
+def test_a_defect_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def check(world: World) -> None:
+        def defect(*_: Any) -> None:
+            raise RuntimeError
+
+        with monkeypatch.context() as patched:
+            patched.setattr("gateway.web.live._key", defect)
+            client = world.open()
+        await asyncio.sleep(1)
+        assert client.status == 500
+        assert world.endpoint.meter.statuses == {500: 1}
+        assert world.live.clients == 0
 
     live(check)
 
