@@ -197,11 +197,12 @@ class RequestReader:
         left = self._length - self._content
         cut = self._end() if chunked else min(len(self.pending), max(left, 1))
         before = self._content
+        unread = self.receiver is None  # not of content that has just been read to its end
         self._take(cut)
         if self.phase == _BODY:
             self._framing += cut - (self._content - before)
         limits = self._limits
-        if self.receiver is None and self._content + self._framing > limits.unread_body:
+        if unread and self._content + self._framing > limits.unread_body:
             raise Refusal(
                 413, f"the content is larger than {limits.unread_body} bytes, and no one reads it"
             )

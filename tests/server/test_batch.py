@@ -169,6 +169,21 @@ def test_a_batch_that_is_too_large_or_coded_is_refused(made: Make) -> None:
     assert answer.status == 415
 
 
+@pytest.mark.parametrize("size", [64 * 1024 - 1, 64 * 1024 + 1, 200_000])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_batch_may_be_larger_than_content_that_no_one_reads(
+    made: Make, size: int, *, chunked: bool
+) -> None:
+    app = made(f"web: {{batch: {{max_body: 200KB}}}}\n{TEXT}")
+    body = json.dumps(batch("/d/1")).encode().ljust(size)
+    sent = post(body)
+    if chunked:
+        head = get("/batch", "Transfer-Encoding: chunked", method="POST")
+        sent = head + b"%x\r\n%b\r\n0\r\n\r\n" % (size, body)
+    (answer,) = asked(app, sent).answers
+    assert responses(answer)[0]["status"] == 200
+
+
 def test_there_are_no_batches_without_the_key(made: Make) -> None:
     (answer,) = asked(made(), post(batch("/d/1"))).answers
     assert answer.status == 404
