@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from gateway.answers.table import written
+from gateway.answers.table import TooLargeError, written
 from gateway.engine.outcome import State
 from gateway.offload import MANY, values_in
 from gateway.web.accept import TABLE
@@ -123,10 +123,13 @@ class Table:
         return None
 
     def _write(self, section: Section, rows: list[Any]) -> None:
+        try:
+            parts = written(section.name, rows)
+        except TooLargeError as error:
+            raise MisfitError(f"section {section.name} has {error}, too many for CSV") from None
         if self._head_only:
             self._respond(200, self._head, b"")
             return
-        parts = written(section.name, rows)
         _Rest(self._begin(200, self._head, next(parts)), parts).go_on()
 
 

@@ -32,12 +32,15 @@ dashboards:
   failing: {path: /failing, sections: {x: {get: "a:/missing"}}}
   long: {path: /long, sections: {x: {get: "a:/long"}}}
   many: {path: /many, sections: {x: {get: "a:/many"}}}
+  uneven: {path: /uneven, sections: {x: {get: "a:/uneven"}}}
+  shaped_uneven: {path: /shaped_uneven, sections: {x: {get: "a:/less_uneven", select: "[]"}}}
   each:
     path: /each
     sections:
       x: {for_each: {in: "{ids}", as: n}, get: "a:/each/{n}"}
     parameters: {ids: {type: array, items: {type: integer}, default: [1, 2]}}
 """
+TABLE = b'"id","title"\r\n1,"\'=1+1"\r\n2,\r\n'
 LONG = [{"n": n, "text": "x" * 50} for n in range(3000)]
 
 
@@ -49,6 +52,8 @@ def upstream() -> Iterator[Any]:
         router.get("/missing").respond(404, json={})
         router.get("/long").respond(json=LONG)
         router.get("/many").respond(json=[0] * 110_000)
+        router.get("/uneven").respond(json=[{f"k{n}": n} for n in range(1001)])
+        router.get("/less_uneven").respond(json=[{f"k{n}": n} for n in range(400)])
         router.get("/each/1").respond(json={"id": 1})
         router.get("/each/2").mock(return_value=httpx.Response(500))
         yield router
@@ -57,7 +62,7 @@ def upstream() -> Iterator[Any]:
 def test_one_list_is_a_table(made: Make) -> None:
     (answer,) = asked(made(TEXT), get("/one", CSV)).answers
     assert answer.status == 200
-    assert answer.body == b"id,title\r\n1,'=1+1\r\n2,\r\n"
+    assert answer.body == TABLE
     assert answer.fields["content-type"] == "text/csv; charset=utf-8; header=present"
     assert answer.fields["vary"] == "accept, Accept-Encoding"
 
@@ -65,9 +70,9 @@ def test_one_list_is_a_table(made: Make) -> None:
 @pytest.mark.parametrize(
     ("path", "body"),
     [
-        ("/shaped", b"id\r\n1\r\n2\r\n"),
-        ("/two?sections=posts", b"id,title\r\n1,'=1+1\r\n2,\r\n"),
-        ("/each", b'id\r\n1\r\n""\r\n'),
+        ("/shaped", b'"id"\r\n1\r\n2\r\n'),
+        ("/two?sections=posts", TABLE),
+        ("/each", b'"id"\r\n1\r\n""\r\n'),
     ],
 )
 def test_every_kind_of_list_is_a_table(made: Make, path: str, body: bytes) -> None:
@@ -80,6 +85,8 @@ def test_every_kind_of_list_is_a_table(made: Make, path: str, body: bytes) -> No
         ("/two", "exactly one section, and the answer has 2"),
         ("/object", "section x is not one"),
         ("/many", "more than 100000 values"),
+        ("/uneven", "section x has more than 1000 columns, too many for CSV"),
+        ("/shaped_uneven", "section x has more than 100000 cells, too many for CSV"),
     ],
 )
 def test_what_is_no_table_says_why_or_is_the_document(made: Make, path: str, why: str) -> None:
@@ -101,7 +108,7 @@ def test_a_section_that_failed_is_a_problem(made: Make) -> None:
 def test_a_table_is_compressed_for_a_client_that_takes_that(made: Make) -> None:
     (answer,) = asked(made(TEXT), get("/one", CSV, "Accept-Encoding: gzip")).answers
     assert answer.fields["content-encoding"] == "gzip"
-    assert gzip.decompress(answer.body) == b"id,title\r\n1,'=1+1\r\n2,\r\n"
+    assert gzip.decompress(answer.body) == TABLE
 
 
 def test_head_of_a_table_has_no_content(made: Make) -> None:
@@ -123,6 +130,6 @@ def test_a_long_table_waits_for_a_client_that_does_not_read(made: Make) -> None:
         client.transport.read()
         (answer,) = client.answers
         assert answer.body.count(b"\r\n") == 3001
-        assert answer.body.endswith(b"2999," + b"x" * 50 + b"\r\n")
+        assert answer.body.endswith(b'2999,"' + b"x" * 50 + b'"\r\n')
 
     run(main())
