@@ -25,6 +25,9 @@ Location = tuple[str | int, ...]
 _QUOTED = {"'", '"', "|", ">"}
 _MAX_NODES = 500_000
 _MAX_DEPTH = 64
+_SECRET = 4
+"""Fewest characters of a value that messages do not show."""
+
 _VARIABLE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|\$\{")
 _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", re.ASCII)
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", re.ASCII)
@@ -64,6 +67,7 @@ class Document:
         diagnostics: what is wrong with it as YAML.
         refused: values that already have a diagnostic; further diagnostics about the text in
             their place are dropped.
+        variables: values of the variables that it uses, by name.
     """
 
     def __init__(self) -> None:
@@ -71,12 +75,27 @@ class Document:
         self.places: dict[Location, Place] = {}
         self.diagnostics: list[Diagnostic] = []
         self.refused: set[Location] = set()
+        self.variables: dict[str, str] = {}
 
     def explains(self, diagnostic: Diagnostic) -> bool:
         """Whether `diagnostic` is only a consequence of a refused value."""
         # A diagnostic about the key does not depend on the value.
         location = diagnostic.location[:-1] if diagnostic.at_key else diagnostic.location
         return any(location[:n] in self.refused for n in range(1, len(location) + 1))
+
+    def without_values(self, message: str) -> str:
+        """Return a message with `${NAME}` for each value of a variable: it may be a secret."""
+        names = {
+            form: name
+            for name, value in self.variables.items()
+            for form in (value, value.strip(), repr(value)[1:-1])
+            if len(form) >= _SECRET
+        }
+        if not names:
+            return message
+        longest_first = sorted(names, key=len, reverse=True)
+        values = re.compile("|".join(map(re.escape, longest_first)))
+        return values.sub(lambda match: f"${{{names[match[0]]}}}", message)
 
     def place(self, diagnostic: Diagnostic) -> Diagnostic:
         """Return the diagnostic with line and column."""
@@ -270,7 +289,8 @@ class _Reader:
             if name is None:
                 message = "write ${NAME} or ${NAME:-default}; $${ stands for a plain ${"
             elif name in self._environment:
-                return self._environment[name]
+                value = self.document.variables[name] = self._environment[name]
+                return value
             elif default is not None:
                 return str(default)
             else:

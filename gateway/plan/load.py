@@ -110,9 +110,11 @@ def loads(
     if read.value is not None or not read.diagnostics:
         checker.check()
     placed = [read.place(f) for f in checker.diagnostics if not read.explains(f)]
-    diagnostics = {
-        (f.line, f.column, f.message): f for f in map(_one_line, (*read.diagnostics, *placed))
-    }
+    shown = [
+        _one_line(replace(f, message=read.without_values(f.message)))
+        for f in (*read.diagnostics, *placed)
+    ]
+    diagnostics = {(f.line, f.column, f.message): f for f in shown}
     if diagnostics:
         raise ConfigError([diagnostics[key] for key in sorted(diagnostics)], name)
     config = Config(web=checker.web, upstreams=checker.upstreams, dashboards=checker.dashboards)

@@ -45,6 +45,38 @@ def diagnostics(text: str, **environment: str) -> list[str]:
     return [line.removeprefix("f:") for line in caught.value.lines()]
 
 
+def test_no_mistake_quotes_the_value_of_a_variable() -> None:
+    text = """
+upstreams: {a: {base_url: "http://a", timeout: "${S}", headers: {"x": "${S}"}}}
+dashboards:
+  one:
+    path: /one
+    parameters: {id: {schema: {type: "${S}"}}}
+    sections: {x: {get: "a:/x"}}
+  two:
+    path: /two
+    sections:
+      x: {get: "${S}:/csv"}
+      y: {get: "a:/{${S}}"}
+      z: {get: "a:/z", select: "${S} ${LONGER}"}
+      schema: {get: "a:/z", schema: {type: "${LONGER}"}}
+"""
+    secret = "s3cr3t'tk"
+    found = diagnostics(text, S=secret, LONGER=secret + "-and-more")
+    told = "\n".join(found)
+    assert len(found) >= 4
+    assert "s3cr" not in told
+    assert "${S}" in told
+    plain = diagnostics(text, S="s3cr3tk", LONGER="s3cr3tk-and-more")
+    assert "s3cr" not in "\n".join(plain)
+
+
+def test_mistakes_quote_short_values_of_variables() -> None:
+    text = document().replace("a:/", "${T}:/", 1)
+    assert "abc is not a declared upstream" in diagnostics(text, T="abc")[0]
+    assert "${T} is not a declared upstream" in diagnostics(text, T="abcd")[0]
+
+
 def test_eight_mistakes_are_eight_lines_each_at_its_place() -> None:
     assert diagnostics(EIGHT) == [
         "4:5: unknown key timeot, did you mean timeout?",
