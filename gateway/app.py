@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter, Depends
 
 from gateway.admin import metrics, purge, reload
-from gateway.admin.access import access
+from gateway.admin.access import access, no_pages
 from gateway.admin.application import admin_application
 from gateway.cache.refreshes import Refreshes
 from gateway.cache.store import open_store
@@ -138,9 +138,9 @@ def create_admin(
     operations.include_router(purge.router(process.store, response_cache))
     if reloader is not None:
         operations.include_router(reload.router(reloader))
-    return admin_application(
-        app.lifecycle, [metrics.router(own, place), operations], _posting(own, place)
-    )
+    readings = APIRouter(dependencies=[Depends(no_pages(settings.admin_host))])
+    readings.include_router(metrics.router(own, place))
+    return admin_application(app.lifecycle, [readings, operations], _posting(own, place))
 
 
 def _loaded(config: str | Path | Config | Loaded) -> Loaded:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gateway.runtime import Runtime
     from gateway.web.application import Application
 
-BASE = "http://gateway.test"
+BASE = "http://localhost"
 
 
 def application(text: str, **settings: Any) -> Application[Runtime]:

@@ -1,4 +1,4 @@
-"""Who may ask the admin application to do something."""
+"""Who may ask the admin application for something."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-__all__ = ["access", "is_loopback"]
+__all__ = ["access", "is_loopback", "no_pages"]
 
 _BEARER = HTTPBearer(auto_error=False, description="The value of GATEWAY_ADMIN_TOKEN")
+_OWN_SITE = frozenset({"same-origin", "none"})
 
 
 def is_loopback(host: str) -> bool:
@@ -31,7 +32,7 @@ def access(token: str, host: str) -> Callable[..., Awaitable[None]]:
     """Return the FastAPI dependency that lets a request pass or refuses it.
 
     With a token the client must send it. Without one, whoever reaches a loopback address is an
-    operator, except web pages: a browser sends `Origin` with what a page wants to change.
+    operator, except web pages.
 
     Args:
         token: `GATEWAY_ADMIN_TOKEN`; empty if there is none.
@@ -54,7 +55,51 @@ def access(token: str, host: str) -> Callable[..., Awaitable[None]]:
             raise HTTPException(
                 403, "set GATEWAY_ADMIN_TOKEN, or let GATEWAY_ADMIN_HOST be a loopback address"
             )
-        elif "origin" in request.headers:
-            raise HTTPException(403, "a web page may not do this; set GATEWAY_ADMIN_TOKEN")
+        else:
+            _refuse_pages(request)
 
     return authorized
+
+
+def no_pages(host: str) -> Callable[..., Awaitable[None]]:
+    """Return the FastAPI dependency that refuses web pages on a loopback address.
+
+    Args:
+        host: `GATEWAY_ADMIN_HOST`.
+    """
+    local = is_loopback(host)
+
+    async def checked(request: Request) -> None:
+        if local:
+            _refuse_pages(request)
+
+    return checked
+
+
+def _refuse_pages(request: Request) -> None:
+    """Refuse what a browser on this machine sends for a web page.
+
+    A browser sends `Origin` with what a page wants to change, and `Sec-Fetch-Site` with all that it
+    asks for. A page whose name was made to resolve to this machine (DNS rebinding) is of the same
+    origin, but its name is in `Host`.
+    """
+    headers = request.headers
+    if "origin" in headers or headers.get("sec-fetch-site", "none") not in _OWN_SITE:
+        raise HTTPException(403, "a web page may not do this; set GATEWAY_ADMIN_TOKEN")
+    if not _is_local_name(headers.get("host", "")):
+        raise HTTPException(403, "ask for localhost or an IP address; other names may be a page's")
+
+
+def _is_local_name(host: str) -> bool:
+    """Whether a `Host` field is `localhost` or an IP address, with any port."""
+    name, _, port = host.rpartition(":")
+    if not name or not (port.isdecimal() or not port):
+        name = host
+    if name.lower() == "localhost":
+        return True
+    bracketed = name.startswith("[") and name.endswith("]")
+    try:
+        address = ipaddress.ip_address(name[1:-1] if bracketed else name)
+    except ValueError:
+        return False
+    return bracketed == (address.version == 6)  # noqa: PLR2004 - IPv6 is in brackets
