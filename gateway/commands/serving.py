@@ -18,7 +18,7 @@ from rich.markup import escape
 
 from gateway.commands.options import errors
 from gateway.reload import watched
-from gateway.server import Connections, Drain, Limits, Server, listen, repeated
+from gateway.server import Connections, Drain, Limits, Server, WebSocketConnection, listen, repeated
 from gateway.telemetry.logs import log_config
 from gateway.web.lifecycle import Lifecycle
 from gateway.worker.allocator import return_large_blocks
@@ -128,7 +128,7 @@ def open_server(
     config = uvicorn.Config(
         app,
         http=Connections(_limits(settings, app.served.loaded)),  # type: ignore[arg-type] # makes one
-        ws="none" if sockets is None else "websockets-sansio",
+        ws="none" if sockets is None else WebSocketConnection,
         ws_max_size=0 if sockets is None else int(sockets.max_message),
         ws_per_message_deflate=False,  # it takes 300 KB for each connection
         access_log=False,

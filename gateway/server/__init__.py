@@ -5,6 +5,7 @@ from gateway.server.limits import Limits
 from gateway.server.listening import listen, repeated
 from gateway.server.server import Drain, Drainable, Server, State
 from gateway.server.supervisor import Supervisor
+from gateway.server.websocket import WebSocketConnection
 from gateway.server.worker import Link
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Server",
     "State",
     "Supervisor",
+    "WebSocketConnection",
     "listen",
     "repeated",
 ]

@@ -27,6 +27,7 @@ from gateway.server.reader import Phase, RequestReader, target_of
 from gateway.server.refusal import ClientLine, Refusal
 from gateway.web.fields import Fields
 from gateway.web.problems import bug
+from gateway.web.websocket import PATH
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -59,6 +60,7 @@ _LINGER_BYTES = 1024 * 1024
 _BETWEEN, _HEAD, _BODY = Phase
 _NO_SLOT: set[Alarm] = set()
 _NO_FIELDS = Fields(())
+_CONTENT = frozenset({b"content-length", b"transfer-encoding"})
 
 
 class Connection(asyncio.Protocol, Alarm):
@@ -274,7 +276,7 @@ class Connection(asyncio.Protocol, Alarm):
                 self._respond(204, _NO_FIELDS, b"")
                 self._sync = False
                 return
-        if reader.upgrades and self._hand_over():
+        if reader.upgrades and target[0] == PATH and self._hand_over():
             return
         found = shared.direct(target[0])
         if found is None:
@@ -343,9 +345,10 @@ class Connection(asyncio.Protocol, Alarm):
         """Let uvicorn's WebSocket protocol take the connection, if the request is for one."""
         reader, shared = self._reader, self._shared
         factory: Any = shared.config.ws_protocol_class
-        if factory is None or (b"upgrade", b"websocket") not in (
-            (name, value.lower()) for name, value in reader.fields
-        ):
+        if factory is None or reader.method != "GET":
+            return False
+        asked = [value.lower() for name, value in reader.fields if name == b"upgrade"]
+        if b"websocket" not in asked or _CONTENT & {name for name, _ in reader.fields}:
             return False
         lines = [b"%b: %b\r\n" % field for field in reader.fields]
         head = b"%b %b HTTP/1.1\r\n" % (reader.method.encode("ascii"), reader.url)

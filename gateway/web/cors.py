@@ -78,6 +78,7 @@ class Cors:
         config: what is declared.
 
     Attributes:
+        credentials: pages of these origins may use the credentials of their user.
         varies: answers depend on `Origin`, so `Vary` has to say so.
         unknown: what an answer gets if the request's fields are not known.
     """
@@ -86,6 +87,7 @@ class Cors:
         self._any = "*" in config.origins
         self._exact = {one.encode("ascii") for one in config.origins if "*" not in one}
         self._patterns = [_pattern(one) for one in config.origins if one.count("*.")]
+        self.credentials = config.credentials
         self.varies = not self._any
         exposed = ", ".join(dict.fromkeys((*EXPOSED, *config.exposed_headers)))
         self._allowed: list[Field] = [(b"access-control-expose-headers", exposed.encode("ascii"))]

@@ -7,6 +7,7 @@ in front. So it has the same events, polls, limits and problems as a stream over
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -73,11 +74,12 @@ class WebSockets:
             find: returns the dashboard at a path.
         """
         await receive()  # websocket.connect
-        if not self._admits(scope["headers"]):
+        fields = self._admitted(scope["headers"])
+        if fields is None:
             await send({"type": "websocket.close", "code": POLICY})  # a 403: it is not open yet
             return
         await send({"type": "websocket.accept"})
-        conversation = _Conversation(self, scope["headers"], send, find)
+        conversation = _Conversation(self, fields, send, find)
         self._open.add(conversation)
         if self._ending:
             conversation.close(RESTARTS, "the gateway is restarting")
@@ -92,19 +94,25 @@ class WebSockets:
         for conversation in self._open:
             conversation.close(RESTARTS, "the gateway is restarting")
 
-    def _admits(self, fields: list[Field]) -> bool:
-        """Whether a client may connect: no page, one of this host, or one that CORS allows.
+    def _admitted(self, fields: list[Field]) -> list[Field] | None:
+        """Return the fields for the subscriptions of a client; `None` if it may not connect.
 
-        Browsers let every page open a WebSocket, with the cookies of its user, and say which one it
-        is.
+        It may if it is no page, one of this host, or one that CORS allows. Browsers let every page
+        open a WebSocket, with the cookies of its user, and say which one it is. A page that may
+        not use its user's credentials has no fields at all: it cannot have set one itself.
         """
         given = [value for name, value in fields if name == b"origin"]
         if not given:
-            return True
-        hosts = [value for name, value in fields if name == b"host"]
-        if given[0].partition(b"://")[2].lower() in [host.lower() for host in hosts]:
-            return True
-        return len(given) == 1 and self._cors is not None and self._cors.allows(given[0])
+            return fields
+        if len(given) > 1:
+            return None
+        scheme, _, host = given[0].lower().partition(b"://")
+        hosts = [value.lower() for name, value in fields if name == b"host"]
+        if scheme in {b"http", b"https"} and host in hosts:
+            return fields
+        if self._cors is None or not self._cors.allows(given[0]):
+            return None
+        return fields if self._cors.credentials else []
 
 
 class _Conversation:
@@ -117,7 +125,7 @@ class _Conversation:
         self._send = send
         self._find = find
         self._subscriptions: dict[str, _Subscription] = {}
-        self._messages: list[bytes] = []
+        self._messages = deque[bytes]()
         self._size = 0
         self._wake: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
@@ -137,10 +145,21 @@ class _Conversation:
         finally:
             ending = [task for one in self._subscriptions.values() for task in one.cancel()]
             self._subscriptions.clear()
+            self._messages.clear()
+            self._size = 0
             await cancel_and_wait([listening, sending, *ending])
-        for task in (listening, sending):
-            if not task.cancelled():
-                task.result()
+        failed = [task.exception() for task in (listening, sending) if not task.cancelled()]
+        # A failure whose traceback has this frame must not be in it: documents would wait for the
+        # garbage collector.
+        del listening, sending, ending
+        bugs = (one for one in failed if one is not None and not isinstance(one, OSError))
+        bug = next(bugs, None)
+        del failed, bugs
+        try:
+            if bug is not None:
+                raise bug  # anything else is a client that has gone
+        finally:
+            del bug
 
     def close(self, code: int, reason: str) -> None:
         """Close the connection when what waits has been sent."""
@@ -240,14 +259,13 @@ class _Conversation:
                     return
                 self._wake = asyncio.get_running_loop().create_future()
                 await self._wake
-            messages, self._messages = self._messages, []
-            for message in messages:
-                try:
-                    async with asyncio.timeout(self._owner.send_time):
-                        await self._send({"type": "websocket.send", "text": message.decode()})
-                except TimeoutError:
-                    return  # it does not read
-                self._sent(len(message))
+            message = self._messages.popleft()
+            try:
+                async with asyncio.timeout(self._owner.send_time):
+                    await self._send({"type": "websocket.send", "text": message.decode()})
+            except TimeoutError:
+                return  # it does not read
+            self._sent(len(message))
 
     def _sent(self, size: int) -> None:
         paused = self.paused
@@ -312,12 +330,13 @@ class _Subscription:
         """Send the last events."""
         self.write(data)
         conversation, self._conversation = self._conversation, None
+        self.resumed = None
         if conversation is not None:
             conversation.ended(self)
 
     def cancel(self) -> list[asyncio.Task[Any]]:
         """Send nothing more; return the tasks that have yet to end."""
-        self._conversation = None
+        self._conversation = self.resumed = None
         work, self.work = self.work, None
         return work.cancel() if work is not None else []
 

@@ -113,8 +113,10 @@ class Socket:
 
 
 @contextlib.asynccontextmanager
-async def opened(**fields: str) -> AsyncIterator[tuple[Application[Runtime], Socket]]:
-    app = application(TEXT)
+async def opened(
+    text: str = TEXT, **fields: str
+) -> AsyncIterator[tuple[Application[Runtime], Socket]]:
+    app = application(text)
     socket = Socket(app, **fields)
     try:
         yield app, socket
@@ -187,12 +189,30 @@ async def test_what_makes_no_sense_ends_the_connection(text: str, code: int) -> 
 @pytest.mark.parametrize(
     ("origin", "admitted"),
     [("https://app.example.com", True), ("https://gateway.test", True), ("", True),
-     ("https://evil.example.com", False), ("null", False), ("https://gateway.test.evil", False)],
+     ("https://evil.example.com", False), ("null", False), ("https://gateway.test.evil", False),
+     ("http://GATEWAY.test", True), ("ftp://gateway.test", False), ("gateway.test", False)],
 )  # fmt: skip
 async def test_only_admitted_origins_may_connect(origin: str, admitted: bool) -> None:
     async with opened(**({"origin": origin} if origin else {})) as (_, socket):
         await until(lambda: socket.accepted or socket.closed)
         assert (socket.accepted, socket.closed) == ((True, None) if admitted else (False, 1008))
+
+
+@pytest.mark.parametrize(
+    ("origin", "credentials", "sent"),
+    [("https://app.example.com", False, None), ("https://app.example.com", True, "Bearer t"),
+     ("https://gateway.test", False, "Bearer t")],
+)  # fmt: skip
+async def test_a_foreign_page_has_its_users_credentials_only_if_cors_says_so(
+    upstream: Upstream, origin: str, credentials: bool, sent: str | None
+) -> None:
+    text = TEXT
+    if credentials:
+        text = text.replace('example.com"]}', 'example.com"], credentials: true}')
+    async with opened(text, origin=origin, authorization="Bearer t") as (_, socket):
+        socket.say(subscribe="a", path="/d/1")
+        await until(lambda: socket.data("a"))
+        assert upstream.sent == [sent]
 
 
 async def next_poll(live: Live) -> None:
