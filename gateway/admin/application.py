@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
 
 from gateway.web import health
-from gateway.web.problems import on_bug, on_http_error, on_invalid_body
+from gateway.web.problems import answer_with_problems
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -43,9 +41,7 @@ def admin_application(
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    app.add_exception_handler(HTTPException, on_http_error)
-    app.add_exception_handler(RequestValidationError, on_invalid_body)
-    app.add_exception_handler(Exception, on_bug)
+    answer_with_problems(app)
     for router in (health.router(lifecycle), *routers):
         app.include_router(router)
     return app

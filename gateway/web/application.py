@@ -7,8 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,7 +19,7 @@ from gateway.web.lifecycle import Lifecycle
 from gateway.web.openapi.batch import batch_operation
 from gateway.web.openapi.document import OpenApi
 from gateway.web.path_index import PathIndex
-from gateway.web.problems import NOSNIFF, on_bug, on_http_error, on_invalid_body, problem
+from gateway.web.problems import NOSNIFF, answer_with_problems, on_bug, problem
 from gateway.web.websocket import PATH
 
 if TYPE_CHECKING:
@@ -97,9 +95,7 @@ class Application(FastAPI, Generic[ServedT]):
     ) -> None:
         super().__init__(redirect_slashes=False, **settings)
         self.lifecycle = Lifecycle(self._end_streams)
-        self.add_exception_handler(HTTPException, on_http_error)
-        self.add_exception_handler(RequestValidationError, on_invalid_body)
-        self.add_exception_handler(Exception, on_bug)
+        answer_with_problems(self)
         for router in (health.router(self.lifecycle), *routers):
             self.include_router(router)
         self._operational = list(self.router.routes)

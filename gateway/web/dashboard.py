@@ -207,17 +207,17 @@ class DashboardEndpoint:
         read = self._client_headers.read(fields)
         key = (raw_path, query)
         if read.accept and begin is not None:
-            for media_type in ranked(read.accept):
-                if media_type in self._encodings:
-                    return self._stream(media_type, method, key, read, path, respond, begin)
-                if media_type == DOCUMENT:
-                    break
+            forms = ranked(read.accept)
+            best = forms[0]
+            if best in self._encodings:
+                return self._stream(best, method, key, read, path, respond, begin)
+            if best != DOCUMENT:
                 table = Table(
                     self._table_head,
                     respond,
                     self._delivery.begin(begin, read),
                     head_only=method == "HEAD",
-                    insists=DOCUMENT not in ranked(read.accept),
+                    insists=DOCUMENT not in forms,
                 )
                 answering = Answering(self, method, key, read, path, respond, table=table)
                 return answering if answering.enter(self.clock()) else None
@@ -448,7 +448,7 @@ class Answering(Waiter):
         objection: what a test's mock objected to.
     """
 
-    __slots__ = ("_arrived", "_began", "_endpoint", "_execution", "_inside", "_over", "heartbeat",
+    __slots__ = ("_arrived", "_began", "_endpoint", "_execution", "_over", "heartbeat",
                  "key", "mark", "method", "objection", "path", "read", "respond", "selection",
                  "stream", "table")  # fmt: skip
 
@@ -478,7 +478,7 @@ class Answering(Waiter):
         self.objection: AssertionError | None = None
         self._arrived = self._began = 0.0
         self._execution: Execution | None = None
-        self._inside = self._over = False
+        self._over = False
 
     def enter(self, arrived: float) -> bool:
         """Begin or wait to be begun; return false if it is answered already."""
@@ -553,7 +553,6 @@ class Answering(Waiter):
 
     def _start(self, began: float) -> None:
         self._began = began
-        self._inside = True
         endpoint = self._endpoint
         try:
             execution = endpoint.start(self, self._arrived)
@@ -568,7 +567,6 @@ class Answering(Waiter):
 
     def _leave(self, *, shed: bool = False) -> None:
         self._over = True
-        self._inside = False
         self._execution = None
         if self.heartbeat is not None:
             self.heartbeat.stop()

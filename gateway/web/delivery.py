@@ -59,10 +59,7 @@ class Delivery:
 
     def vary(self, size: int, *, private: bool) -> Sequence[Field]:
         """Return the `Vary` field of an answer of `size` bytes: another one may be compressed."""
-        one = self._compression
-        if one is None or size < one.min_size or (private and self._guarded):
-            return self._vary
-        return self._vary_more
+        return self._vary if self._compresses(size, private=private) is None else self._vary_more
 
     def give(
         self,
@@ -120,10 +117,17 @@ class Delivery:
 
     def _coding(self, size: int, read: Read) -> Coding | None:
         """Return how to compress a body; `None` to send it as it is."""
-        one = self._compression
-        if one is None or not read.accept_encoding or size < one.min_size:
+        if not read.accept_encoding:
             return None
-        return None if read.private and self._guarded else one.chosen(read.accept_encoding)
+        one = self._compresses(size, private=read.private)
+        return None if one is None else one.chosen(read.accept_encoding)
+
+    def _compresses(self, size: int, *, private: bool) -> Compression | None:
+        """Return what compresses an answer of `size` bytes for clients that take it."""
+        one = self._compression
+        if one is None or size < one.min_size or (private and self._guarded):
+            return None
+        return one
 
     def _make(
         self,

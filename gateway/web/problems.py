@@ -7,6 +7,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from gateway.errors import (
@@ -21,12 +23,14 @@ from gateway.values.excerpt import shortened
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from fastapi import FastAPI
     from starlette.requests import Request
 
 __all__ = [
     "BUSY",
     "MEDIA_TYPE",
     "NOSNIFF",
+    "answer_with_problems",
     "bug",
     "invalid",
     "not_for",
@@ -133,6 +137,13 @@ def invalid(wrong: Sequence[tuple[str, str]]) -> Response:
     left_out = len(wrong) - len(listed)
     members: dict[str, Any] = {"left_out": left_out} if left_out else {}
     return problem(422, detail, invalid_parameters=listed, **members)
+
+
+def answer_with_problems(app: FastAPI) -> None:
+    """Let an application answer every error of its routes with a problem."""
+    app.add_exception_handler(HTTPException, on_http_error)
+    app.add_exception_handler(RequestValidationError, on_invalid_body)
+    app.add_exception_handler(Exception, on_bug)
 
 
 def on_http_error(request: Request, error: Exception) -> Response:
